@@ -1,0 +1,81 @@
+//! The bundled demo agent: a program that speaks as `claude -p` does and needs no model.
+//!
+//! It answers the same to the same prompt, and a prompt may tell it line by line how to behave, well
+//! or badly (`docs/reference/agents/demo.md`). It exists so that a service, a client and every way in
+//! which an agent can fail can be tried without a provider. Synchronous: it starts in a millisecond.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+
+mod flags;
+mod grandchild;
+mod player;
+mod script;
+mod signals;
+mod wire;
+
+use flags::{Flags, Wanted};
+use player::Player;
+
+/// The sub-command of the service's own program that becomes the demo agent.
+pub const SUBCOMMAND: &str = "__demo-agent";
+
+/// What the demo agent says its version is.
+pub const VERSION: &str = "clawdforge-demo 1";
+
+/// Bytes of a prompt, as many as `claude` 2.1.330 takes on standard input.
+const PROMPT_BYTES_MAX: u64 = 10 * 1024 * 1024;
+
+/// Exit code of a failed turn and of a wrong command line, as with `claude -p`.
+const FAILED: u8 = 1;
+
+/// Runs the demo agent on the process's own streams. `args` come without the program's name (and
+/// without [`SUBCOMMAND`]).
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match run(args) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            // Where even the error stream is gone there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "Error: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(args: Vec<OsString>) -> io::Result<u8> {
+    let flags = match flags::parse(&args) {
+        Ok(Wanted::Version) => {
+            writeln!(io::stdout(), "{VERSION}")?;
+            return Ok(0);
+        }
+        Ok(Wanted::Turn(flags)) => flags,
+        Err(refusal) => {
+            writeln!(io::stderr(), "error: {refusal}")?;
+            return Ok(FAILED);
+        }
+    };
+    let system = read_system(&flags)?;
+    let prompt = read_prompt()?;
+    Player::new(args, flags, system, io::stdout().lock()).play(&prompt)
+}
+
+fn read_system(flags: &Flags) -> io::Result<Option<String>> {
+    let Some(file) = &flags.system_file else { return Ok(None) };
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| io::Error::new(error.kind(), format!("System prompt file not found: {}", file.display())))?;
+    Ok(Some(text))
+}
+
+fn read_prompt() -> io::Result<String> {
+    let mut prompt = Vec::new();
+    io::stdin().lock().take(PROMPT_BYTES_MAX + 1).read_to_end(&mut prompt)?;
+    if prompt.len() as u64 > PROMPT_BYTES_MAX {
+        return Err(io::Error::other("the prompt on standard input is larger than 10 MB"));
+    }
+    if prompt.trim_ascii().is_empty() {
+        return Err(io::Error::other("Input must be provided through stdin when using --print"));
+    }
+    Ok(String::from_utf8_lossy(&prompt).into_owned())
+}

@@ -1,0 +1,121 @@
+//! What a prompt tells the demo agent to do: one step a line, or nothing at all.
+
+use std::time::Duration;
+
+/// One thing to do, in the order of the prompt's lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    Say(String),
+    Json(String),
+    Think(String),
+    UseTool { name: String, args: String },
+    Read(String),
+    Tell(About),
+    Sleep(Duration),
+    Hang,
+    Chatter(Duration),
+    IgnoreTerm,
+    Crash(u8),
+    Die(String),
+    Flood(u64),
+    Garbage,
+    Stderr(String),
+    Grandchild,
+    CloseStdout,
+    ApiError(u16),
+    NotSignedIn,
+    NoAnswer,
+    Refuse,
+}
+
+/// What the agent can tell of its own surroundings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum About {
+    EnvNames,
+    EnvValue(String),
+    Args,
+    Cwd,
+    System,
+    Model,
+    Effort,
+}
+
+/// The steps of a prompt. Lines that are no step are ignored; a prompt without any step is plain.
+pub(super) fn parse(prompt: &str) -> Vec<Step> {
+    prompt.lines().filter_map(|line| step(line.trim())).collect()
+}
+
+fn step(line: &str) -> Option<Step> {
+    match line.split_once(':') {
+        Some((word, rest)) => step_with(word.trim_end(), rest.trim()),
+        None => bare_step(line),
+    }
+}
+
+fn bare_step(line: &str) -> Option<Step> {
+    Some(match line {
+        "env" => Step::Tell(About::EnvNames),
+        "args" => Step::Tell(About::Args),
+        "cwd" => Step::Tell(About::Cwd),
+        "system" => Step::Tell(About::System),
+        "model" => Step::Tell(About::Model),
+        "effort" => Step::Tell(About::Effort),
+        "hang" => Step::Hang,
+        "ignore term" => Step::IgnoreTerm,
+        "garbage" => Step::Garbage,
+        "grandchild" => Step::Grandchild,
+        "close stdout" => Step::CloseStdout,
+        "not signed in" => Step::NotSignedIn,
+        "no answer" => Step::NoAnswer,
+        "refuse" => Step::Refuse,
+        _ => return None,
+    })
+}
+
+fn step_with(word: &str, rest: &str) -> Option<Step> {
+    let millis = || rest.parse().ok().map(Duration::from_millis);
+    Some(match word {
+        "say" => Step::Say(rest.to_owned()),
+        "json" => Step::Json(rest.to_owned()),
+        "think" => Step::Think(rest.to_owned()),
+        "use tool" => {
+            let (name, args) = rest.split_once(char::is_whitespace).unwrap_or((rest, "{}"));
+            Step::UseTool { name: name.to_owned(), args: args.trim().to_owned() }
+        }
+        "read" => Step::Read(rest.to_owned()),
+        "env" => Step::Tell(About::EnvValue(rest.to_owned())),
+        "sleep" => Step::Sleep(millis()?),
+        "chatter" => Step::Chatter(millis()?),
+        "crash" => Step::Crash(rest.parse().ok()?),
+        "die" => Step::Die(rest.to_owned()),
+        "flood" => Step::Flood(rest.parse().ok()?),
+        "stderr" => Step::Stderr(rest.to_owned()),
+        "api error" => Step::ApiError(rest.parse().ok()?),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_taken_line_by_line_and_other_lines_are_left_alone() {
+        let prompt =
+            "Please:\n  think: hm \nsay: a: b\nuse tool: Bash {\"command\": \"ls\"}\nhang\nhanging: 3\nsleep: soon";
+        assert_eq!(
+            parse(prompt),
+            [
+                Step::Think("hm".into()),
+                Step::Say("a: b".into()),
+                Step::UseTool { name: "Bash".into(), args: "{\"command\": \"ls\"}".into() },
+                Step::Hang,
+            ]
+        );
+    }
+
+    #[test]
+    fn an_ordinary_prompt_has_no_steps() {
+        assert_eq!(parse("What is in attachment-1.txt?\nAnswer as JSON: {\"a\": 1}"), []);
+    }
+}

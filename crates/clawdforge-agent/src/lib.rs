@@ -1,0 +1,103 @@
+//! Drivers: the code that knows how to speak to one family of agents.
+//!
+//! A driver opens links; a link is one live connection to one agent process tree and speaks in
+//! [`AgentSignal`]s. Nothing here knows of sessions, stores or HTTP. A new agent that behaves like a
+//! known one needs no code, only a [`Profile`].
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdforge_core::agent::{AgentName, AgentSignal, Failure};
+use clawdforge_core::run::{Effort, SystemMode};
+use clawdforge_process::TreeMark;
+
+pub mod demo;
+pub mod environment;
+mod files;
+pub mod locate;
+pub mod oneshot;
+pub mod profile;
+pub mod registry;
+pub mod version;
+
+pub use oneshot::OneShotDriver;
+pub use profile::{Dialect, Profile};
+pub use registry::Agents;
+pub use version::Versions;
+
+/// Knows how to start one configured agent and how to speak to it.
+#[async_trait]
+pub trait AgentDriver: Send + Sync {
+    /// The operator's name for the agent.
+    fn name(&self) -> &AgentName;
+
+    /// Where the agent's program is and which version, as far as known without waiting.
+    fn presence(&self) -> Presence;
+
+    /// Opens a link for one turn. For a one-shot agent this only checks that the program is there;
+    /// the process starts with the prompt.
+    ///
+    /// # Errors
+    /// [`Failure`] of kind `NotInstalled` or `StartFailed`, with what the operator should do.
+    async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure>;
+}
+
+/// One live connection to one agent process tree, owned by one turn.
+#[async_trait]
+pub trait AgentLink: Send {
+    /// Gives the agent its prompt.
+    ///
+    /// # Errors
+    /// A [`Failure`] where the agent could not be started or would not take it.
+    async fn begin_turn(&mut self, prompt: String) -> Result<(), Failure>;
+
+    /// The process tree, in the text form recovery needs, once there is one.
+    fn process(&self) -> Option<String>;
+
+    /// The next thing the agent did. Cancel-safe: dropping the future loses no signal. After
+    /// [`AgentSignal::TurnEnded`] or [`AgentSignal::Exited`] it waits for ever.
+    async fn next_signal(&mut self) -> AgentSignal;
+
+    /// Ends the whole process tree: politely for `grace`, then not; returns when it is gone.
+    async fn close(self: Box<Self>, grace: Duration) -> CloseReport;
+}
+
+/// Everything a driver must know to open a link.
+#[derive(Debug, Clone)]
+pub struct OpenSpec {
+    /// The agent's working directory.
+    pub workspace: PathBuf,
+    /// A private directory beside it, for temporary files and what the agent must not see as input.
+    pub scratch: PathBuf,
+    /// The mark every process of the tree carries.
+    pub mark: TreeMark,
+    /// The model by the agent's own name for it.
+    pub model: String,
+    /// Text for the system prompt.
+    pub system: Option<String>,
+    /// What becomes of the agent's own system prompt.
+    pub system_mode: SystemMode,
+    /// How hard the model should think.
+    pub effort: Option<Effort>,
+}
+
+/// What is known of an agent's program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Presence {
+    /// Where it is; `None` when it was not found.
+    pub program: Option<PathBuf>,
+    /// What it says its version is (`2.1.330 (Claude Code)`); `None` while unknown.
+    pub version: Option<String>,
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CloseReport {
+    /// The end of the agent's error stream.
+    pub stderr: String,
+    /// Processes that had to be killed.
+    pub killed: usize,
+    /// Processes that were still there at the end; anything but 0 is an alarm.
+    pub survivors: usize,
+}

@@ -1,0 +1,162 @@
+//! What to start for a turn: pure, from a profile and a request to arguments and environment.
+//!
+//! Neither the prompt nor the system prompt is ever an argument: arguments are readable by every
+//! process of the machine and bounded by the kernel (128 KiB each).
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+use clawdforge_core::run::{Effort, SystemMode};
+
+use crate::OpenSpec;
+use crate::profile::Profile;
+
+/// Arguments and environment of one agent process.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// Arguments after the program.
+    pub args: Vec<OsString>,
+    /// The whole environment.
+    pub env: BTreeMap<OsString, OsString>,
+}
+
+/// Where the system prompt is laid down for a turn.
+#[must_use]
+pub fn system_file(scratch: &Path) -> PathBuf {
+    scratch.join("system.txt")
+}
+
+/// The agent's folder for temporary files. Claude Code puts a socket below it, whose path the kernel
+/// bounds to 107 bytes: `scratch` should have less than 80.
+#[must_use]
+pub fn tmp_dir(scratch: &Path) -> PathBuf {
+    scratch.join("tmp")
+}
+
+/// Composes the command line and the environment of a turn.
+#[must_use]
+pub fn launch(profile: &Profile, spec: &OpenSpec) -> Launch {
+    Launch { args: args(profile, spec), env: env(profile, &spec.scratch) }
+}
+
+fn args(profile: &Profile, spec: &OpenSpec) -> Vec<OsString> {
+    let mut args: Vec<OsString> = profile.args.iter().map(OsString::from).collect();
+    // Whoever reads the lines needs `stream-json`, which needs `--verbose`; partial messages are the
+    // only sign of life while a long answer is written.
+    args.extend(
+        ["-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"].map(OsString::from),
+    );
+    args.push("--no-session-persistence".into());
+    // One argument: a model that begins with a dash must not become an option.
+    args.push(format!("--model={}", spec.model).into());
+    if let Some(effort) = spec.effort {
+        args.extend(["--effort", Effort::as_str(effort)].map(OsString::from));
+    }
+    if spec.system.is_some() {
+        args.push(match spec.system_mode {
+            SystemMode::Append => "--append-system-prompt-file".into(),
+            SystemMode::Replace => "--system-prompt-file".into(),
+        });
+        args.push(system_file(&spec.scratch).into_os_string());
+    }
+    args
+}
+
+fn env(profile: &Profile, scratch: &Path) -> BTreeMap<OsString, OsString> {
+    let mut env = profile.env.clone();
+    env.insert("TMPDIR".into(), tmp_dir(scratch).into_os_string());
+    let retries = profile.retries_max.to_string();
+    for (name, value) in [
+        // Ten retries by default: a failing API would be reported after three minutes.
+        ("CLAUDE_CODE_MAX_RETRIES", retries.as_str()),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+        ("DISABLE_AUTOUPDATER", "1"),
+        // A prompt that says `@/path` would have that file read with no permission asked.
+        ("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1"),
+        // Would leave a folder in the operator's home for every workspace there ever was.
+        ("CLAUDE_CODE_DISABLE_AUTO_MEMORY", "1"),
+    ] {
+        env.entry(OsString::from(name)).or_insert_with(|| OsStr::new(value).to_owned());
+    }
+    env
+}
+
+/// The prompt as the agent must be given it: one that begins with a slash would be taken for a command
+/// of the program (`/cost`, `/clear`) and never reach the model.
+#[must_use]
+pub fn prompt_input(prompt: String) -> Vec<u8> {
+    if prompt.starts_with('/') { format!("\n{prompt}").into_bytes() } else { prompt.into_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Dialect;
+    use clawdforge_process::TreeMark;
+
+    fn profile(env: &[(&str, &str)]) -> Profile {
+        Profile {
+            name: "claude".parse().unwrap(),
+            dialect: Dialect::Claude,
+            command: None,
+            own_program: None,
+            search_path: None,
+            args: vec!["--first".into()],
+            env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            retries_max: 2,
+            install_hint: String::new(),
+        }
+    }
+
+    fn spec() -> OpenSpec {
+        OpenSpec {
+            workspace: "/w".into(),
+            scratch: "/s".into(),
+            mark: TreeMark::new("test").unwrap(),
+            model: "sonnet".into(),
+            system: None,
+            system_mode: SystemMode::Append,
+            effort: None,
+        }
+    }
+
+    fn line(spec: &OpenSpec) -> String {
+        let launch = launch(&profile(&[]), spec);
+        launch.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_command_line_is_the_operators_arguments_and_then_ours() {
+        assert_eq!(
+            line(&spec()),
+            "--first -p --output-format stream-json --verbose --include-partial-messages --no-session-persistence \
+             --model=sonnet"
+        );
+        let full = OpenSpec {
+            system: Some("secret words".into()),
+            system_mode: SystemMode::Replace,
+            effort: Some(Effort::Xhigh),
+            ..spec()
+        };
+        assert!(line(&full).ends_with("--model=sonnet --effort xhigh --system-prompt-file /s/system.txt"));
+        let append = OpenSpec { system_mode: SystemMode::Append, ..full };
+        assert!(line(&append).ends_with("--append-system-prompt-file /s/system.txt"));
+        assert!(!line(&append).contains("secret words"));
+    }
+
+    #[test]
+    fn switches_are_set_unless_the_operator_did() {
+        let env = launch(&profile(&[("CLAUDE_CODE_MAX_RETRIES", "7"), ("TMPDIR", "/elsewhere")]), &spec()).env;
+        assert_eq!(env[OsStr::new("CLAUDE_CODE_MAX_RETRIES")], "7");
+        assert_eq!(env[OsStr::new("DISABLE_AUTOUPDATER")], "1");
+        assert_eq!(env[OsStr::new("TMPDIR")], "/s/tmp");
+        assert_eq!(launch(&profile(&[]), &spec()).env[OsStr::new("CLAUDE_CODE_MAX_RETRIES")], "2");
+    }
+
+    #[test]
+    fn a_prompt_that_looks_like_a_command_reaches_the_model() {
+        assert_eq!(prompt_input("/cost".into()), b"\n/cost");
+        assert_eq!(prompt_input("a / b".into()), b"a / b");
+    }
+}

@@ -1,0 +1,95 @@
+//! Opens links to one configured one-shot agent.
+
+use std::io;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use clawdforge_core::agent::{AgentName, Failure, FailureKind};
+use clawdforge_process::Spawner;
+use tokio::fs::DirBuilder;
+
+use super::command::{launch, system_file, tmp_dir};
+use super::link::{OneShotLink, Start};
+use crate::files::write_private;
+use crate::locate::{Found, locate};
+use crate::profile::Profile;
+use crate::version::{VersionError, Versions};
+use crate::{AgentDriver, AgentLink, OpenSpec, Presence};
+
+/// The driver of one agent that speaks as `claude -p` does.
+pub struct OneShotDriver {
+    profile: Profile,
+    spawner: Spawner,
+    versions: Arc<Versions>,
+}
+
+impl OneShotDriver {
+    /// A driver for an agent as configured.
+    #[must_use]
+    pub fn new(profile: Profile, spawner: Spawner, versions: Arc<Versions>) -> Self {
+        Self { profile, spawner, versions }
+    }
+
+    /// The agent as configured.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// Where the program is.
+    ///
+    /// # Errors
+    /// See [`locate`].
+    pub fn locate(&self) -> Result<Found, Failure> {
+        locate(&self.profile)
+    }
+
+    /// Asks the program for its version unless it is known, and remembers it. Afterwards
+    /// [`AgentDriver::presence`] knows it. Meant to run beside the start of the service.
+    ///
+    /// # Errors
+    /// [`VersionError`]; nothing is remembered then.
+    pub async fn refresh_version(&self) -> Result<String, VersionError> {
+        let found = self.locate().map_err(VersionError::Missing)?;
+        self.versions.refresh(&self.spawner, &self.profile, &found.path).await
+    }
+}
+
+#[async_trait]
+impl AgentDriver for OneShotDriver {
+    fn name(&self) -> &AgentName {
+        &self.profile.name
+    }
+
+    fn presence(&self) -> Presence {
+        let program = self.locate().ok().map(|found| found.path);
+        let version = program.as_deref().and_then(|program| self.versions.known(program));
+        Presence { program, version }
+    }
+
+    async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
+        let found = self.locate()?;
+        prepare(&spec).await.map_err(|error| {
+            tracing::error!(agent.name = %self.profile.name, error = %error, "could not prepare an agent's private folder");
+            Failure::new(FailureKind::StartFailed, "the agent's private folder could not be written; is the disk full?")
+        })?;
+        let start = Start {
+            spawner: self.spawner.clone(),
+            agent: self.profile.name.to_string(),
+            program: found.path,
+            launch: launch(&self.profile, &spec),
+            workspace: spec.workspace,
+            mark: spec.mark,
+        };
+        Ok(Box::new(OneShotLink::new(start, spec.model)))
+    }
+}
+
+/// Lays down what the agent finds in its private folder.
+async fn prepare(spec: &OpenSpec) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(tmp_dir(&spec.scratch)).await?;
+    match &spec.system {
+        Some(text) => write_private(&system_file(&spec.scratch), text.as_bytes()).await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,98 @@
+//! What the operator (or a default) says about one agent: which program, spoken to how, with what.
+//!
+//! A profile is complete: a driver reads nothing else, neither the environment of the service nor
+//! its configuration.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+
+use clawdforge_core::agent::AgentName;
+
+/// How an agent is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// `claude -p`: the prompt on standard input, JSON lines on standard output.
+    Claude,
+    /// The bundled demo agent, which speaks as `claude -p` does.
+    Demo,
+}
+
+impl Dialect {
+    /// Every dialect by its name in the configuration.
+    pub const ALL: [(&'static str, Self); 2] = [("claude", Self::Claude), ("demo", Self::Demo)];
+
+    /// The dialect's name in the configuration, which is also its program's usual name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Demo => "demo",
+        }
+    }
+}
+
+/// One agent as configured.
+#[derive(Clone)]
+pub struct Profile {
+    /// The operator's name for it.
+    pub name: AgentName,
+    /// How it is spoken to.
+    pub dialect: Dialect,
+    /// The program the operator named: an absolute path, or a name to look for on the search path.
+    /// Where it is set, nothing else is tried.
+    pub command: Option<String>,
+    /// Where our own installation puts the program, whether or not it is there.
+    pub own_program: Option<PathBuf>,
+    /// Directories to search for the program, as in `PATH`.
+    pub search_path: Option<OsString>,
+    /// Arguments in front of ours.
+    pub args: Vec<String>,
+    /// The whole environment of the agent (see [`crate::environment`]) but for the few variables the
+    /// driver adds where they are absent.
+    pub env: BTreeMap<OsString, OsString>,
+    /// How often the agent may try its model again before it reports a failure.
+    pub retries_max: u32,
+    /// What to do when the program is missing, as an imperative without a full stop:
+    /// ``run `clawdforge agents install claude`, or put claude on the PATH of the service``.
+    pub install_hint: String,
+}
+
+/// The environment's values stay out: they hold the provider's keys.
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile")
+            .field("name", &self.name)
+            .field("dialect", &self.dialect)
+            .field("command", &self.command)
+            .field("own_program", &self.own_program)
+            .field("args", &self.args)
+            .field("env_names", &self.env.keys())
+            .field("retries_max", &self.retries_max)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_names_variables_but_never_shows_their_values() {
+        let profile = Profile {
+            name: "claude".parse().unwrap(),
+            dialect: Dialect::Claude,
+            command: None,
+            own_program: None,
+            search_path: None,
+            args: Vec::new(),
+            env: BTreeMap::from([("ANTHROPIC_API_KEY".into(), "sk-very-secret".into())]),
+            retries_max: 2,
+            install_hint: String::new(),
+        };
+        let shown = format!("{profile:?}");
+        assert!(shown.contains("ANTHROPIC_API_KEY"), "{shown}");
+        assert!(!shown.contains("very-secret"), "{shown}");
+    }
+}

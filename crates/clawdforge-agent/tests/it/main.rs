@@ -1,0 +1,12 @@
+//! The driver battery: every way an agent behaves, well or badly, with real processes.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails fails its test")]
+
+mod answers;
+mod endings;
+mod failures;
+mod input;
+mod recordings;
+mod support;
+mod surroundings;
+mod versions;

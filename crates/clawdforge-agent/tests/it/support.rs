@@ -1,0 +1,181 @@
+//! One agent in folders of its own, and the turn it is given.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::future::Future;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, Dialect, OneShotDriver, OpenSpec, Profile, Versions};
+use clawdforge_core::agent::{AgentSignal, Exit, Failure, TurnEnd};
+use clawdforge_core::run::SystemMode;
+use clawdforge_process::{Spawner, TreeMark};
+use tempfile::TempDir;
+
+/// Longest time for anything a test waits for; far beyond what it takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long an agent may take to end when it is asked to.
+pub const GRACE: Duration = Duration::from_secs(3);
+
+/// An agent and its folders.
+pub struct Bench {
+    pub folder: TempDir,
+    pub profile: Profile,
+    pub spec: OpenSpec,
+    spawner: Spawner,
+}
+
+/// What a turn gave.
+pub struct Turn {
+    /// Every signal but the last.
+    pub signals: Vec<AgentSignal>,
+    pub last: AgentSignal,
+    pub closed: CloseReport,
+}
+
+impl Bench {
+    /// With the demo agent.
+    pub fn demo() -> Self {
+        Self::with(demo_program())
+    }
+
+    /// With a shell script as the agent.
+    pub fn script(text: &str) -> Self {
+        let mut bench = Self::demo();
+        let program = bench.folder.path().join("agent.sh");
+        fs::write(&program, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        bench.profile.own_program = Some(program);
+        bench
+    }
+
+    fn with(program: PathBuf) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (workspace, scratch) = (folder.path().join("work"), folder.path().join("scratch"));
+        fs::create_dir(&workspace).unwrap();
+        fs::create_dir(&scratch).unwrap();
+        let mark = folder.path().file_name().unwrap().to_string_lossy().into_owned();
+        let profile = Profile {
+            name: "demo".parse().unwrap(),
+            dialect: Dialect::Demo,
+            command: None,
+            own_program: Some(program),
+            search_path: None,
+            args: Vec::new(),
+            env: BTreeMap::from([(OsString::from("PATH"), OsString::from("/usr/bin:/bin"))]),
+            retries_max: 1,
+            install_hint: "build it".into(),
+        };
+        let spec = OpenSpec {
+            workspace,
+            scratch,
+            mark: TreeMark::new(mark).unwrap(),
+            model: "demo-large".into(),
+            system: None,
+            system_mode: SystemMode::Append,
+            effort: None,
+        };
+        Self { folder, profile, spec, spawner: Spawner::start().unwrap() }
+    }
+
+    pub fn driver(&self) -> OneShotDriver {
+        let versions = Arc::new(Versions::load(self.folder.path().join("versions.json")));
+        OneShotDriver::new(self.profile.clone(), self.spawner.clone(), versions)
+    }
+
+    /// A link that was given this prompt.
+    pub async fn begin(&self, prompt: &str) -> Result<Box<dyn AgentLink>, Failure> {
+        let mut link = self.driver().open(self.spec.clone()).await?;
+        link.begin_turn(prompt.to_owned()).await?;
+        Ok(link)
+    }
+
+    /// A whole turn, closed.
+    pub async fn turn(&self, prompt: &str) -> Turn {
+        let mut link = self.begin(prompt).await.unwrap();
+        let (signals, last) = to_the_end(&mut *link).await;
+        let closed = soon(link.close(GRACE)).await;
+        assert_eq!(closed.survivors, 0);
+        self.nothing_is_left();
+        Turn { signals, last, closed }
+    }
+
+    /// The answer to a prompt.
+    pub async fn answer(&self, prompt: &str) -> String {
+        let end = self.turn(prompt).await.end();
+        assert_eq!(end.failure, None);
+        end.answer.unwrap()
+    }
+
+    /// Numbers of the living processes of this agent's tree.
+    pub fn alive(&self) -> Vec<String> {
+        let entry = format!("{}={}", clawdforge_process::TREE_MARK_VARIABLE, self.spec.mark);
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter(|process| {
+                let environ = fs::read(process.path().join("environ")).unwrap_or_default();
+                environ.split(|byte| *byte == 0).any(|variable| variable == entry.as_bytes())
+            })
+            .map(|process| process.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    pub fn nothing_is_left(&self) {
+        assert_eq!(self.alive(), Vec::<String>::new());
+    }
+}
+
+impl Turn {
+    pub fn end(self) -> TurnEnd {
+        match self.last {
+            AgentSignal::TurnEnded(end) => end,
+            other => panic!("the turn did not end by the agent's word: {other:?}"),
+        }
+    }
+
+    pub fn exit(self) -> Exit {
+        match self.last {
+            AgentSignal::Exited(exit) => exit,
+            other => panic!("the agent did not just exit: {other:?}"),
+        }
+    }
+}
+
+/// Every signal to the last one.
+pub async fn to_the_end(link: &mut dyn AgentLink) -> (Vec<AgentSignal>, AgentSignal) {
+    let mut signals = Vec::new();
+    loop {
+        match soon(link.next_signal()).await {
+            last @ (AgentSignal::TurnEnded(_) | AgentSignal::Exited(_)) => return (signals, last),
+            signal => signals.push(signal),
+        }
+    }
+}
+
+/// Waits for signals until one of them is a piece of the answer.
+pub async fn first_text(link: &mut dyn AgentLink) -> String {
+    loop {
+        match soon(link.next_signal()).await {
+            AgentSignal::Text(text) => return text,
+            last @ (AgentSignal::TurnEnded(_) | AgentSignal::Exited(_)) => panic!("over without a text: {last:?}"),
+            _ => {}
+        }
+    }
+}
+
+/// The future's value, within the deadline.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("it takes too long")
+}
+
+/// Built by cargo together with this test, as an example of the package.
+fn demo_program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.parent().and_then(Path::parent).unwrap().join("examples/demo_agent");
+    assert!(program.exists(), "build it first: cargo build -p clawdforge-agent --example demo_agent");
+    program
+}

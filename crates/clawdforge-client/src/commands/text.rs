@@ -1,0 +1,49 @@
+//! Foreign text on a terminal.
+
+/// The text with every control character made visible: what a service or an agent says must not
+/// move the cursor or retitle the window of whoever reads it.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\t' => ' ',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// A number of bytes for a person: three significant digits are enough to watch it move.
+pub(super) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    // Precision lost above 2^53 bytes is far below the digit shown.
+    #[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
+    let mut amount = count as f64 / 1024.0;
+    let mut unit = 0;
+    while amount >= 1024.0 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    format!("{amount:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_cannot_steer_a_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\rc\u{9b}d\te"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d e");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (count, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_572_864, "1.5 MiB"), (5 << 30, "5.0 GiB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `clawdforge token mint|list|revoke`, and the older `admin token-mint|token-list|token-revoke`.
+
+use clap::{Args, Subcommand};
+
+use super::connection::ConnectionArgs;
+use super::failure::CommandError;
+use super::io::Io;
+use super::settings;
+
+/// Options of `token`.
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: TokenVerb,
+    /// Where the service is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// What can be done with app tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenVerb {
+    /// Mint the token of an app; it is shown only once
+    Mint(MintArgs),
+    /// List live tokens, without the secrets
+    List,
+    /// Revoke the token of an app
+    Revoke(RevokeArgs),
+}
+
+/// Options of the older `admin`.
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: AdminVerb,
+    /// Where the service is.
+    #[command(flatten)]
+    pub connection: ConnectionArgs,
+}
+
+/// The older names of the same three.
+#[derive(Debug, Subcommand)]
+pub enum AdminVerb {
+    /// Mint the token of an app; it is shown only once
+    TokenMint(MintArgs),
+    /// List live tokens, without the secrets
+    TokenList,
+    /// Revoke the token of an app
+    TokenRevoke(RevokeArgs),
+}
+
+/// Options of minting.
+#[derive(Debug, Args)]
+pub struct MintArgs {
+    /// Name of the app: 1 to 64 of a-z, 0-9, `_` and `-`
+    pub name: String,
+    /// Addresses its requests may come from, such as 192.168.0.0/24, separated by commas [default: any]
+    #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
+    pub ip_cidrs: Vec<String>,
+}
+
+/// Options of revoking.
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// Name of the app
+    pub name: String,
+}
+
+pub(super) async fn token(args: &TokenArgs, io: &mut Io) -> Result<(), CommandError> {
+    match &args.verb {
+        TokenVerb::Mint(mint_args) => mint(mint_args, &args.connection, io).await,
+        TokenVerb::List => list(&args.connection, io).await,
+        TokenVerb::Revoke(revoke_args) => revoke(revoke_args, &args.connection, io).await,
+    }
+}
+
+pub(super) async fn admin(args: &AdminArgs, io: &mut Io) -> Result<(), CommandError> {
+    match &args.verb {
+        AdminVerb::TokenMint(mint_args) => mint(mint_args, &args.connection, io).await,
+        AdminVerb::TokenList => list(&args.connection, io).await,
+        AdminVerb::TokenRevoke(revoke_args) => revoke(revoke_args, &args.connection, io).await,
+    }
+}
+
+async fn mint(args: &MintArgs, connection: &ConnectionArgs, io: &mut Io) -> Result<(), CommandError> {
+    let client = settings::as_admin(connection, io)?;
+    let cidrs: Vec<String> =
+        args.ip_cidrs.iter().map(|cidr| cidr.trim().to_owned()).filter(|cidr| !cidr.is_empty()).collect();
+    let reply = client.perform(client.mint_call(&args.name, &cidrs)?).await?;
+    io.print_json(&reply.bytes)?;
+    io.say("the token is shown only this once: store it now; the service keeps no copy");
+    Ok(())
+}
+
+async fn list(connection: &ConnectionArgs, io: &mut Io) -> Result<(), CommandError> {
+    let client = settings::as_admin(connection, io)?;
+    let reply = client.perform(client.tokens_call()?).await?;
+    Ok(io.print_json(&reply.bytes)?)
+}
+
+async fn revoke(args: &RevokeArgs, connection: &ConnectionArgs, io: &mut Io) -> Result<(), CommandError> {
+    let client = settings::as_admin(connection, io)?;
+    let reply = client.perform(client.revoke_call(&args.name)?).await?;
+    Ok(io.print_json(&reply.bytes)?)
+}

@@ -1,0 +1,37 @@
+//! Rust SDK of clawdforge and the command-line verbs built on it.
+//!
+//! [`Client`] is the SDK: one method per endpoint, typed requests and replies from
+//! [`clawdforge_api`], errors split by what a caller would do next ([`ClientError`]). [`commands`]
+//! holds the verbs of the command line as clap types that the binary embeds.
+//!
+//! What holds everywhere in this crate:
+//!
+//! - A token is a [`SecretString`]: no `Debug` output, error or log line shows it.
+//! - No redirect is followed and no proxy of the environment is used, so a token travels to the
+//!   base URL and nowhere else.
+//! - Nothing is retried: a run is not idempotent, so trying again is the caller's decision.
+//! - Every wait and every reply is bounded ([`limits`]), except an upload as a whole, which takes as
+//!   long as its bytes take.
+
+mod bearer;
+mod builder;
+mod calls;
+mod client;
+pub mod commands;
+mod error;
+mod ledger;
+pub mod limits;
+mod reply;
+mod run;
+mod token;
+mod upload;
+
+pub use builder::{BuildError, ClientBuilder};
+pub use clawdforge_api::admin::{LedgerEntry, LedgerPage};
+pub use clawdforge_api::legacy::{FileReply, Health, RunFailure, RunReply, RunRequest, TokenRow, ValidationFault};
+pub use client::Client;
+pub use error::{ClientError, TokenKind};
+pub use ledger::{LedgerOrder, LedgerQuery};
+pub use run::RunReplyExt;
+pub use secrecy::{ExposeSecret, SecretString};
+pub use token::MintedToken;

@@ -1,0 +1,69 @@
+//! The closed list of durable changes.
+//!
+//! A [`Commit`] is one atomic change: every precondition holds and every write and ledger line is
+//! on disk, or nothing happened. Because the list is closed, the compiler tells a store what it
+//! lacks, and faults can be injected in one place.
+
+use crate::app::{App, AppToken};
+use crate::event::{Event, TurnOutcome};
+use crate::file::File;
+use crate::id::{FileId, SessionId, TokenId, TurnId};
+use crate::ledger::LedgerEntry;
+use crate::session::Session;
+use crate::time::Timestamp;
+use crate::turn::{Turn, TurnState};
+
+/// One atomic change to the store.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Commit {
+    /// What must be true for the change to happen.
+    pub expects: Vec<Expect>,
+    /// The changes, in order.
+    pub writes: Vec<Write>,
+    /// The lines for the ledger, in order.
+    pub ledger: Vec<LedgerEntry>,
+}
+
+/// A precondition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// The app of this name has no live token.
+    NoLiveToken(crate::app::AppName),
+    /// The token is live.
+    TokenLive(TokenId),
+    /// The turn is in this state.
+    TurnIs(TurnId, TurnState),
+    /// The file exists.
+    FileExists(FileId),
+}
+
+/// One durable change.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// Registers an app; nothing happens if it is there.
+    AddApp(App, Timestamp),
+    /// Stores a token under its hash.
+    AddToken(AppToken),
+    /// Ends a token's life.
+    RevokeToken(TokenId, Timestamp),
+    /// Stores what is known of an upload whose bytes are already on disk.
+    AddFile(File),
+    /// Forgets an upload.
+    RemoveFile(FileId),
+    /// Opens a session.
+    OpenSession(Session),
+    /// Accepts a turn.
+    QueueTurn(Turn),
+    /// Marks a queued turn as running.
+    StartTurn(TurnId, Timestamp),
+    /// Remembers the process tree of a running turn, so that recovery can find it.
+    NoteProcess(TurnId, String),
+    /// Appends events. The store refuses numbers that do not follow on.
+    AppendEvents(Vec<Event>),
+    /// Gives a turn its outcome.
+    EndTurn(TurnId, Timestamp, TurnOutcome),
+    /// Erases a session with its turns and events.
+    EraseSession(SessionId),
+    /// Erases ledger lines older than this.
+    TrimLedger(Timestamp),
+}

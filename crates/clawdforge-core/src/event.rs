@@ -1,0 +1,161 @@
+//! Events: the durable record of what happened in a session, numbered without gaps.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::agent::{Failure, Usage};
+use crate::id::{FileId, SessionId, TurnId};
+use crate::run::{Effort, SystemMode};
+use crate::time::Timestamp;
+
+/// The number of an event in its session: 1, 2, 3 …
+pub type EventSeq = u64;
+
+/// One thing that happened in a session; immutable once recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// The session.
+    pub session: SessionId,
+    /// Its number there.
+    pub seq: EventSeq,
+    /// The turn it belongs to.
+    pub turn: TurnId,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// What happened. This is a durable format: variants and fields are added, never renamed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum EventBody {
+    /// The caller asked.
+    Prompt {
+        /// What was asked.
+        text: String,
+        /// The model asked for.
+        model: String,
+        /// System text, if any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        system: Option<String>,
+        /// What became of the agent's own system prompt.
+        #[serde(default)]
+        system_mode: SystemMode,
+        /// Effort asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        effort: Option<Effort>,
+        /// Attached uploads.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<FileId>,
+    },
+    /// An agent was set to work on the turn.
+    Started,
+    /// A piece of the answer.
+    Text {
+        /// The text.
+        content: String,
+    },
+    /// A piece of the agent's reasoning.
+    Thinking {
+        /// The text.
+        content: String,
+    },
+    /// The agent used a tool.
+    ToolCall {
+        /// The agent's id of the call.
+        call: String,
+        /// The tool.
+        name: String,
+        /// What it was given.
+        args: Value,
+    },
+    /// A tool answered.
+    ToolResult {
+        /// The id of the call.
+        call: String,
+        /// What it gave back.
+        result: Value,
+        /// Whether it failed.
+        #[serde(default)]
+        failed: bool,
+    },
+    /// The agent tries its model again.
+    Retry {
+        /// Number of the coming try.
+        attempt: u64,
+        /// HTTP status of the failure.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// The agent's word for it.
+        reason: String,
+    },
+    /// Output nobody understood, cut.
+    Unrecognised {
+        /// The beginning of it.
+        raw: String,
+    },
+    /// The turn is over; nothing follows it in the turn.
+    Ended(TurnOutcome),
+}
+
+/// The recorded outcome of a turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnOutcome {
+    /// The answer; absent on most failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// The agent's word for why it stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_reason: Option<String>,
+    /// What went wrong, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// The end of the agent's error stream, on failure.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stderr: String,
+    /// Milliseconds from the start of the agent (or from acceptance, if none started) to the end.
+    pub duration_ms: u64,
+    /// What it used and cost.
+    #[serde(default)]
+    pub usage: Usage,
+    /// Events beyond the limit that were counted but not kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub events_dropped: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl TurnOutcome {
+    /// `completed`, or the code of the failure.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.failure.as_ref().map_or("completed", |failure| failure.kind.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::FailureKind;
+
+    #[test]
+    fn the_durable_form_of_an_end_stays_readable() {
+        let body = EventBody::Ended(TurnOutcome {
+            answer: None,
+            stop_reason: None,
+            failure: Some(Failure::new(FailureKind::TimedOut, "timed out after 5 s")),
+            stderr: String::new(),
+            duration_ms: 5001,
+            usage: Usage::default(),
+            events_dropped: 0,
+        });
+        let json = serde_json::to_value(&body).unwrap();
+        assert_eq!(json["type"], "ended");
+        assert_eq!(json["failure"]["kind"], "timed_out");
+        assert_eq!(serde_json::from_value::<EventBody>(json).unwrap(), body);
+    }
+}

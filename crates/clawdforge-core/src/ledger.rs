@@ -1,0 +1,143 @@
+//! The ledger: who did what and what it cost. It holds no agent content.
+
+use crate::agent::Usage;
+use crate::id::{FileId, RequestId, RunId, TokenId};
+use crate::time::Timestamp;
+
+/// One line for the ledger, before the store numbers it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LedgerEntry {
+    /// When it happened.
+    pub at: Timestamp,
+    /// Who acted: `app`, `operator` or `service`.
+    pub principal: &'static str,
+    /// The app it concerns, by name.
+    pub app: Option<String>,
+    /// The request behind it.
+    pub request: Option<RequestId>,
+    /// What happened.
+    pub fact: LedgerFact,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LedgerFact {
+    /// An app token was made.
+    TokenMinted(TokenId),
+    /// An app token was revoked.
+    TokenRevoked(TokenId),
+    /// A file was uploaded.
+    FileUploaded {
+        /// The file.
+        file: FileId,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A file expired and was erased.
+    FileErased(FileId),
+    /// A run was accepted.
+    RunAccepted(RunFacts),
+    /// A run ended.
+    RunEnded {
+        /// What is known from the request.
+        run: RunFacts,
+        /// What it used and cost.
+        usage: Usage,
+        /// Characters of the answer.
+        answer_chars: u64,
+        /// Milliseconds it took.
+        duration_ms: u64,
+        /// `completed`, or the code of the failure.
+        outcome: &'static str,
+    },
+    /// The prompt, answer and events of an old run were erased.
+    RunErased(RunId),
+}
+
+/// What the ledger keeps of a run's request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFacts {
+    /// The run.
+    pub run: RunId,
+    /// The agent.
+    pub agent: String,
+    /// The model asked for.
+    pub model: String,
+    /// Characters of the prompt.
+    pub prompt_chars: u64,
+}
+
+impl LedgerFact {
+    /// The stable name of this kind of line.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::TokenMinted(_) => "token_minted",
+            Self::TokenRevoked(_) => "token_revoked",
+            Self::FileUploaded { .. } => "file_uploaded",
+            Self::FileErased(_) => "file_erased",
+            Self::RunAccepted(_) => "run_accepted",
+            Self::RunEnded { .. } => "run_ended",
+            Self::RunErased(_) => "run_erased",
+        }
+    }
+}
+
+/// A line as it is read back, in one flat shape for lists and exports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LedgerLine {
+    /// Its number, growing; the cursor of pages.
+    pub seq: u64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The stable name of its kind.
+    pub kind: String,
+    /// Who acted.
+    pub principal: String,
+    /// The app it concerns.
+    pub app: Option<String>,
+    /// The request behind it, in its shown form.
+    pub request_id: Option<String>,
+    /// What it is about (run, token or file), in its shown form.
+    pub subject: Option<String>,
+    /// The agent.
+    pub agent: Option<String>,
+    /// The model asked for.
+    pub model_asked: Option<String>,
+    /// What it used and cost; `usage.model` is the model used.
+    pub usage: Usage,
+    /// Characters of the prompt.
+    pub prompt_chars: Option<u64>,
+    /// Characters of the answer.
+    pub answer_chars: Option<u64>,
+    /// Size in bytes, of files.
+    pub size: Option<u64>,
+    /// Milliseconds it took.
+    pub duration_ms: Option<u64>,
+    /// `completed`, or the code of the failure.
+    pub outcome: Option<String>,
+}
+
+/// Which lines of the ledger, and in which order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerQuery {
+    /// Only lines that concern the app of this name.
+    pub app: Option<String>,
+    /// Only lines of this kind.
+    pub kind: Option<String>,
+    /// Newest first (a list) or oldest first (an export).
+    pub order: Order,
+    /// Lines beyond this number in the chosen order; `None` begins at the end or the start.
+    pub cursor: Option<u64>,
+    /// At most so many lines.
+    pub limit: usize,
+}
+
+/// The order of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Highest number first; the cursor bounds from above.
+    NewestFirst,
+    /// Lowest number first; the cursor bounds from below.
+    OldestFirst,
+}

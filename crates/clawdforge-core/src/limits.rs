@@ -1,0 +1,83 @@
+//! Every limit of the service with its value and the reason for it.
+//!
+//! Options of the operator have their defaults and bounds in the configuration table; what stands
+//! here holds whatever the operator says.
+
+use std::time::Duration;
+
+/// Bytes of one prompt. The `claude` CLI refuses more than 10 MB on standard input (measured with
+/// 2.1.330); eight leaves room for the manifest of attached files.
+pub const PROMPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of a system prompt. It travels in a file, so the bound is only there to be one.
+pub const SYSTEM_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of a JSON request body: a prompt at its limit with every tenth character escaped, and a
+/// system prompt.
+pub const JSON_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Characters of a model name, which becomes one argument of the agent.
+pub const MODEL_CHARS_MAX: usize = 128;
+
+/// Files one prompt may attach.
+pub const FILES_PER_PROMPT_MAX: usize = 64;
+
+/// Characters kept of an upload's own name, which is only ever shown, never used as a path.
+pub const FILE_NAME_CHARS_MAX: usize = 255;
+
+/// Shortest life of an upload in seconds; shorter wishes are raised to it.
+pub const FILE_TTL_SECS_MIN: u64 = 60;
+
+/// Longest life of an upload in seconds; longer wishes are cut to it.
+pub const FILE_TTL_SECS_MAX: u64 = 86_400;
+
+/// Life of an upload whose sender named none, in seconds.
+pub const FILE_TTL_SECS_DEFAULT: u64 = 3_600;
+
+/// Shortest time limit a run may ask for, in seconds.
+pub const TIMEOUT_SECS_MIN: u64 = 5;
+
+/// Live app tokens. Each costs about 300 bytes of memory.
+pub const TOKENS_MAX: usize = 10_000;
+
+/// Address ranges one token may name.
+pub const TOKEN_CIDRS_MAX: usize = 64;
+
+/// Bytes of one line from an agent. The largest honest lines carry a file the agent read (claude
+/// stops at 256 KiB of text, images at a few MiB in base64).
+pub const AGENT_LINE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes of an answer kept in the event log and returned: the C client refuses replies over
+/// 64 MiB, and JSON escaping can double a text.
+pub const ANSWER_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// Bytes of one event's text; longer tool results are cut, with a mark.
+pub const EVENT_TEXT_BYTES_MAX: usize = 256 * 1024;
+
+/// Events one turn may record. A flood beyond it is counted, not kept; the answer still counts.
+pub const EVENTS_PER_TURN_MAX: u64 = 20_000;
+
+/// Bytes of an agent's error stream that are kept (its end).
+pub const STDERR_TAIL_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of the error stream's end that a caller gets to see.
+pub const STDERR_SHOWN_BYTES_MAX: usize = 4 * 1024;
+
+/// Commits waiting for the store's writer before further ones are refused.
+pub const COMMIT_QUEUE_MAX: usize = 4_096;
+
+/// Commits written in one transaction.
+pub const COMMITS_PER_TRANSACTION_MAX: usize = 512;
+
+/// Rows of one page of any list.
+pub const PAGE_ROWS_MAX: usize = 1_000;
+
+/// Rows of a page when the caller names no number.
+pub const PAGE_ROWS_DEFAULT: usize = 100;
+
+/// How long the store may take to accept a commit before the work it is for is refused.
+pub const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How often a refused end of a turn is tried again before the service gives up and leaves it to
+/// recovery; the pauses double from 50 ms, so this is about 13 seconds.
+pub const END_RECORD_TRIES_MAX: u32 = 8;

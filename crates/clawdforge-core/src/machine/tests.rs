@@ -1,0 +1,157 @@
+//! Stories of a turn: inputs and the effects they must give.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMITS: TurnLimits = TurnLimits { total: Duration::from_secs(120), silence: Duration::from_secs(30) };
+
+/// Plays a story and gives the effects of each input, the start's first, in a short notation.
+fn play(inputs: Vec<Input>) -> Vec<String> {
+    let (mut machine, effects) = TurnMachine::start(LIMITS);
+    let mut shown = vec![show(&effects)];
+    shown.extend(inputs.into_iter().map(|input| show(&machine.step(input))));
+    shown
+}
+
+fn show(effects: &[Effect]) -> String {
+    let one = |effect: &Effect| match effect {
+        Effect::Record(body) => {
+            format!("record {}", serde_json::to_value(body).unwrap()["type"].as_str().unwrap())
+        }
+        Effect::SetTimer(timer, after) => format!("{timer:?} in {}", after.as_secs()),
+        Effect::RecordEnd(end, _) => {
+            format!("end {}", end.failure.as_ref().map_or("completed", |failure| failure.kind.code()))
+        }
+        other => format!("{other:?}"),
+    };
+    effects.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn answer(text: &str) -> Input {
+    Input::Signal(AgentSignal::TurnEnded(TurnEnd { answer: Some(text.to_owned()), ..TurnEnd::default() }))
+}
+
+fn closed() -> Input {
+    Input::LinkClosed { stderr: String::new() }
+}
+
+#[test]
+fn an_answer_is_recorded_before_the_process_is_waited_for() {
+    let text = Input::Signal(AgentSignal::Text("hi".to_owned()));
+    assert_eq!(
+        play(vec![Input::LinkOpened, text, answer("hi"), closed()]),
+        [
+            "record started, Total in 120, Silence in 30, OpenLink",
+            "BeginTurn",
+            "record text, Silence in 30",
+            "end completed, CloseLink",
+            "Stop"
+        ]
+    );
+}
+
+#[test]
+fn a_timeout_is_recorded_only_after_the_tree_is_gone() {
+    let story = play(vec![Input::LinkOpened, Input::TimerFired(Timer::Total), answer("late"), closed()]);
+    assert_eq!(story[2..], ["CloseLink", "", "end timed_out, Stop"]);
+}
+
+#[test]
+fn silence_a_drain_and_a_refused_record_end_the_tree_first() {
+    for (input, code) in [
+        (Input::TimerFired(Timer::Silence), "end silent, Stop"),
+        (Input::DrainExpired, "end interrupted, Stop"),
+        (Input::RecordRefused, "end internal, Stop"),
+    ] {
+        assert_eq!(play(vec![Input::LinkOpened, input, closed()])[2..], ["CloseLink", code]);
+    }
+}
+
+#[test]
+fn a_drain_while_opening_closes_a_link_that_opens_late() {
+    let story = play(vec![Input::DrainExpired, Input::LinkOpened, closed()]);
+    assert_eq!(story[1..], ["CloseLink", "CloseLink", "end interrupted, Stop"]);
+}
+
+#[test]
+fn a_drain_while_opening_still_ends_when_opening_fails() {
+    let failed = Input::OpenFailed(Failure::new(FailureKind::NotInstalled, "no"));
+    let story = play(vec![Input::DrainExpired, failed, closed()]);
+    assert_eq!(story[1..], ["CloseLink", "CloseLink", "end interrupted, Stop"]);
+}
+
+#[test]
+fn an_agent_that_dies_without_an_answer_is_a_crash_with_its_last_words() {
+    let exit = Exit { code: Some(3), signal: None, stderr: "noise\nboom: no disk\n\n".to_owned() };
+    let (mut machine, _) = TurnMachine::start(LIMITS);
+    machine.step(Input::LinkOpened);
+    assert_eq!(machine.step(Input::Signal(AgentSignal::Exited(exit))), [Effect::CloseLink]);
+    let effects = machine.step(closed());
+    let Effect::RecordEnd(end, 0) = &effects[0] else { panic!("{effects:?}") };
+    let failure = end.failure.as_ref().unwrap();
+    assert_eq!(failure.kind, FailureKind::Crashed);
+    assert_eq!(failure.message, "the agent exited with code 3 without an answer: boom: no disk");
+    assert!(end.stderr.contains("noise"));
+}
+
+#[test]
+fn a_flood_of_events_is_counted_but_not_kept_and_the_answer_still_counts() {
+    let (mut machine, _) = TurnMachine::start(LIMITS);
+    machine.step(Input::LinkOpened);
+    let mut kept = 1;
+    for _ in 0..EVENTS_PER_TURN_MAX + 10 {
+        let effects = machine.step(Input::Signal(AgentSignal::Text("x".to_owned())));
+        kept += effects.iter().filter(|effect| matches!(effect, Effect::Record(_))).count() as u64;
+    }
+    assert_eq!(kept, EVENTS_PER_TURN_MAX);
+    let effects = machine.step(answer("done"));
+    assert!(matches!(&effects[0], Effect::RecordEnd(end, 11) if end.answer.as_deref() == Some("done")), "{effects:?}");
+}
+
+#[test]
+fn an_oversized_event_is_cut_at_a_character_with_a_mark() {
+    let text = "é".repeat(EVENT_TEXT_BYTES_MAX);
+    let cut = cut(text);
+    assert!(cut.ends_with("bytes cut]") && cut.len() < EVENT_TEXT_BYTES_MAX + 40);
+    let value = cut_value(serde_json::json!({ "a": "b".repeat(EVENT_TEXT_BYTES_MAX) }));
+    assert!(value.as_str().unwrap().ends_with("bytes cut]"));
+    let small = serde_json::json!({ "path": "README.md" });
+    assert_eq!(cut_value(small.clone()), small);
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    prop_oneof![
+        Just(Input::LinkOpened),
+        Just(Input::OpenFailed(Failure::new(FailureKind::StartFailed, "no"))),
+        Just(Input::Signal(AgentSignal::Working)),
+        Just(Input::Signal(AgentSignal::Text("t".to_owned()))),
+        Just(Input::Signal(AgentSignal::Unrecognised { raw: "?".to_owned() })),
+        Just(answer("a")),
+        Just(Input::Signal(AgentSignal::Exited(Exit::default()))),
+        Just(Input::TimerFired(Timer::Total)),
+        Just(Input::TimerFired(Timer::Silence)),
+        Just(Input::DrainExpired),
+        Just(Input::RecordRefused),
+        Just(closed()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_a_turn_ends_once_and_records_nothing_after(inputs in prop::collection::vec(any_input(), 0..40)) {
+        let (mut machine, mut effects) = TurnMachine::start(LIMITS);
+        for input in inputs {
+            effects.extend(machine.step(input));
+        }
+        // Two ways out that every owner has: the drain, and the tree being gone.
+        effects.extend(machine.step(Input::DrainExpired));
+        effects.extend(machine.step(closed()));
+        let ends: Vec<usize> = effects.iter().enumerate()
+            .filter(|(_, effect)| matches!(effect, Effect::RecordEnd(..))).map(|(at, _)| at).collect();
+        prop_assert_eq!(ends.len(), 1);
+        prop_assert!(!effects[ends[0]..].iter().any(|effect| matches!(effect, Effect::Record(_))));
+        prop_assert_eq!(effects.last(), Some(&Effect::Stop));
+        prop_assert_eq!(effects.iter().filter(|effect| **effect == Effect::Stop).count(), 1);
+    }
+}

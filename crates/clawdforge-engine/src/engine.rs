@@ -1,0 +1,274 @@
+//! The handle the server holds.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_agent::{AgentDriver, Agents};
+use clawdforge_core::app::{AppName, AppToken, TokenHash};
+use clawdforge_core::file::File;
+use clawdforge_core::id::RequestId;
+use clawdforge_core::ledger::LedgerLine;
+use clawdforge_core::run::RunRequest;
+use clawdforge_process::Spawner;
+use clawdforge_store::{LedgerQuery, Store};
+use ipnet::IpNet;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::EngineError;
+use crate::files::{Files, Upload};
+use crate::ids::Ids;
+use crate::options::EngineOptions;
+use crate::record::Recorder;
+use crate::recovery::{self, RecoveryReport};
+use crate::runs::RunTicket;
+use crate::slots::{SlotLimits, Slots};
+use crate::tasks::{OnError, TaskKind, Tasks};
+use crate::tokens::{Minted, Tokens};
+use crate::workspace::Workspaces;
+use crate::{drain, sweep};
+
+/// The agent the first versions report on in `/healthz`.
+const CLAUDE: &str = "claude";
+
+const SUBMIT: TaskKind = TaskKind { name: "submit", on_error: OnError::Log };
+
+/// What an engine is made of; chosen by the binary.
+pub struct Parts {
+    /// Where everything is recorded.
+    pub store: Store,
+    /// The configured agents.
+    pub agents: Arc<Agents>,
+    /// Where processes come from.
+    pub spawner: Spawner,
+    /// Time and randomness.
+    pub ids: Ids,
+    /// SHA-256 of the admin token.
+    pub operator: TokenHash,
+    /// What the operator set.
+    pub options: EngineOptions,
+}
+
+/// The service without its HTTP surface. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What every part of the engine may reach.
+pub(crate) struct Shared {
+    pub store: Store,
+    pub recorder: Recorder,
+    pub agents: Arc<Agents>,
+    pub default_driver: Arc<dyn AgentDriver>,
+    pub spawner: Spawner,
+    pub ids: Ids,
+    pub options: EngineOptions,
+    pub tokens: Tokens,
+    pub files: Files,
+    pub workspaces: Workspaces,
+    pub slots: Slots,
+    pub operator: TokenHash,
+    /// Owners and submissions: what a drain waits for.
+    pub work: Tasks,
+    /// Loops that end when told to.
+    pub background: Tasks,
+    /// No new work from here on.
+    pub stopping: CancellationToken,
+    /// Running work is interrupted from here on.
+    pub expired: CancellationToken,
+}
+
+/// What `/healthz` tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The `claude` program was found.
+    pub claude_present: bool,
+    /// Its version, once known.
+    pub claude_version: Option<String>,
+}
+
+impl Engine {
+    /// Makes the store true again after whatever ended the last service, and starts the sweep.
+    ///
+    /// # Errors
+    /// When the store cannot be read or a directory cannot be made.
+    pub async fn start(parts: Parts) -> Result<(Self, RecoveryReport), EngineError> {
+        let Parts { store, agents, spawner, ids, operator, options } = parts;
+        let recorder = Recorder { door: Arc::clone(&store.door), events: Arc::clone(&store.events) };
+        let tokens = Tokens::load(Arc::clone(&store.tokens), recorder.clone(), ids.clone()).await?;
+        let limits = SlotLimits {
+            slots: options.slots,
+            queue_max: options.queue_max,
+            queue_per_app_max: options.queue_per_app_max,
+        };
+        let default_driver = agents.get(agents.default_name()).map(Arc::clone);
+        let default_driver =
+            default_driver.ok_or_else(|| EngineError::Internal("the default agent is not configured".to_owned()))?;
+        let shared = Arc::new(Shared {
+            default_driver,
+            files: Files::new(&options.data_dir, options.upload_bytes_max)?,
+            workspaces: Workspaces::new(&options.data_dir)?,
+            slots: Slots::new(limits),
+            work: Tasks::default(),
+            background: Tasks::default(),
+            stopping: CancellationToken::new(),
+            expired: CancellationToken::new(),
+            store,
+            recorder,
+            agents,
+            spawner,
+            ids,
+            options,
+            tokens,
+            operator,
+        });
+        let report = recovery::recover(&shared).await?;
+        sweep::start(&shared);
+        Ok((Self { shared }, report))
+    }
+
+    /// The app token behind a bearer, if it is live.
+    #[must_use]
+    pub fn app(&self, bearer: &str) -> Option<Arc<AppToken>> {
+        self.shared.tokens.find(bearer)
+    }
+
+    /// Whether a bearer is the admin token.
+    #[must_use]
+    pub fn is_operator(&self, bearer: &str) -> bool {
+        TokenHash::of(bearer) == self.shared.operator
+    }
+
+    /// Accepts a run, or refuses it without having started anything.
+    ///
+    /// # Errors
+    /// See [`EngineError`]; on any of them the agent was not started.
+    pub async fn submit_run(
+        &self,
+        by: &Arc<AppToken>,
+        request: RunRequest,
+        id: RequestId,
+    ) -> Result<RunTicket, EngineError> {
+        self.undisturbed(Arc::clone(&self.shared).submit_run(Arc::clone(by), request, id)).await
+    }
+
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// When its file cannot be made.
+    pub async fn begin_upload(&self) -> Result<Upload, EngineError> {
+        self.shared.files.begin(&self.shared.ids).await
+    }
+
+    /// Finishes an upload: from here on it can be attached, for the time also returned.
+    ///
+    /// # Errors
+    /// When the bytes cannot be flushed or the file cannot be recorded; nothing is left then.
+    pub async fn finish_upload(
+        &self,
+        upload: Upload,
+        by: &Arc<AppToken>,
+        sender_name: String,
+        ttl_wish_secs: Option<i64>,
+        id: RequestId,
+    ) -> Result<(File, Duration), EngineError> {
+        let (shared, by) = (Arc::clone(&self.shared), Arc::clone(by));
+        self.undisturbed(async move {
+            let with = (&shared.ids, &shared.recorder, id);
+            shared.files.finish(upload, &by, &sender_name, ttl_wish_secs, with).await
+        })
+        .await
+    }
+
+    /// Mints a token for an app, which is registered if its name is new.
+    ///
+    /// # Errors
+    /// [`EngineError::NameTaken`] while the app has a live token.
+    pub async fn mint_token(&self, name: AppName, cidrs: Vec<IpNet>, id: RequestId) -> Result<Minted, EngineError> {
+        let shared = Arc::clone(&self.shared);
+        self.undisturbed(async move { shared.tokens.mint(name, cidrs, id).await }).await
+    }
+
+    /// Revokes an app's token. Runs under way go on; new requests with it are refused at once.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] when the app has no live token.
+    pub async fn revoke_token(&self, name: AppName, id: RequestId) -> Result<(), EngineError> {
+        let shared = Arc::clone(&self.shared);
+        self.undisturbed(async move { shared.tokens.revoke(&name, id).await }).await
+    }
+
+    /// All live tokens, by app name.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<Arc<AppToken>> {
+        self.shared.tokens.list()
+    }
+
+    /// A page of the ledger.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn ledger(&self, query: LedgerQuery) -> Result<Vec<LedgerLine>, EngineError> {
+        Ok(self.shared.store.ledger.ledger(query).await?)
+    }
+
+    /// What `/healthz` tells; waits for nothing.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let claude = self.shared.agents.iter().find(|driver| driver.name().as_str() == CLAUDE);
+        let presence = claude.map(|driver| driver.presence());
+        Health {
+            claude_present: presence.as_ref().is_some_and(|claude| claude.program.is_some()),
+            claude_version: presence.and_then(|claude| claude.version),
+        }
+    }
+
+    /// A new id for a request.
+    #[must_use]
+    pub fn request_id(&self) -> RequestId {
+        self.shared.ids.make(RequestId::new)
+    }
+
+    /// Whether the service takes new work.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.shared.stopping.is_cancelled()
+    }
+
+    /// Takes no new work from now on; work that still waits for a slot is ended.
+    pub fn stop_taking_work(&self) {
+        self.shared.stopping.cancel();
+    }
+
+    /// Resolves when something broke without which the service cannot go on.
+    pub async fn broken(&self) {
+        self.shared.background.broken().await;
+    }
+
+    /// Stops in good order: see [`drain`].
+    pub async fn drain(&self, deadline: Duration) -> drain::DrainReport {
+        drain::drain(&self.shared, deadline).await
+    }
+
+    /// Ends a drain's patience: what still runs is interrupted now.
+    pub fn interrupt_now(&self) {
+        self.shared.expired.cancel();
+    }
+
+    /// Lets a change run to its end although whoever asked for it goes away (I9): a commit that was
+    /// sent must not lose the steps that follow it.
+    async fn undisturbed<T, F>(&self, change: F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, EngineError>> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        self.shared.work.spawn(SUBMIT, async move {
+            // Nobody listens any more when the caller has gone; the change stands all the same.
+            drop(sender.send(change.await));
+        });
+        receiver.await.unwrap_or_else(|_| Err(EngineError::Internal("a change panicked".to_owned())))
+    }
+}

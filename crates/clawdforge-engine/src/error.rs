@@ -1,0 +1,60 @@
+//! What can go wrong with a call to the engine, by what the caller would do about it.
+
+use std::time::Duration;
+
+use clawdforge_store::{CommitError, ReadError};
+
+/// A refused call. Nothing was started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// It does not exist, or belongs to somebody else: the two look the same.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// All slots and the queue are taken.
+    #[error("{reason}; try again in {} s", retry_after.as_secs())]
+    Busy {
+        /// Which bound was met.
+        reason: &'static str,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The service is stopping and takes no new work.
+    #[error("the service is stopping; try again in a moment")]
+    Stopping,
+    /// The app has a live token already.
+    #[error("{0} has a token already; revoke it first, then mint a new one")]
+    NameTaken(String),
+    /// There are as many tokens as there may be.
+    #[error("there are {0} tokens already; revoke some first")]
+    TooManyTokens(usize),
+    /// The upload is larger than allowed.
+    #[error("the upload is larger than the allowed {0} bytes")]
+    UploadTooLarge(u64),
+    /// The disk is full.
+    #[error("the service's disk is full; the operator must make room")]
+    DiskFull,
+    /// The ledger or the event log could not be written or read; nothing was started.
+    #[error("the service cannot write its records at the moment, so nothing was started; try again")]
+    RecordsUnavailable(String),
+    /// The work was done or interrupted, but its outcome could not be recorded.
+    #[error("the outcome could not be recorded; the operator's log says why")]
+    OutcomeUnrecorded,
+    /// The service could not do its own part; the text is for the log, not for callers.
+    #[error("internal error")]
+    Internal(String),
+}
+
+impl From<ReadError> for EngineError {
+    fn from(error: ReadError) -> Self {
+        Self::RecordsUnavailable(error.to_string())
+    }
+}
+
+impl From<CommitError> for EngineError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Unexpected { .. } => Self::Internal(error.to_string()),
+            CommitError::Unavailable(_) | CommitError::Unknown(_) => Self::RecordsUnavailable(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Runs in motion: admission, slots, owners, the live hub, sweep, recovery, drain.
+//!
+//! The engine knows nothing of HTTP, SQL or any agent's protocol. Callers submit work and follow it;
+//! what they do afterwards changes nothing about the work (I9). Everything accepted is on disk before
+//! an agent sees it, and ends with a recorded outcome.
+
+mod drain;
+mod engine;
+mod error;
+mod files;
+mod hub;
+mod ids;
+mod options;
+mod owner;
+mod record;
+mod recovery;
+mod runs;
+mod slots;
+mod sweep;
+mod tasks;
+mod tokens;
+mod workspace;
+
+pub use drain::DrainReport;
+pub use engine::{Engine, Health, Parts};
+pub use error::EngineError;
+pub use files::Upload;
+pub use ids::Ids;
+pub use options::EngineOptions;
+pub use recovery::RecoveryReport;
+pub use runs::RunTicket;
+pub use sweep::SweepReport;
+pub use tasks::{OnError, TaskKind, Tasks};
+pub use tokens::Minted;

@@ -1,0 +1,31 @@
+//! What the operator may set about the engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Plain settings; the configuration table holds their defaults and bounds.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// Where uploads (`files/`) and the directories of runs under way (`runs/`) lie.
+    pub data_dir: PathBuf,
+    /// Agent process trees at the same time.
+    pub slots: usize,
+    /// Accepted runs that may wait for a slot, over all apps.
+    pub queue_max: usize,
+    /// Accepted runs of one app that may wait for a slot.
+    pub queue_per_app_max: usize,
+    /// Longest wait for a slot.
+    pub queue_wait_max: Duration,
+    /// Longest time an agent may give no sign of life.
+    pub silence_max: Duration,
+    /// How long an agent may take to leave when asked, before it is killed.
+    pub kill_grace: Duration,
+    /// Bytes of one upload.
+    pub upload_bytes_max: u64,
+    /// How long prompt, answer and events of an ended run are kept.
+    pub run_retention: Duration,
+    /// How long ledger lines are kept; `None` means for ever.
+    pub ledger_retention: Option<Duration>,
+    /// Time between two sweeps.
+    pub sweep_interval: Duration,
+}

@@ -1,0 +1,468 @@
+//! The owner of a turn: one task that has its agent, its machine and its event numbers.
+//!
+//! It waits for a slot, then feeds what happens into the machine and performs the effects in order.
+//! Everything it owns goes when it ends: the agent's process tree, the run's directory, the slot.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, OpenSpec};
+use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
+use clawdforge_core::commit::{Commit, Write};
+use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
+use clawdforge_core::file::File;
+use clawdforge_core::ledger::RunFacts;
+use clawdforge_core::limits::ANSWER_BYTES_MAX;
+use clawdforge_core::machine::{Effect, Input, Timer, TurnLimits, TurnMachine};
+use clawdforge_core::run::RunRequest;
+use clawdforge_core::session::Session;
+use clawdforge_core::turn::Turn;
+use clawdforge_process::TreeMark;
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use crate::engine::Shared;
+use crate::hub::Publisher;
+use crate::record::EndRecord;
+use crate::runs::PROMPT_SEQ;
+use crate::slots::{Slot, Ticket};
+use crate::tasks::{OnError, TaskKind};
+use crate::workspace::Workspace;
+
+/// How long events are gathered before they are committed: short enough to watch, long enough that a
+/// burst costs one flush of the disk.
+const GATHER: Duration = Duration::from_millis(40);
+
+/// Events gathered at most before they are committed.
+const GATHER_EVENTS_MAX: usize = 256;
+
+const OWNER: TaskKind = TaskKind { name: "owner", on_error: OnError::Log };
+
+/// A turn that was accepted, with all it needs.
+pub(crate) struct Work {
+    pub session: Session,
+    pub turn: Turn,
+    pub request: RunRequest,
+    pub facts: RunFacts,
+    pub attachments: Vec<File>,
+    pub driver: Arc<dyn AgentDriver>,
+    pub place: Ticket,
+    pub publisher: Publisher,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<(Box<dyn AgentLink>, String), Failure>> + Send>>;
+type Closing = Pin<Box<dyn Future<Output = CloseReport> + Send>>;
+
+/// Starts the task that owns the turn.
+pub(crate) fn start(shared: &Arc<Shared>, work: Work) {
+    shared.work.spawn(OWNER, own(Arc::clone(shared), work));
+}
+
+async fn own(shared: Arc<Shared>, work: Work) {
+    let Work { session, turn, request, facts, attachments, driver, place, publisher } = work;
+    let workspace = shared.workspaces.of(session.id.into());
+    let waiting_since = Instant::now();
+    let mut owner = Owner {
+        record: Record { session, turn, facts, publisher, last: PROMPT_SEQ, started: None, waiting: Vec::new() },
+        shared,
+        link: None,
+        opening: None,
+        closing: None,
+        prompt: None,
+        total_at: None,
+        silence_at: None,
+        flush_at: None,
+        drain_told: false,
+    };
+    let slot = match wait_for_slot(&owner.shared, place).await {
+        Ok(slot) => slot,
+        Err(failure) => {
+            let end = TurnEnd { failure: Some(failure), ..TurnEnd::default() };
+            owner.record_end(end, 0, waiting_since.elapsed()).await;
+            return;
+        }
+    };
+    let story = owner.live(request, attachments, driver, workspace.clone());
+    if AssertUnwindSafe(story).catch_unwind().await.is_err() {
+        tracing::error!(run.id = %owner.record.facts.run, "the owner of a run panicked; the run is ended as failed");
+        let failure = Failure::new(FailureKind::Internal, "the service failed while it looked after this run");
+        owner.close_whatever_is_open().await;
+        owner.record.waiting.clear();
+        let lived = owner.record.started.map_or(Duration::ZERO, |at| at.elapsed());
+        owner.record_end(TurnEnd { failure: Some(failure), ..TurnEnd::default() }, 0, lived).await;
+    }
+    if tokio::task::spawn_blocking(move || workspace.remove()).await.is_err() {
+        tracing::error!("removing the directory of a run panicked");
+    }
+    drop::<Slot>(slot);
+}
+
+async fn wait_for_slot(shared: &Shared, place: Ticket) -> Result<Slot, Failure> {
+    let waiting = match place {
+        Ticket::Ready(slot) => return Ok(slot),
+        Ticket::Waiting(waiting) => waiting,
+    };
+    let wait_max = shared.options.queue_wait_max;
+    tokio::select! {
+        biased;
+        slot = waiting => slot.map_err(|_gone| interrupted()),
+        () = shared.stopping.cancelled() => Err(interrupted()),
+        () = tokio::time::sleep(wait_max) => Err(Failure::new(
+            FailureKind::QueueExpired,
+            format!("no slot became free within {} s; nothing was started, try again", wait_max.as_secs()),
+        )),
+    }
+}
+
+fn interrupted() -> Failure {
+    Failure::new(
+        FailureKind::Interrupted,
+        "the service was stopped before an agent was started; send the request again",
+    )
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+    record: Record,
+    link: Option<Box<dyn AgentLink>>,
+    opening: Option<Opening>,
+    closing: Option<Closing>,
+    prompt: Option<String>,
+    total_at: Option<Instant>,
+    silence_at: Option<Instant>,
+    flush_at: Option<Instant>,
+    drain_told: bool,
+}
+
+/// What the owner writes.
+struct Record {
+    session: Session,
+    turn: Turn,
+    facts: RunFacts,
+    publisher: Publisher,
+    /// The number of the last event made, durable or waiting.
+    last: EventSeq,
+    started: Option<Instant>,
+    waiting: Vec<Write>,
+}
+
+/// What happens next to the owner.
+enum Next {
+    Input(Input),
+    Flush,
+}
+
+impl Owner {
+    async fn live(
+        &mut self,
+        request: RunRequest,
+        attachments: Vec<File>,
+        driver: Arc<dyn AgentDriver>,
+        workspace: Workspace,
+    ) {
+        let silence = self.shared.options.silence_max;
+        let (mut machine, effects) = TurnMachine::start(TurnLimits { total: request.timeout, silence });
+        self.record.started = Some(Instant::now());
+        let mut open = Some(self.opening(request, attachments, driver, workspace));
+        let mut effects = effects;
+        loop {
+            let mut input = None;
+            for effect in effects {
+                match self.perform(effect, &mut open).await {
+                    Performed::Done => {}
+                    Performed::Stop => return,
+                    Performed::Input(next) => {
+                        input = Some(next);
+                        break;
+                    }
+                }
+            }
+            let input = match input {
+                Some(input) => input,
+                None => self.next_input().await,
+            };
+            effects = machine.step(input);
+        }
+    }
+
+    async fn perform(&mut self, effect: Effect, open: &mut Option<Opening>) -> Performed {
+        match effect {
+            Effect::Record(body) => {
+                self.record.push(self.shared.ids.now(), body);
+                if self.record.waiting.len() >= GATHER_EVENTS_MAX {
+                    return self.flush().await;
+                }
+                self.flush_at.get_or_insert_with(|| Instant::now() + GATHER);
+                Performed::Done
+            }
+            Effect::OpenLink => {
+                // What was recorded must be durable before an agent can act on it.
+                let flushed = self.flush().await;
+                self.opening = open.take();
+                flushed
+            }
+            Effect::BeginTurn => self.begin_turn().await,
+            Effect::CloseLink => {
+                if self.opening.is_some() || self.closing.is_some() {
+                    return Performed::Done;
+                }
+                let Some(link) = self.link.take() else {
+                    return Performed::Input(Input::LinkClosed { stderr: String::new() });
+                };
+                self.closing = Some(Box::pin(link.close(self.shared.options.kill_grace)));
+                Performed::Done
+            }
+            Effect::SetTimer(Timer::Total, after) => {
+                self.total_at = Some(Instant::now() + after);
+                Performed::Done
+            }
+            Effect::SetTimer(Timer::Silence, after) => {
+                self.silence_at = Some(Instant::now() + after);
+                Performed::Done
+            }
+            Effect::RecordEnd(end, events_dropped) => {
+                let lived = self.record.started.map_or(Duration::ZERO, |at| at.elapsed());
+                self.record_end(end, events_dropped, lived).await;
+                Performed::Done
+            }
+            Effect::Stop => Performed::Stop,
+        }
+    }
+
+    /// Everything slow between the slot and an agent that is ready: the directory, then the link.
+    fn opening(
+        &self,
+        mut request: RunRequest,
+        attachments: Vec<File>,
+        driver: Arc<dyn AgentDriver>,
+        workspace: Workspace,
+    ) -> Opening {
+        let files = attachments.into_iter().map(|file| (file.clone(), self.shared.files.path(file.id)));
+        let files: Vec<_> = files.collect();
+        let mark = self.record.turn.id.to_string();
+        Box::pin(async move {
+            let internal = |what: String| {
+                tracing::error!(error = what, "a run could not be prepared");
+                Failure::new(FailureKind::Internal, "the service could not prepare the run")
+            };
+            let mark = TreeMark::new(mark).map_err(|error| internal(error.to_string()))?;
+            let prompt = std::mem::take(&mut request.prompt);
+            let laid = workspace.clone();
+            let prepared = tokio::task::spawn_blocking(move || laid.prepare(&files, prompt)).await;
+            let prompt = prepared.map_err(|error| internal(error.to_string()))??;
+            let spec = OpenSpec {
+                workspace: workspace.work(),
+                scratch: workspace.scratch(),
+                mark,
+                model: request.model,
+                system: request.system,
+                system_mode: request.system_mode,
+                effort: request.effort,
+            };
+            Ok((driver.open(spec).await?, prompt))
+        })
+    }
+
+    async fn begin_turn(&mut self) -> Performed {
+        let (Some(link), Some(prompt)) = (self.link.as_mut(), self.prompt.take()) else {
+            let failure = Failure::new(FailureKind::Internal, "there is no agent to give the prompt to");
+            return Performed::Input(Input::OpenFailed(failure));
+        };
+        if let Err(failure) = link.begin_turn(prompt).await {
+            return Performed::Input(Input::OpenFailed(failure));
+        }
+        if let Some(process) = link.process() {
+            self.record.waiting.push(Write::NoteProcess(self.record.turn.id, process));
+            return self.flush().await;
+        }
+        Performed::Done
+    }
+
+    async fn next_input(&mut self) -> Input {
+        loop {
+            match self.next().await {
+                Next::Input(input) => return input,
+                Next::Flush => {
+                    if let Performed::Input(input) = self.flush().await {
+                        return input;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for one thing to happen. Every branch is cancel-safe: the futures of opening and closing
+    /// stay in their fields, a link's signals are not lost, the rest are timers and flags.
+    async fn next(&mut self) -> Next {
+        let input = tokio::select! {
+            biased;
+            opened = present(&mut self.opening) => {
+                self.opening = None;
+                match opened {
+                    Ok((link, prompt)) => {
+                        self.link = Some(link);
+                        self.prompt = Some(prompt);
+                        Input::LinkOpened
+                    }
+                    Err(failure) => Input::OpenFailed(failure),
+                }
+            }
+            report = present(&mut self.closing) => {
+                self.closing = None;
+                self.tell_of_closing(&report);
+                Input::LinkClosed { stderr: report.stderr }
+            }
+            () = self.shared.expired.cancelled(), if !self.drain_told => {
+                self.drain_told = true;
+                Input::DrainExpired
+            }
+            () = at(self.total_at) => {
+                self.total_at = None;
+                Input::TimerFired(Timer::Total)
+            }
+            () = at(self.flush_at) => return Next::Flush,
+            signal = next_signal(&mut self.link) => Input::Signal(signal),
+            () = at(self.silence_at) => {
+                self.silence_at = None;
+                Input::TimerFired(Timer::Silence)
+            }
+        };
+        Next::Input(input)
+    }
+
+    fn tell_of_closing(&self, report: &CloseReport) {
+        let run = self.record.facts.run;
+        if report.survivors > 0 {
+            tracing::error!(run.id = %run, process.survivors = report.survivors, "processes of a run could not be ended");
+        } else if report.killed > 0 {
+            tracing::info!(run.id = %run, process.killed = report.killed, "processes a run left behind were killed");
+        }
+    }
+
+    /// Makes what was recorded durable.
+    async fn flush(&mut self) -> Performed {
+        self.flush_at = None;
+        if self.record.waiting.is_empty() {
+            return Performed::Done;
+        }
+        let record = &mut self.record;
+        let commit = Commit { writes: record.waiting.clone(), ..Commit::default() };
+        match self.shared.recorder.with_events(commit, record.session.id, record.last).await {
+            Ok(committed) => {
+                record.waiting.clear();
+                record.publisher.publish(committed);
+                Performed::Done
+            }
+            Err(error) => {
+                tracing::error!(run.id = %record.facts.run, %error, "events of a run could not be recorded");
+                Performed::Input(Input::RecordRefused)
+            }
+        }
+    }
+
+    async fn record_end(&mut self, end: TurnEnd, events_dropped: u64, lived: Duration) {
+        let record = &mut self.record;
+        let outcome = outcome(end, events_dropped, lived);
+        let end = EndRecord {
+            session: record.session.id,
+            turn: record.turn.id,
+            at: self.shared.ids.now(),
+            app: record.session.app_name.clone(),
+            request: record.turn.request,
+            run: record.facts.clone(),
+            principal: "app",
+            outcome,
+        };
+        tell_of_end(&end);
+        let waiting = std::mem::take(&mut record.waiting);
+        self.flush_at = None;
+        match self.shared.recorder.end(waiting, record.last + 1, end).await {
+            Ok(committed) => {
+                record.last += 1;
+                record.publisher.publish(committed);
+            }
+            // The turn stays unfinished in the store; the next start gives it its outcome.
+            Err(error) => {
+                tracing::error!(run.id = %record.facts.run, %error, "the outcome of a run could not be recorded");
+            }
+        }
+    }
+
+    /// After a panic: the tree must be gone before the run is told to be over.
+    async fn close_whatever_is_open(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.close(self.shared.options.kill_grace).await;
+        }
+        if let Some(closing) = self.closing.take() {
+            closing.await;
+        }
+        self.opening = None;
+    }
+}
+
+enum Performed {
+    Done,
+    Stop,
+    Input(Input),
+}
+
+impl Record {
+    fn push(&mut self, at: clawdforge_core::time::Timestamp, body: EventBody) {
+        self.last += 1;
+        if body == EventBody::Started {
+            self.waiting.push(Write::StartTurn(self.turn.id, at));
+        }
+        let event = Event { session: self.session.id, seq: self.last, turn: self.turn.id, at, body };
+        match self.waiting.last_mut() {
+            Some(Write::AppendEvents(events)) => events.push(event),
+            _ => self.waiting.push(Write::AppendEvents(vec![event])),
+        }
+    }
+}
+
+fn outcome(end: TurnEnd, events_dropped: u64, lived: Duration) -> TurnOutcome {
+    let TurnEnd { mut answer, stop_reason, mut failure, usage, stderr } = end;
+    if answer.as_ref().is_some_and(|answer| answer.len() > ANSWER_BYTES_MAX) {
+        answer = None;
+        failure.get_or_insert_with(|| {
+            Failure::new(FailureKind::AnswerTooLarge, format!("the answer is larger than {ANSWER_BYTES_MAX} bytes"))
+        });
+    }
+    let stderr = if failure.is_some() { stderr } else { String::new() };
+    let duration_ms = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
+    TurnOutcome { answer, stop_reason, failure, stderr, duration_ms, usage, events_dropped }
+}
+
+fn tell_of_end(end: &EndRecord) {
+    let EndRecord { app, request, run, outcome, .. } = end;
+    tracing::info!(
+        run.id = %run.run, request.id = %request, app.name = app, agent.name = run.agent, model = run.model,
+        outcome = outcome.code(), duration_ms = outcome.duration_ms, cost_usd = outcome.usage.cost_usd,
+        "a run ended"
+    );
+}
+
+/// The future's value, or never where there is none.
+async fn present<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_signal(link: &mut Option<Box<dyn AgentLink>>) -> AgentSignal {
+    match link {
+        Some(link) => link.next_signal().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,127 @@
+//! Recording: commits that are tried to their end, and the proof for the hub.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_core::commit::{Commit, Write};
+use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
+use clawdforge_core::id::{RequestId, SessionId, TurnId};
+use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts};
+use clawdforge_core::limits::{COMMIT_WAIT_MAX, END_RECORD_TRIES_MAX};
+use clawdforge_core::time::Timestamp;
+use clawdforge_store::{CommitDoor, CommitError, EventReads};
+
+use crate::error::EngineError;
+use crate::hub::Committed;
+
+/// First pause before an end is recorded again; each further one is twice as long.
+const END_RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Writes a session's log and resolves doubtful commits by reading the log's head.
+#[derive(Clone)]
+pub(crate) struct Recorder {
+    pub door: Arc<dyn CommitDoor>,
+    pub events: Arc<dyn EventReads>,
+}
+
+/// What is recorded with the end of a turn.
+pub(crate) struct EndRecord {
+    pub session: SessionId,
+    pub turn: TurnId,
+    pub at: Timestamp,
+    pub app: String,
+    pub request: RequestId,
+    pub run: RunFacts,
+    pub principal: &'static str,
+    pub outcome: TurnOutcome,
+}
+
+impl Recorder {
+    /// A commit that touches no event log.
+    pub async fn plain(&self, commit: Commit) -> Result<(), EngineError> {
+        Ok(self.within_time(commit).await?)
+    }
+
+    /// A commit whose events end with number `last` of the session. A doubtful answer is resolved:
+    /// either the events are there, or nothing happened.
+    pub async fn with_events(
+        &self,
+        commit: Commit,
+        session: SessionId,
+        last: EventSeq,
+    ) -> Result<Committed, EngineError> {
+        let ended = ended_in(&commit);
+        match self.within_time(commit).await {
+            Ok(()) => {}
+            Err(CommitError::Unknown(_)) if self.events.head(session).await? >= last => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(Committed::after_commit(ended))
+    }
+
+    /// Records the end of a turn together with events that still wait, trying again while the store
+    /// is not available: an outcome must not be lost to a passing fault.
+    pub async fn end(&self, waiting: Vec<Write>, seq: EventSeq, end: EndRecord) -> Result<Committed, EngineError> {
+        let commit = end.into_commit(waiting, seq);
+        let Some(session) = session_of(&commit) else {
+            return Err(EngineError::Internal("an end without a session".to_owned()));
+        };
+        let mut pause = END_RETRY_PAUSE;
+        let mut tries = 1;
+        loop {
+            match self.with_events(commit.clone(), session, seq).await {
+                Err(EngineError::RecordsUnavailable(reason)) if tries < END_RECORD_TRIES_MAX => {
+                    tracing::warn!(error = reason, tries, "the end of a turn could not be recorded yet");
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn within_time(&self, commit: Commit) -> Result<(), CommitError> {
+        match tokio::time::timeout(COMMIT_WAIT_MAX, self.door.commit(commit)).await {
+            Ok(result) => result,
+            Err(_elapsed) => Err(CommitError::Unknown("the store did not answer in time".to_owned())),
+        }
+    }
+}
+
+impl EndRecord {
+    fn into_commit(self, mut writes: Vec<Write>, seq: EventSeq) -> Commit {
+        let entry = LedgerEntry {
+            at: self.at,
+            principal: self.principal,
+            app: Some(self.app),
+            request: Some(self.request),
+            fact: LedgerFact::RunEnded {
+                run: self.run,
+                usage: self.outcome.usage.clone(),
+                answer_chars: self.outcome.answer.as_ref().map_or(0, |answer| answer.chars().count() as u64),
+                duration_ms: self.outcome.duration_ms,
+                outcome: self.outcome.code(),
+            },
+        };
+        let body = EventBody::Ended(self.outcome.clone());
+        let event = Event { session: self.session, seq, turn: self.turn, at: self.at, body };
+        writes.push(Write::AppendEvents(vec![event]));
+        writes.push(Write::EndTurn(self.turn, self.at, self.outcome));
+        Commit { expects: Vec::new(), writes, ledger: vec![entry] }
+    }
+}
+
+fn ended_in(commit: &Commit) -> Option<Arc<TurnOutcome>> {
+    commit.writes.iter().find_map(|write| match write {
+        Write::EndTurn(_, _, outcome) => Some(Arc::new(outcome.clone())),
+        _ => None,
+    })
+}
+
+fn session_of(commit: &Commit) -> Option<SessionId> {
+    commit.writes.iter().find_map(|write| match write {
+        Write::AppendEvents(events) => events.first().map(|event| event.session),
+        _ => None,
+    })
+}

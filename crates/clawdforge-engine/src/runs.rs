@@ -1,0 +1,129 @@
+//! Accepting runs: everything between a caller's request and the owner of its turn.
+
+use std::sync::Arc;
+
+use clawdforge_core::app::AppToken;
+use clawdforge_core::commit::{Commit, Expect, Write};
+use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
+use clawdforge_core::file::File;
+use clawdforge_core::id::{RequestId, RunId, SessionId, TurnId};
+use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts};
+use clawdforge_core::run::RunRequest;
+use clawdforge_core::session::{Session, SessionKind};
+use clawdforge_core::turn::{Turn, TurnState};
+use tokio::sync::watch;
+
+use crate::engine::Shared;
+use crate::error::EngineError;
+use crate::hub::Publisher;
+use crate::owner::{self, Work};
+
+/// The number of the prompt's event: the first of its session.
+pub(crate) const PROMPT_SEQ: EventSeq = 1;
+
+/// Proof that a run was accepted, and the way to its outcome. Dropping it changes nothing about the
+/// run.
+pub struct RunTicket {
+    /// The run.
+    pub run: RunId,
+    ended: watch::Receiver<Option<Arc<TurnOutcome>>>,
+}
+
+impl RunTicket {
+    /// Waits for the recorded outcome.
+    ///
+    /// # Errors
+    /// [`EngineError::OutcomeUnrecorded`] when the store would not take it.
+    pub async fn outcome(mut self) -> Result<Arc<TurnOutcome>, EngineError> {
+        let ended = self.ended.wait_for(Option::is_some).await;
+        ended.ok().and_then(|ended| ended.clone()).ok_or(EngineError::OutcomeUnrecorded)
+    }
+}
+
+impl Shared {
+    pub(crate) async fn submit_run(
+        self: Arc<Self>,
+        by: Arc<AppToken>,
+        mut request: RunRequest,
+        id: RequestId,
+    ) -> Result<RunTicket, EngineError> {
+        if self.stopping.is_cancelled() {
+            return Err(EngineError::Stopping);
+        }
+        let attachments = self.attachments(&by, &request).await?;
+        let driver = Arc::clone(&self.default_driver);
+        let place = self.slots.admit(by.app.id)?;
+
+        let now = self.ids.now();
+        let session = Session {
+            id: self.ids.make(SessionId::new),
+            app: by.app.id,
+            app_name: by.app.name.to_string(),
+            agent: driver.name().clone(),
+            kind: SessionKind::Run,
+            created_at: now,
+        };
+        let turn = Turn {
+            id: self.ids.make(TurnId::new),
+            session: session.id,
+            index: 1,
+            state: TurnState::Queued,
+            request: id,
+            queued_at: now,
+            timeout: request.timeout,
+        };
+        let facts = RunFacts {
+            run: session.id.into(),
+            agent: session.agent.to_string(),
+            model: request.model.clone(),
+            prompt_chars: request.prompt.chars().count() as u64,
+        };
+        let body = EventBody::Prompt {
+            text: request.prompt.clone(),
+            model: request.model.clone(),
+            system: request.system.clone(),
+            system_mode: request.system_mode,
+            effort: request.effort,
+            files: std::mem::take(&mut request.files),
+        };
+        let prompt = Event { session: session.id, seq: PROMPT_SEQ, turn: turn.id, at: now, body };
+        let commit = Commit {
+            // An upload that is swept between the look and the commit must refuse the run, not break it.
+            expects: attachments.iter().map(|file| Expect::FileExists(file.id)).collect(),
+            writes: vec![
+                Write::OpenSession(session.clone()),
+                Write::QueueTurn(turn.clone()),
+                Write::AppendEvents(vec![prompt]),
+            ],
+            ledger: vec![LedgerEntry {
+                at: now,
+                principal: "app",
+                app: Some(session.app_name.clone()),
+                request: Some(id),
+                fact: LedgerFact::RunAccepted(facts.clone()),
+            }],
+        };
+        let accepted = match self.recorder.with_events(commit, session.id, PROMPT_SEQ).await {
+            Err(EngineError::Internal(_)) if !attachments.is_empty() => return Err(EngineError::NotFound("file")),
+            result => result?,
+        };
+        let publisher = Publisher::new(accepted);
+        let ticket = RunTicket { run: session.id.into(), ended: publisher.follow() };
+        owner::start(&self, Work { session, turn, request, facts, attachments, driver, place, publisher });
+        Ok(ticket)
+    }
+
+    /// The uploads a request names. One that is unknown, expired or somebody else's is not found,
+    /// whichever it is.
+    async fn attachments(&self, by: &AppToken, request: &RunRequest) -> Result<Vec<File>, EngineError> {
+        let now = self.ids.now();
+        let mut files = Vec::with_capacity(request.files.len());
+        for id in &request.files {
+            match self.store.files.file(*id).await? {
+                Some(file) if file.app == by.app.id && file.expires_at > now => files.push(file),
+                _ => return Err(EngineError::NotFound("file")),
+            }
+        }
+        Ok(files)
+    }
+}

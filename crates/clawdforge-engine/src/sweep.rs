@@ -1,0 +1,107 @@
+//! The sweep: expired uploads, the contents of old runs, old ledger lines, orphaned zombies.
+
+use std::sync::Arc;
+
+use clawdforge_core::commit::{Commit, Write};
+use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
+use tokio::time::MissedTickBehavior;
+
+use crate::engine::Shared;
+use crate::error::EngineError;
+use crate::tasks::{OnError, TaskKind};
+
+/// Rows one pass takes at a time, so that it never holds up the store's writer for long.
+const BATCH: usize = 100;
+
+const SWEEP: TaskKind = TaskKind { name: "sweep", on_error: OnError::Shutdown };
+
+/// What one sweep erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SweepReport {
+    /// Uploads whose life was over.
+    pub files: usize,
+    /// Runs whose prompt, answer and events were kept long enough.
+    pub runs: usize,
+}
+
+/// Starts the loop; it ends when background tasks are told to.
+pub(crate) fn start(shared: &Arc<Shared>) {
+    let sweeper = Arc::clone(shared);
+    let stop = shared.background.stop_token();
+    shared.background.spawn(SWEEP, async move {
+        let mut ticks = tokio::time::interval(sweeper.options.sweep_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            match sweep(&sweeper).await {
+                Ok(report) if report != SweepReport::default() => {
+                    tracing::info!(files = report.files, runs = report.runs, "the sweep erased what had expired");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "the sweep failed; it will try again"),
+            }
+        }
+    });
+}
+
+/// One pass.
+pub(crate) async fn sweep(shared: &Arc<Shared>) -> Result<SweepReport, EngineError> {
+    let reaped = shared.spawner.reap_orphans();
+    if reaped > 0 {
+        tracing::debug!(reaped, "collected processes whose parents had left them to the service");
+    }
+    let report = SweepReport { files: expired_files(shared).await?, runs: old_runs(shared).await? };
+    if let Some(keep) = shared.options.ledger_retention {
+        let before = shared.ids.now().minus(keep);
+        let commit = Commit { writes: vec![Write::TrimLedger(before)], ..Commit::default() };
+        shared.recorder.plain(commit).await?;
+    }
+    Ok(report)
+}
+
+async fn expired_files(shared: &Arc<Shared>) -> Result<usize, EngineError> {
+    let mut erased = 0;
+    loop {
+        let expired = shared.store.files.expired_files(shared.ids.now(), BATCH).await?;
+        let Some(last) = expired.len().checked_sub(1) else { return Ok(erased) };
+        let commit = Commit {
+            writes: expired.iter().map(|file| Write::RemoveFile(file.id)).collect(),
+            ledger: expired.iter().map(|file| line(shared, LedgerFact::FileErased(file.id), None)).collect(),
+            ..Commit::default()
+        };
+        shared.recorder.plain(commit).await?;
+        for file in &expired {
+            // The row is gone; bytes that cannot be removed now are strays for the next start.
+            if let Err(error) = shared.files.erase(file.id).await {
+                tracing::warn!(file.id = %file.id, %error, "the bytes of an expired upload could not be removed");
+            }
+        }
+        erased += last + 1;
+    }
+}
+
+async fn old_runs(shared: &Arc<Shared>) -> Result<usize, EngineError> {
+    let mut erased = 0;
+    loop {
+        let before = shared.ids.now().minus(shared.options.run_retention);
+        let old = shared.store.sessions.runs_ended_before(before, BATCH).await?;
+        let Some(last) = old.len().checked_sub(1) else { return Ok(erased) };
+        let commit = Commit {
+            writes: old.iter().map(|run| Write::EraseSession(run.id)).collect(),
+            ledger: old
+                .iter()
+                .map(|run| line(shared, LedgerFact::RunErased(run.id.into()), Some(run.app_name.clone())))
+                .collect(),
+            ..Commit::default()
+        };
+        shared.recorder.plain(commit).await?;
+        erased += last + 1;
+    }
+}
+
+fn line(shared: &Arc<Shared>, fact: LedgerFact, app: Option<String>) -> LedgerEntry {
+    LedgerEntry { at: shared.ids.now(), principal: "service", app, request: None, fact }
+}

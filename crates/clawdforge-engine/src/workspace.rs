@@ -1,0 +1,168 @@
+//! The directory of a run: what the agent works in, and a private one beside it.
+//!
+//! `runs/<run>/work` is the agent's working directory with its attachments; `runs/<run>/scratch` holds
+//! its temporary files and what is handed to it outside the prompt. Both go when the run is over.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clawdforge_core::agent::{Failure, FailureKind};
+use clawdforge_core::file::{File, safe_extension};
+use clawdforge_core::id::RunId;
+
+use crate::error::EngineError;
+use crate::files::make_private_dir;
+
+/// Name of the folder of runs below the data directory.
+const RUNS_DIR: &str = "runs";
+
+/// What begins the list of attachments at the end of a prompt. Clients of the first versions rely on
+/// the words.
+const MANIFEST_HEAD: &str = "Attached files in the current directory:";
+
+/// The folder of runs under way.
+#[derive(Clone)]
+pub(crate) struct Workspaces {
+    dir: PathBuf,
+}
+
+/// The directories of one run.
+#[derive(Debug, Clone)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspaces {
+    pub fn new(data_dir: &Path) -> Result<Self, EngineError> {
+        let dir = data_dir.join(RUNS_DIR);
+        make_private_dir(&dir)
+            .map_err(|error| EngineError::Internal(format!("cannot create {}: {error}", dir.display())))?;
+        // The agent's working directory must not depend on where the service was started.
+        let dir = dir.canonicalize().map_err(|error| EngineError::Internal(format!("{}: {error}", dir.display())))?;
+        Ok(Self { dir })
+    }
+
+    /// The directories a run has or will have.
+    pub fn of(&self, run: RunId) -> Workspace {
+        Workspace { root: self.dir.join(run.to_string()) }
+    }
+
+    /// Removes the directories of all runs; for the start, when none is under way.
+    pub fn remove_all(&self) -> io::Result<usize> {
+        let mut removed = 0;
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(&path)?
+            } else {
+                std::fs::remove_file(&path)?
+            }
+            removed += 1;
+        }
+        Ok(removed)
+    }
+}
+
+impl Workspace {
+    /// Where the agent works.
+    pub fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    /// The private directory beside it.
+    pub fn scratch(&self) -> PathBuf {
+        self.root.join("scratch")
+    }
+
+    /// Makes the directories, lays the attachments in, and gives the prompt with their list.
+    /// Blocking: a copy across file systems takes as long as the disk does.
+    pub fn prepare(&self, attachments: &[(File, PathBuf)], prompt: String) -> Result<String, Failure> {
+        let broken = |error: &io::Error| {
+            tracing::error!(path = %self.root.display(), %error, "the directory of a run could not be made");
+            Failure::new(FailureKind::Internal, "the service could not make a directory for the run")
+        };
+        make_private_dir(&self.work()).map_err(|error| broken(&error))?;
+        make_private_dir(&self.scratch()).map_err(|error| broken(&error))?;
+        let mut names = Vec::with_capacity(attachments.len());
+        for (place, (file, bytes)) in attachments.iter().enumerate() {
+            let name = format!("attachment-{}{}", place + 1, safe_extension(&file.name));
+            attach(bytes, &self.work().join(&name)).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    Failure::new(FailureKind::AttachmentGone, format!("file {} expired before the run began", file.id))
+                }
+                _ => broken(&error),
+            })?;
+            names.push(name);
+        }
+        Ok(with_manifest(prompt, &names))
+    }
+
+    /// Removes the directories. Blocking.
+    pub fn remove(&self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.root)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.root.display(), %error, "the directory of a run could not be removed");
+        }
+    }
+}
+
+/// Hard-links the bytes into place, or copies them across file systems.
+fn attach(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => std::fs::copy(from, to).map(drop),
+        result => result,
+    }
+}
+
+fn with_manifest(prompt: String, names: &[String]) -> String {
+    if names.is_empty() {
+        return prompt;
+    }
+    let list: String = names.iter().map(|name| format!("\n- {name}")).collect();
+    format!("{prompt}\n\n{MANIFEST_HEAD}{list}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdforge_core::id::{AppId, FileId};
+    use clawdforge_core::time::Timestamp;
+
+    use super::*;
+
+    fn file(name: &str) -> File {
+        let zero = Timestamp::from_micros(0);
+        File {
+            id: FileId::new(zero, [1; 10]),
+            app: AppId::new(zero, [2; 10]),
+            name: name.to_owned(),
+            size: 2,
+            created_at: zero,
+            expires_at: zero,
+        }
+    }
+
+    #[test]
+    fn attachments_are_numbered_keep_their_kind_and_are_listed_after_the_prompt() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = dir.path().join("bytes");
+        std::fs::write(&bytes, "hi").unwrap();
+        let workspaces = Workspaces::new(dir.path()).unwrap();
+        let workspace = workspaces.of(RunId::new(Timestamp::from_micros(0), [0; 10]));
+        let attachments = [(file("../../evil.PNG"), bytes.clone()), (file("no extension"), bytes)];
+        let prompt = workspace.prepare(&attachments, "look".to_owned()).unwrap();
+        assert_eq!(prompt, "look\n\nAttached files in the current directory:\n- attachment-1.png\n- attachment-2\n");
+        assert_eq!(std::fs::read_to_string(workspace.work().join("attachment-1.png")).unwrap(), "hi");
+        workspace.remove();
+        assert_eq!(workspaces.remove_all().unwrap(), 0);
+    }
+
+    #[test]
+    fn an_attachment_that_is_gone_fails_the_run_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
+        let failure = workspace.prepare(&[(file("a.txt"), dir.path().join("gone"))], String::new()).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::AttachmentGone);
+        assert!(failure.message.contains("ff_"), "{}", failure.message);
+    }
+}

@@ -1,0 +1,45 @@
+//! Owning agent process trees from birth to wait. Knows nothing of agents.
+//!
+//! The invariants, and where each is kept:
+//!
+//! - **Every child is born on one long-lived thread** ([`Spawner`]), because the kernel's parent-death
+//!   signal follows the thread that forked, not the process. The thread lives as long as any [`Tree`].
+//! - **Every leader opens its own session.** A process cannot enter a foreign session, so whatever
+//!   carries the leader's session id is of its tree, and no terminal of the operator is reachable.
+//! - **A leader stays unreaped until its tree is gone.** Its zombie pins the numbers of process, group
+//!   and session: no signal of ours can reach a stranger that got a recycled number.
+//! - **The server is a child subreaper.** A process that lost its parent becomes our child, so every
+//!   survivor hangs below us and is found by its session, its ancestors, or the mark in its environment.
+//! - **A [`Tree`] that is dropped dies.** [`Tree::end`] is the polite way and tells what it took.
+//! - After a crash of the server, [`reaper::end_leftovers`] ends what a stored mark or identity names.
+//!
+//! Out of reach: a process that cleared its environment, opened its own session *and* outlived its
+//! parent before anybody looked. Only a process namespace covers that.
+//!
+//! Unsafe code lives in `birth` (what runs between fork and exec) and, for one constructor, in `exit`.
+
+mod birth;
+mod error;
+mod exit;
+mod identity;
+mod leaders;
+pub mod lines;
+mod mark;
+mod proc;
+pub mod reaper;
+mod scope;
+mod signal;
+mod spawner;
+mod spec;
+mod sweep;
+mod tail;
+mod tree;
+mod undertaker;
+
+pub use error::SpawnError;
+pub use exit::ExitReport;
+pub use identity::{BadTreeIdentity, TreeIdentity};
+pub use mark::{BadTreeMark, TREE_MARK_VARIABLE, TreeMark};
+pub use spawner::Spawner;
+pub use spec::{SpawnSpec, StdinMode};
+pub use tree::{EndReport, Tree};

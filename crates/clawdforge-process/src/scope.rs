@@ -1,0 +1,216 @@
+//! Who belongs to a tree, told from a pass over `/proc`.
+//!
+//! A process is a member when one of these holds:
+//!
+//! - it is a leader, or was seen as a member before (number *and* birth are the same);
+//! - its group or session is that of a leader that still exists, if only as a zombie. A leader that is
+//!   gone proves nothing: its number may be somebody else's by now;
+//! - it carries one of the marks in its environment;
+//! - it descends from a member, or (for a tree of ours) shares a member's session.
+//!
+//! For a tree of ours only processes below us are looked at, and never the trees of other leaders.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+
+use crate::leaders::Leaders;
+use crate::mark::TreeMark;
+use crate::proc::{self, Entry, Key};
+
+/// What makes a process a member, and what is known already.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    leaders: Vec<Key>,
+    marks: HashSet<TreeMark>,
+    known: HashSet<Key>,
+    reach: Reach,
+}
+
+/// Where members may be.
+#[derive(Debug, Clone)]
+enum Reach {
+    /// Below this process, which is the subreaper of all its trees.
+    BelowUs(Arc<Leaders>),
+    /// Anywhere but among this process and its ancestors.
+    Everywhere { us: i32 },
+}
+
+/// The members that a pass found.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    pub alive: Vec<Key>,
+    /// Numbers of members that wait to be reaped.
+    pub ended: Vec<i32>,
+}
+
+impl Scope {
+    /// A tree of ours.
+    pub(crate) fn of_tree(leader: Key, mark: TreeMark, leaders: Arc<Leaders>) -> Self {
+        Self {
+            leaders: vec![leader],
+            marks: HashSet::from([mark]),
+            known: HashSet::new(),
+            reach: Reach::BelowUs(leaders),
+        }
+    }
+
+    /// Trees of a server that is no more.
+    pub(crate) fn of_leftovers(leaders: Vec<Key>, marks: HashSet<TreeMark>) -> Self {
+        let us = rustix::process::getpid().as_raw_pid();
+        Self { leaders, marks, known: HashSet::new(), reach: Reach::Everywhere { us } }
+    }
+
+    /// Finds the members there are now, and remembers them.
+    pub(crate) fn look(&mut self) -> io::Result<Members> {
+        let everyone = proc::everyone()?;
+        let marked =
+            |pid| proc::carries_mark(pid, |mark| self.marks.iter().any(|wanted| wanted.as_str().as_bytes() == mark));
+        let members = self.members(&everyone, marked)?;
+        let mut found = Members::default();
+        for member in members {
+            if member.ended {
+                found.ended.push(member.key.pid);
+            } else {
+                self.known.insert(member.key);
+                found.alive.push(member.key);
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many members were ever seen alive.
+    pub(crate) fn seen(&self) -> usize {
+        self.known.len()
+    }
+
+    fn members(&self, everyone: &[Entry], marked: impl Fn(i32) -> io::Result<bool>) -> io::Result<Vec<Entry>> {
+        let family = Family::of(everyone);
+        let candidates = self.candidates(&family, everyone);
+        let mut pinned: HashSet<i32> = self
+            .leaders
+            .iter()
+            .filter(|leader| family.by_pid.get(&leader.pid).is_some_and(|entry| entry.key == **leader))
+            .map(|leader| leader.pid)
+            .collect();
+        if let Reach::Everywhere { us } = &self.reach
+            && let Some(us) = family.by_pid.get(us)
+        {
+            // Started from inside of a leftover, our own children share what else would tell members.
+            pinned.remove(&us.group);
+            pinned.remove(&us.session);
+        }
+        let mut members = HashMap::new();
+        for entry in &candidates {
+            let known = self.known.contains(&entry.key) || self.leaders.contains(&entry.key);
+            if known || pinned.contains(&entry.group) || pinned.contains(&entry.session) {
+                members.insert(entry.key.pid, *entry);
+            }
+        }
+        self.close_over(&mut members, &candidates, &family);
+        // Reading an environment costs more than all the rest, so only for those still undecided.
+        for entry in &candidates {
+            if !entry.ended && !members.contains_key(&entry.key.pid) && marked(entry.key.pid)? {
+                members.insert(entry.key.pid, *entry);
+            }
+        }
+        self.close_over(&mut members, &candidates, &family);
+        Ok(members.into_values().collect())
+    }
+
+    fn candidates(&self, family: &Family, everyone: &[Entry]) -> Vec<Entry> {
+        match &self.reach {
+            Reach::BelowUs(leaders) => {
+                let mut barred = leaders.pids();
+                barred.retain(|pid| !self.leaders.iter().any(|own| own.pid == *pid));
+                barred.insert(leaders.us());
+                // A parent that is not in the picture ended during the pass; its child is on its way to us.
+                let roots = everyone.iter().filter(|entry| {
+                    let parent_ended = entry.ppid != 0 && !family.by_pid.contains_key(&entry.ppid);
+                    entry.ppid == leaders.us() || parent_ended
+                });
+                family.descend(roots, &barred)
+            }
+            Reach::Everywhere { us } => {
+                let spared = family.line_of(*us);
+                everyone.iter().filter(|entry| !spared.contains(&entry.key.pid)).copied().collect()
+            }
+        }
+    }
+
+    /// Adds descendants and, below us, whoever shares a session with a member: sessions cannot be joined
+    /// from outside, so all of a session that was opened in a tree is of the tree.
+    fn close_over(&self, members: &mut HashMap<i32, Entry>, candidates: &[Entry], family: &Family) {
+        let open: HashSet<i32> = candidates.iter().map(|entry| entry.key.pid).collect();
+        loop {
+            let before = members.len();
+            let mut unvisited: Vec<i32> = members.keys().copied().collect();
+            while let Some(pid) = unvisited.pop() {
+                for child in family.children_of(pid) {
+                    if open.contains(&child.key.pid) && members.insert(child.key.pid, *child).is_none() {
+                        unvisited.push(child.key.pid);
+                    }
+                }
+            }
+            if let Reach::BelowUs(leaders) = &self.reach {
+                let mut sessions: HashSet<i32> = members.values().map(|member| member.session).collect();
+                sessions.remove(&leaders.our_session());
+                let sharing = candidates.iter().filter(|entry| sessions.contains(&entry.session));
+                members.extend(sharing.map(|entry| (entry.key.pid, *entry)));
+            }
+            if members.len() == before {
+                return;
+            }
+        }
+    }
+}
+
+/// One pass over `/proc`, arranged by who is whose child.
+struct Family {
+    by_pid: HashMap<i32, Entry>,
+    by_parent: HashMap<i32, Vec<Entry>>,
+}
+
+impl Family {
+    fn of(everyone: &[Entry]) -> Self {
+        let mut by_parent: HashMap<i32, Vec<Entry>> = HashMap::new();
+        for entry in everyone {
+            by_parent.entry(entry.ppid).or_default().push(*entry);
+        }
+        Self { by_pid: everyone.iter().map(|entry| (entry.key.pid, *entry)).collect(), by_parent }
+    }
+
+    fn children_of(&self, pid: i32) -> &[Entry] {
+        self.by_parent.get(&pid).map_or(&[], Vec::as_slice)
+    }
+
+    /// These and everybody below them, without the barred ones and whoever hangs below those.
+    fn descend<'a>(&self, roots: impl Iterator<Item = &'a Entry>, barred: &HashSet<i32>) -> Vec<Entry> {
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        let mut unvisited: Vec<Entry> = roots.copied().collect();
+        while let Some(entry) = unvisited.pop() {
+            if !barred.contains(&entry.key.pid) && seen.insert(entry.key.pid) {
+                unvisited.extend_from_slice(self.children_of(entry.key.pid));
+                found.push(entry);
+            }
+        }
+        found
+    }
+
+    /// A process and its ancestors, and the first process of all.
+    fn line_of(&self, pid: i32) -> HashSet<i32> {
+        let mut line = HashSet::from([1]);
+        let mut next = pid;
+        while line.insert(next) {
+            match self.by_pid.get(&next) {
+                Some(entry) => next = entry.ppid,
+                None => break,
+            }
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! The thread that children are born from, and the handle to it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::thread;
+
+use rustix::process::set_child_subreaper;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
+use tokio::sync::oneshot;
+
+use crate::birth;
+use crate::error::SpawnError;
+use crate::leaders::Leaders;
+use crate::mark::TreeMark;
+use crate::proc::{self, Key};
+use crate::scope::Scope;
+use crate::spec::SpawnSpec;
+use crate::tree::Tree;
+use crate::undertaker::{self, Grave, LIVE_TREES_MAX, Remains};
+
+/// Births waiting for the thread; one takes about a millisecond. Further ones wait in `spawn`.
+const BIRTHS_QUEUED_MAX: usize = 64;
+
+/// Where process trees come from. Cheap to clone; one per process.
+///
+/// Two threads belong to it: one that children are born from, one that ends trees that were dropped.
+/// Both live until the last spawner and the last [`Tree`] are gone.
+#[derive(Clone)]
+pub struct Spawner {
+    births: Sender<Birth>,
+    graves: Sender<Remains>,
+    leaders: Arc<Leaders>,
+    boot_id: Arc<str>,
+    runtime: Handle,
+}
+
+/// An order to the thread.
+struct Birth {
+    spec: SpawnSpec,
+    place: OwnedPermit<Remains>,
+    // Keeps the thread alive for the tree: with the thread's end, the kernel would end the child.
+    spawner: Spawner,
+    reply: oneshot::Sender<Result<Tree, SpawnError>>,
+}
+
+impl Spawner {
+    /// Starts the threads and makes this process the subreaper of everything born from them.
+    ///
+    /// To be called once in a process, inside a Tokio runtime that outlives all trees.
+    ///
+    /// # Errors
+    /// [`SpawnError::Os`] when there is no runtime, no `/proc`, or the system refuses a thread.
+    pub fn start() -> Result<Self, SpawnError> {
+        let runtime = Handle::try_current()
+            .map_err(std::io::Error::other)
+            .map_err(SpawnError::os("find the asynchronous runtime"))?;
+        let boot_id = proc::boot_id().map_err(SpawnError::os("read the boot id"))?.into();
+        let leaders = Arc::new(Leaders::new().map_err(SpawnError::os("read our session id"))?);
+        birth::make_exits_waitable().map_err(SpawnError::os("make exits of children waitable"))?;
+        set_child_subreaper(Some(rustix::process::getpid()))
+            .map_err(Into::into)
+            .map_err(SpawnError::os("become the subreaper of our children"))?;
+        let (births, ordered) = mpsc::channel(BIRTHS_QUEUED_MAX);
+        let (graves, dropped) = mpsc::channel(LIVE_TREES_MAX);
+        // The threads end by themselves with their queues; joining them would make the last drop block.
+        thread::Builder::new()
+            .name("births".to_owned())
+            .spawn(move || deliver(ordered))
+            .map_err(SpawnError::os("start the spawner thread"))?;
+        thread::Builder::new()
+            .name("undertaker".to_owned())
+            .spawn(move || undertaker::run(dropped))
+            .map_err(SpawnError::os("start the undertaker thread"))?;
+        Ok(Self { births, graves, leaders, boot_id, runtime })
+    }
+
+    /// Starts a program as the leader of a tree of its own. Dropping the future ends what was started.
+    ///
+    /// # Errors
+    /// See [`SpawnError`]; nothing is left running after an error.
+    pub async fn spawn(&self, spec: SpawnSpec) -> Result<Tree, SpawnError> {
+        let place = self.graves.clone().try_reserve_owned().map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => SpawnError::TooManyTrees { live_max: LIVE_TREES_MAX },
+            mpsc::error::TrySendError::Closed(_) => SpawnError::SpawnerGone,
+        })?;
+        let (reply, born) = oneshot::channel();
+        let birth = Birth { spec, place, spawner: self.clone(), reply };
+        self.births.send(birth).await.map_err(|_| SpawnError::SpawnerGone)?;
+        born.await.map_err(|_| SpawnError::SpawnerGone)?
+    }
+
+    /// Reaps orphans of trees that ended by themselves, so that they do not pile up as zombies while
+    /// their trees live. Never touches a tree's leader or a command that other code of this process runs.
+    ///
+    /// Looks at the children of this process, which takes well under a millisecond where the kernel
+    /// lists them, else a pass over `/proc`. Returns how many were reaped.
+    pub fn reap_orphans(&self) -> usize {
+        self.leaders.reap_orphans().unwrap_or_else(|error| {
+            // The next call finds them; a zombie costs nothing but a number.
+            tracing::debug!(error = %error, "could not look for orphans");
+            0
+        })
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn leaders(&self) -> &Arc<Leaders> {
+        &self.leaders
+    }
+
+    pub(crate) fn boot_id(&self) -> String {
+        self.boot_id.to_string()
+    }
+
+    fn grave(&self, place: OwnedPermit<Remains>, leader: Key, mark: TreeMark) -> Grave {
+        let scope = Scope::of_tree(leader, mark, Arc::clone(&self.leaders));
+        Grave::new(place, Remains { leader, scope, leaders: Arc::clone(&self.leaders) })
+    }
+}
+
+impl fmt::Debug for Spawner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spawner").field("leaders", &self.leaders).finish_non_exhaustive()
+    }
+}
+
+/// The thread's life: one birth after the other, until no spawner and no tree is left.
+fn deliver(mut ordered: Receiver<Birth>) {
+    while let Some(Birth { spec, place, spawner, reply }) = ordered.blocking_recv() {
+        if reply.is_closed() {
+            continue;
+        }
+        // Pipes register with the runtime's reactor when the tree takes them.
+        let runtime = spawner.runtime.clone();
+        let _inside = runtime.enter();
+        let born = spawner.leaders.bear(|| birth::bear(&spec)).and_then(|(child, leader)| {
+            // From here on a failure, or a caller that went away, ends what was born.
+            let grave = spawner.grave(place, leader, spec.mark);
+            Tree::take(child, leader, grave, spawner)
+        });
+        // A tree that nobody waits for any more is dropped here, and thereby ended.
+        drop(reply.send(born));
+    }
+}

@@ -1,0 +1,112 @@
+//! Ending every member of a scope, however fast it multiplies.
+//!
+//! Members are stopped until a pass finds no new one (what is stopped neither forks nor loses its
+//! children to us), then killed together; and again, until two passes in a row find nobody. It blocks.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::proc::Key;
+use crate::scope::Scope;
+use crate::signal::{self, Sent};
+
+/// How long members may take to be gone after they were killed. The kernel needs milliseconds; only one
+/// that hangs in a disk or network file system takes longer, and it may never end.
+pub(crate) const SWEEP_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// Passes that look for new members before killing: each halves what a fork storm can still do; killing
+/// what is known ends the rest.
+const FREEZE_PASSES_MAX: usize = 8;
+
+/// How long one round waits for deaths before it looks again.
+const ROUND_WAIT_MAX: Duration = Duration::from_millis(250);
+
+/// The rest between rounds when there is nothing to wait on.
+const ROUND_PAUSE: Duration = Duration::from_millis(5);
+
+/// Descriptors held at once to wait for deaths, a fraction of the usual 1,024 of a process.
+const AWAITED_MAX: usize = 128;
+
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub(crate) struct Swept {
+    /// Processes that were killed.
+    pub killed: usize,
+    /// Members that were still there when the time was up.
+    pub survivors: usize,
+    /// Numbers of members that have ended and may wait to be reaped.
+    pub ended: HashSet<i32>,
+}
+
+/// Kills all members, until none is left or the deadline has passed.
+pub(crate) fn sweep(scope: &mut Scope, deadline: Instant) -> Swept {
+    let mut killed = HashSet::new();
+    let mut ended = HashSet::new();
+    let mut quiet_before = false;
+    let survivors = loop {
+        let late = Instant::now() >= deadline;
+        match freeze(scope, &mut ended) {
+            // One quiet pass after a kill may have looked past somebody who was just being born.
+            Ok(alive) if alive.is_empty() && (quiet_before || killed.is_empty()) => break 0,
+            Ok(alive) if alive.is_empty() => quiet_before = true,
+            Ok(alive) if late => break alive.len(),
+            Ok(alive) => {
+                quiet_before = false;
+                kill(&alive, deadline);
+                killed.extend(alive);
+            }
+            Err(error) if late => {
+                tracing::error!(error = %error, "could not see which processes are left of a tree");
+                break 1;
+            }
+            // Out of descriptors or memory, most likely; both come back.
+            Err(_) => thread::sleep(ROUND_PAUSE),
+        }
+    };
+    ended.extend(killed.iter().map(|key| key.pid));
+    Swept { killed: killed.len(), survivors, ended }
+}
+
+/// Stops members until no new one turns up; those alive.
+fn freeze(scope: &mut Scope, ended: &mut HashSet<i32>) -> io::Result<Vec<Key>> {
+    let mut stopped = HashSet::new();
+    let mut alive = Vec::new();
+    for _ in 0..FREEZE_PASSES_MAX {
+        let members = scope.look()?;
+        ended.extend(members.ended);
+        alive = members.alive;
+        let mut any_new = false;
+        for key in &alive {
+            if stopped.insert(*key) {
+                any_new = true;
+                // Whether it worked does not matter: the kill that follows is what counts.
+                signal::send(*key, Signal::STOP);
+            }
+        }
+        if !any_new {
+            break;
+        }
+    }
+    Ok(alive)
+}
+
+fn kill(members: &[Key], deadline: Instant) {
+    let mut awaited: Vec<OwnedFd> = Vec::new();
+    for key in members {
+        if let Sent::Delivered(Some(pidfd)) = signal::send(*key, Signal::KILL)
+            && awaited.len() < AWAITED_MAX
+        {
+            awaited.push(pidfd);
+        }
+    }
+    if awaited.is_empty() {
+        thread::sleep(ROUND_PAUSE);
+    } else {
+        signal::await_deaths(awaited, deadline.min(Instant::now() + ROUND_WAIT_MAX));
+    }
+}

@@ -1,0 +1,11 @@
+//! Process trees, made of real programs and looked at through `/proc`. Each test needs a process of its
+//! own (nextest gives it one), because orphans fall to the process and not to a test.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod end;
+mod leftovers;
+mod server;
+mod spawn;
+mod support;
+mod wait;

@@ -1,0 +1,113 @@
+//! Scripts, and what is left of them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
+use tempfile::TempDir;
+
+/// Far more than anything here takes, even on a machine that is busy with other things.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A directory of its own, a spawner and a mark that nobody else has.
+pub struct Bench {
+    pub spawner: Spawner,
+    pub dir: TempDir,
+    pub mark: TreeMark,
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = mark_of(dir.path());
+        Self { spawner: Spawner::start().unwrap(), dir, mark }
+    }
+
+    pub fn spec(&self, program: impl Into<PathBuf>, args: &[&str]) -> SpawnSpec {
+        SpawnSpec {
+            program: program.into(),
+            args: args.iter().map(OsString::from).collect(),
+            env: BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]),
+            cwd: self.dir.path().to_owned(),
+            mark: self.mark.clone(),
+            stdin: StdinMode::Null,
+        }
+    }
+
+    pub async fn sh(&self, script: &str) -> Tree {
+        self.spawner.spawn(self.spec("/bin/sh", &["-c", script])).await.unwrap()
+    }
+
+    /// The number that a script wrote into a file, as soon as it did.
+    pub async fn pid_in(&self, file: &str) -> i32 {
+        pid_in(&self.dir.path().join(file)).await
+    }
+
+    pub fn marked(&self) -> Vec<i32> {
+        marked(&self.mark)
+    }
+}
+
+/// A mark made of the random name of a directory.
+pub fn mark_of(dir: &Path) -> TreeMark {
+    TreeMark::new(format!("test:{}", dir.file_name().unwrap().to_str().unwrap())).unwrap()
+}
+
+/// Waits for a condition, looking every few milliseconds.
+pub async fn until(what: &str, condition: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < PATIENCE, "still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+pub async fn pid_in(path: &Path) -> i32 {
+    // A whole line, because a script may be in the middle of writing it.
+    let read = || std::fs::read_to_string(path).ok().filter(|text| text.ends_with('\n'));
+    until(&format!("{} is written", path.display()), || read().is_some()).await;
+    read().unwrap().trim().parse().unwrap()
+}
+
+/// The state letter of a process, unless it is gone.
+pub fn state(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Exists and has not ended.
+pub fn is_alive(pid: i32) -> bool {
+    state(pid).is_some_and(|state| state != 'Z')
+}
+
+/// Not even a zombie is left.
+pub fn is_gone(pid: i32) -> bool {
+    state(pid).is_none()
+}
+
+/// Everything alive that carries the mark.
+pub fn marked(mark: &TreeMark) -> Vec<i32> {
+    let wanted = format!("CLAWDFORGE_TREE={mark}");
+    let everyone = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = everyone.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environ.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
+    })
+    .filter(|pid| is_alive(*pid))
+    .collect()
+}
+
+/// Children of this process that have ended and were not reaped.
+pub fn zombies_of_ours() -> Vec<i32> {
+    let us = std::process::id().to_string();
+    let everyone = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pids = everyone.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.filter(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(&format!("Z {us} ")))
+    })
+    .collect()
+}

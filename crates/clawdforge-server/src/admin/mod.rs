@@ -1,0 +1,3 @@
+//! What only the operator reads.
+
+pub(crate) mod ledger;

@@ -1,0 +1,125 @@
+//! What every refusal looks like on the wire: the only mapping from errors to statuses.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use clawdforge_api::legacy::{ErrorReply, ValidationFault, ValidationReply};
+use clawdforge_engine::EngineError;
+
+/// A request that is not answered with what it asked for.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The address may not speak to the service, or not with this token.
+    AddressNotAllowed(std::net::IpAddr),
+    /// Who stands before a trusted proxy cannot be told.
+    ForwardedUnreadable,
+    /// No bearer, or one that is not known.
+    NotSignedIn(&'static str),
+    /// The bearer is known, but may not do this.
+    NotPermitted(&'static str),
+    /// No such route.
+    NoSuchRoute,
+    /// The route exists, but not with this method.
+    MethodNotAllowed,
+    /// The body has another content type than the route takes.
+    WrongContentType(&'static str),
+    /// The body is larger than the route takes.
+    BodyTooLarge(u64),
+    /// The body stopped arriving.
+    BodyTooSlow,
+    /// The body broke off or is no proper form.
+    BodyBroken(String),
+    /// The body was read, and these are its faults.
+    Invalid(Vec<ValidationFault>),
+    /// The engine refused.
+    Engine(EngineError),
+}
+
+impl From<EngineError> for Refusal {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        match self {
+            Self::AddressNotAllowed(address) => text(
+                StatusCode::FORBIDDEN,
+                format!(
+                    "requests from {address} are not allowed; the operator can allow the address with ALLOW_CIDRS, or in the token's ip_cidrs"
+                ),
+            ),
+            Self::ForwardedUnreadable => {
+                text(StatusCode::FORBIDDEN, "the proxy's X-Forwarded-For header does not say who is calling")
+            }
+            Self::NotSignedIn(why) => {
+                let mut response = text(StatusCode::UNAUTHORIZED, why);
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                response
+            }
+            Self::NotPermitted(why) => text(StatusCode::FORBIDDEN, why),
+            Self::NoSuchRoute => text(StatusCode::NOT_FOUND, "Not Found"),
+            Self::MethodNotAllowed => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
+            Self::WrongContentType(wanted) => {
+                text(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("send the body with Content-Type: {wanted}"))
+            }
+            Self::BodyTooLarge(bytes_max) => {
+                text(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than the allowed {bytes_max} bytes"))
+            }
+            Self::BodyTooSlow => text(StatusCode::REQUEST_TIMEOUT, "the body stopped arriving; send it again"),
+            Self::BodyBroken(what) => text(StatusCode::BAD_REQUEST, format!("the body could not be read: {what}")),
+            Self::Invalid(faults) => invalid(faults),
+            Self::Engine(error) => engine(error),
+        }
+    }
+}
+
+fn engine(error: EngineError) -> Response {
+    match &error {
+        EngineError::NotFound(_) => text(StatusCode::NOT_FOUND, error.to_string()),
+        EngineError::Busy { retry_after, .. } => busy(error.to_string(), retry_after.as_secs()),
+        EngineError::Stopping => busy(error.to_string(), 5),
+        EngineError::NameTaken(_) | EngineError::TooManyTokens(_) => text(StatusCode::CONFLICT, error.to_string()),
+        EngineError::UploadTooLarge(_) => text(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
+        EngineError::DiskFull => text(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
+        EngineError::RecordsUnavailable(inner) => {
+            tracing::error!(error = inner, "a request was refused because the store is not available");
+            busy(error.to_string(), 5)
+        }
+        EngineError::OutcomeUnrecorded => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+        EngineError::Internal(inner) => {
+            tracing::error!(error = inner, "a request failed inside the service");
+            text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal error; the operator finds it in the log by the x-request-id of this reply",
+            )
+        }
+    }
+}
+
+/// A refusal that says when to come back.
+pub(crate) fn busy(message: String, retry_after_secs: u64) -> Response {
+    with_retry_after(text(StatusCode::SERVICE_UNAVAILABLE, message), retry_after_secs)
+}
+
+/// Adds when to come back.
+pub(crate) fn with_retry_after(mut response: Response, secs: u64) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    response
+}
+
+fn text(status: StatusCode, message: impl Into<String>) -> Response {
+    let detail = message.into();
+    (status, Json(ErrorReply { error: detail.clone(), detail })).into_response()
+}
+
+fn invalid(faults: Vec<ValidationFault>) -> Response {
+    let sentence = |fault: &ValidationFault| {
+        let place: Vec<String> =
+            fault.loc.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned)).collect();
+        format!("{}: {}", place.join("."), fault.msg)
+    };
+    let error = faults.iter().map(sentence).collect::<Vec<_>>().join("; ");
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(ValidationReply { detail: faults, error })).into_response()
+}

@@ -1,0 +1,7 @@
+//! Extractors: what a handler may take for granted once it runs.
+
+mod body;
+mod principal;
+
+pub(crate) use body::JsonBody;
+pub(crate) use principal::{ByApp, ByOperator};

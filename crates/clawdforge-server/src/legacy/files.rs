@@ -1,0 +1,98 @@
+//! `POST /files`: streamed to disk, whatever its size, under a limit of time per pause and of bytes.
+
+use std::future::Future;
+
+use axum::Json;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest, Multipart, Query, Request, State};
+use clawdforge_api::legacy::{FileReply, ValidationFault};
+use clawdforge_engine::Upload;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::answer::Refusal;
+use crate::extract::ByApp;
+use crate::limits::{BODY_PAUSE_MAX, FORM_FIELD_BYTES_MAX};
+
+/// Parts an upload's form may have; the rest of a longer one is refused unread.
+const PARTS_MAX: usize = 16;
+
+/// The old clients send `ttl_secs` as a form field; in the query it is taken too.
+#[derive(serde::Deserialize)]
+pub(crate) struct Parameters {
+    ttl_secs: Option<String>,
+}
+
+/// Takes one file.
+pub(crate) async fn upload(
+    State(app): State<App>,
+    by: ByApp,
+    parameters: Query<Parameters>,
+    request: Request,
+) -> Result<Json<FileReply>, Refusal> {
+    let form = Multipart::from_request(request, &app).await;
+    let mut form = form.map_err(|_| Refusal::WrongContentType("multipart/form-data with a boundary"))?;
+    let mut ttl = parameters.0.ttl_secs;
+    let mut uploaded: Option<(Upload, String)> = None;
+    let mut parts = 0;
+    while let Some(field) = patiently(form.next_field()).await? {
+        parts += 1;
+        match field.name() {
+            _ if parts > PARTS_MAX => return Err(Refusal::BodyBroken(format!("more than {PARTS_MAX} parts"))),
+            Some("file") if uploaded.is_some() => {
+                return Err(invalid("file", "value_error", "Value error, send one file per request", Value::Null));
+            }
+            Some("file") => {
+                let name = field.file_name().unwrap_or_default().to_owned();
+                uploaded = Some((store(&app, field).await?, name));
+            }
+            Some("ttl_secs") => ttl = Some(short_text(field).await?),
+            _ => drop(short_text(field).await?),
+        }
+    }
+    let Some((upload, name)) = uploaded else {
+        return Err(invalid("file", "missing", "Field required", Value::Null));
+    };
+    let ttl = match ttl.as_deref().map(str::trim) {
+        None | Some("") => None,
+        Some(text) => Some(text.parse::<i64>().map_err(|_| {
+            let message = "Input should be a valid integer, unable to parse string as an integer";
+            invalid("ttl_secs", "int_parsing", message, json!(text))
+        })?),
+    };
+    let (file, ttl) = app.engine.finish_upload(upload, &by.token, name, ttl, by.request).await?;
+    Ok(Json(FileReply { ok: true, file_token: file.id.to_string(), ttl_secs: ttl.as_secs(), size: file.size }))
+}
+
+async fn store(app: &App, mut field: Field<'_>) -> Result<Upload, Refusal> {
+    let mut upload = app.engine.begin_upload().await?;
+    while let Some(chunk) = patiently(field.chunk()).await? {
+        upload.write(&chunk).await?;
+    }
+    Ok(upload)
+}
+
+async fn short_text(mut field: Field<'_>) -> Result<String, Refusal> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = patiently(field.chunk()).await? {
+        if bytes.len() + chunk.len() > FORM_FIELD_BYTES_MAX {
+            return Err(Refusal::BodyTooLarge(FORM_FIELD_BYTES_MAX as u64));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| Refusal::BodyBroken("a form field is not UTF-8".to_owned()))
+}
+
+/// The next piece of the form, unless it keeps us waiting for too long.
+async fn patiently<T>(piece: impl Future<Output = Result<T, MultipartError>>) -> Result<T, Refusal> {
+    match tokio::time::timeout(BODY_PAUSE_MAX, piece).await {
+        Ok(Ok(piece)) => Ok(piece),
+        Ok(Err(error)) => Err(Refusal::BodyBroken(error.body_text())),
+        Err(_elapsed) => Err(Refusal::BodyTooSlow),
+    }
+}
+
+fn invalid(key: &str, kind: &str, message: &str, input: Value) -> Refusal {
+    let loc = vec![json!("body"), json!(key)];
+    Refusal::Invalid(vec![ValidationFault { kind: kind.to_owned(), loc, msg: message.to_owned(), input, ctx: None }])
+}

@@ -1,0 +1,106 @@
+//! `POST|GET /admin/tokens` and `DELETE /admin/tokens/{name}`.
+
+use std::net::IpAddr;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use clawdforge_api::legacy::{Done, MintReply, TokenList, TokenRow};
+use clawdforge_core::app::AppName;
+use clawdforge_core::limits::TOKEN_CIDRS_MAX;
+use clawdforge_engine::EngineError;
+use ipnet::IpNet;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use crate::App;
+use crate::answer::Refusal;
+use crate::extract::{ByOperator, JsonBody};
+use crate::validate::Fields;
+
+/// More than a name may have, so that a long one is told apart from a wrong one.
+const NAME_BYTES_MAX: usize = 1_024;
+
+/// Mints a token: the only time it is shown.
+pub(crate) async fn mint(
+    State(app): State<App>,
+    by: ByOperator,
+    JsonBody(body): JsonBody,
+) -> Result<Json<MintReply>, Refusal> {
+    let (name, cidrs) = read(body)?;
+    let minted = app.engine.mint_token(name, cidrs, by.request).await?;
+    Ok(Json(MintReply {
+        ok: true,
+        name: minted.token.app.name.to_string(),
+        token: minted.secret.expose_secret().to_owned(),
+        ip_cidrs: texts(&minted.token.ip_cidrs),
+    }))
+}
+
+/// Lists live tokens, without the secrets.
+pub(crate) async fn list(State(app): State<App>, _by: ByOperator) -> Json<TokenList> {
+    let tokens = app.engine.tokens();
+    let rows = tokens.iter().map(|token| TokenRow {
+        name: token.app.name.to_string(),
+        ip_cidrs: texts(&token.ip_cidrs),
+        created_at: token.created_at.unix_seconds(),
+    });
+    Json(TokenList { ok: true, tokens: rows.collect() })
+}
+
+/// Revokes a token.
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    by: ByOperator,
+    Path(name): Path<String>,
+) -> Result<Json<Done>, Refusal> {
+    // What is no app name cannot have a token.
+    let name: AppName = name.parse().map_err(|_| EngineError::NotFound("token"))?;
+    app.engine.revoke_token(name, by.request).await?;
+    Ok(Json(Done { ok: true }))
+}
+
+fn read(body: Value) -> Result<(AppName, Vec<IpNet>), Refusal> {
+    // The old service's clients send a list; an old note shows a comma-separated string as well.
+    let body = with_cidr_list(body);
+    let mut fields = Fields::of_body(body).map_err(Refusal::Invalid)?;
+    let name = fields.required_text("name", NAME_BYTES_MAX);
+    let cidrs = fields.text_list("ip_cidrs", TOKEN_CIDRS_MAX);
+    let parsed_name = name.parse::<AppName>();
+    if let Err(error) = &parsed_name
+        && !name.trim().is_empty()
+    {
+        fields.value_fault("name", &format!("Value error, {error}"));
+    }
+    let mut nets = Vec::with_capacity(cidrs.len());
+    for text in &cidrs {
+        match net(text) {
+            Some(net) => nets.push(net),
+            None => {
+                let message = format!("Value error, {text:?} is no address range; write it like 192.168.0.0/24");
+                fields.value_fault("ip_cidrs", &message);
+            }
+        }
+    }
+    fields.finish().map_err(Refusal::Invalid)?;
+    let name = parsed_name.map_err(|error| EngineError::Internal(error.to_string()))?;
+    Ok((name, nets))
+}
+
+fn with_cidr_list(mut body: Value) -> Value {
+    if let Some(Value::String(text)) = body.get("ip_cidrs") {
+        let list: Vec<Value> =
+            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Value::from).collect();
+        body["ip_cidrs"] = Value::Array(list);
+    }
+    body
+}
+
+/// A range, or a bare address as the range of just itself.
+fn net(text: &str) -> Option<IpNet> {
+    let text = text.trim();
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+fn texts(cidrs: &[IpNet]) -> Vec<String> {
+    cidrs.iter().map(IpNet::to_string).collect()
+}

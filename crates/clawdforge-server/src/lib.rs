@@ -1,0 +1,48 @@
+//! The HTTP surface: gates, routes, uploads and the rendering of every answer.
+//!
+//! Handlers are short: extract, call the engine, answer. They own nothing that the work needs, so a
+//! caller who hangs up changes nothing about it (I9). Nothing here knows a store, an agent or a
+//! process (I4).
+
+mod admin;
+mod answer;
+mod connection;
+mod envelope;
+mod extract;
+mod gate;
+mod legacy;
+mod limits;
+mod router;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_engine::Engine;
+use ipnet::IpNet;
+
+pub use connection::Server;
+
+/// What the operator may set about the surface.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// Addresses that may speak to the service, besides loopback.
+    pub allow_cidrs: Vec<IpNet>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The model of a run that names none.
+    pub default_model: String,
+    /// The time limit of a run that names none.
+    pub default_timeout: Duration,
+    /// The longest time limit a run may ask for.
+    pub timeout_max: Duration,
+}
+
+/// What every handler may reach.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub engine: Engine,
+    pub options: Arc<ServerOptions>,
+}

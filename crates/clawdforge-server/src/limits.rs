@@ -1,0 +1,25 @@
+//! Limits of the HTTP surface, with their reasons. What belongs to the domain is in `core::limits`.
+
+use std::time::Duration;
+
+/// Connections at the same time: each costs about 20 KiB, and the usual limit of open files is 1,024
+/// soft and far more hard, which the service raises to at start.
+pub const CONNECTIONS_MAX: usize = 4_096;
+
+/// How long the head of a request may take to arrive; a slower one is an attack or a dead peer.
+pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How long a pause within a request body may be. Bodies come from the local network.
+pub const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of the head of a request, and of the buffer a connection reads into.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of form fields beside an upload's file: they hold one number.
+pub const FORM_FIELD_BYTES_MAX: usize = 1_024;
+
+/// Bytes of the JSON of an input that a validation fault repeats; larger ones are left out.
+pub const FAULT_INPUT_BYTES_MAX: usize = 512;
+
+/// How long connections may take to finish after the work has been drained.
+pub const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(3);

@@ -1,0 +1,1 @@
+//! The router with its layers, over a real engine.

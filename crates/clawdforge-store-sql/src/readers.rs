@@ -1,0 +1,159 @@
+//! The way out: each window as a few queries on a small pool of read-only connections.
+//!
+//! A read sees everything acknowledged before it began. It may be dropped at any time.
+
+use async_trait::async_trait;
+use clawdforge_core::app::{App, AppName, AppToken};
+use clawdforge_core::event::{Event, EventSeq};
+use clawdforge_core::file::File;
+use clawdforge_core::id::{FileId, SessionId};
+use clawdforge_core::ledger::LedgerLine;
+use clawdforge_core::session::Session;
+use clawdforge_core::time::Timestamp;
+use clawdforge_store::{
+    EventReads, FileReads, LedgerQuery, LedgerReads, Order, ReadError, SessionReads, TokenReads, UnfinishedTurn,
+};
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::{QueryBuilder, Sqlite};
+
+use crate::rows;
+use crate::writes::integer;
+
+/// All windows of the store.
+pub(crate) struct Windows {
+    readers: SqlitePool,
+}
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+impl Windows {
+    pub(crate) fn new(readers: SqlitePool) -> Self {
+        Self { readers }
+    }
+
+    async fn all<T>(&self, query: Query<'_>, row: fn(&SqliteRow) -> Result<T, ReadError>) -> Result<Vec<T>, ReadError> {
+        query.fetch_all(&self.readers).await.map_err(read_error)?.iter().map(row).collect()
+    }
+
+    async fn one<T>(
+        &self,
+        query: Query<'_>,
+        row: fn(&SqliteRow) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        query.fetch_optional(&self.readers).await.map_err(read_error)?.as_ref().map(row).transpose()
+    }
+}
+
+#[async_trait]
+impl TokenReads for Windows {
+    async fn live_tokens(&self) -> Result<Vec<AppToken>, ReadError> {
+        let query = sqlx::query(
+            "SELECT tokens.id, hash, ip_cidrs, tokens.created_at, apps.id AS app_id, apps.name AS app_name
+             FROM tokens JOIN apps ON apps.id = tokens.app
+             WHERE revoked_at IS NULL ORDER BY apps.name",
+        );
+        self.all(query, rows::token).await
+    }
+
+    async fn app(&self, name: &AppName) -> Result<Option<App>, ReadError> {
+        self.one(sqlx::query("SELECT id, name FROM apps WHERE name = ?1").bind(name.as_str()), rows::app).await
+    }
+}
+
+#[async_trait]
+impl FileReads for Windows {
+    async fn file(&self, id: FileId) -> Result<Option<File>, ReadError> {
+        let query = sqlx::query("SELECT id, app, name, size_bytes, created_at, expires_at FROM files WHERE id = ?1");
+        self.one(query.bind(id.to_string()), rows::file).await
+    }
+
+    async fn expired_files(&self, now: Timestamp, limit: usize) -> Result<Vec<File>, ReadError> {
+        let query = sqlx::query(
+            "SELECT id, app, name, size_bytes, created_at, expires_at FROM files
+             WHERE expires_at <= ?1 ORDER BY expires_at, id LIMIT ?2",
+        );
+        self.all(query.bind(now.micros()).bind(rows_max(limit)), rows::file).await
+    }
+
+    async fn files_after(&self, after: Option<FileId>, limit: usize) -> Result<Vec<FileId>, ReadError> {
+        // Ids begin with the time, so their order is the order of age; every id is above the empty text.
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let query = sqlx::query("SELECT id FROM files WHERE id > ?1 ORDER BY id LIMIT ?2");
+        self.all(query.bind(after).bind(rows_max(limit)), |row| rows::parsed(row, "id")).await
+    }
+}
+
+#[async_trait]
+impl SessionReads for Windows {
+    async fn unfinished_turns(&self) -> Result<Vec<UnfinishedTurn>, ReadError> {
+        let query = sqlx::query(
+            "SELECT turns.id AS turn, session, place, state, request, queued_at, timeout_us, process,
+                    app, app_name, agent, kind, created_at
+             FROM turns JOIN sessions ON sessions.id = turns.session
+             WHERE ended_at IS NULL ORDER BY queued_at, turns.id",
+        );
+        self.all(query, rows::unfinished_turn).await
+    }
+
+    async fn runs_ended_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError> {
+        let query = sqlx::query(
+            "SELECT session, app, app_name, agent, kind, created_at
+             FROM turns JOIN sessions ON sessions.id = turns.session
+             WHERE ended_at < ?1 AND kind = 'run' ORDER BY ended_at, session LIMIT ?2",
+        );
+        self.all(query.bind(before.micros()).bind(rows_max(limit)), rows::session).await
+    }
+}
+
+#[async_trait]
+impl EventReads for Windows {
+    async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError> {
+        let query = sqlx::query(
+            "SELECT session, seq, turn, at, body FROM events
+             WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+        );
+        self.all(query.bind(session.to_string()).bind(integer(after)).bind(rows_max(limit)), rows::event).await
+    }
+
+    async fn head(&self, session: SessionId) -> Result<EventSeq, ReadError> {
+        let head: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events WHERE session = ?1")
+            .bind(session.to_string())
+            .fetch_one(&self.readers)
+            .await
+            .map_err(read_error)?;
+        u64::try_from(head).map_err(|error| ReadError(error.to_string()))
+    }
+}
+
+#[async_trait]
+impl LedgerReads for Windows {
+    async fn ledger(&self, query: LedgerQuery) -> Result<Vec<LedgerLine>, ReadError> {
+        // Built up, so that SQLite sees only the conditions that apply and picks the index for them.
+        let mut sql = QueryBuilder::new("SELECT * FROM ledger WHERE seq ");
+        match query.order {
+            Order::NewestFirst => sql.push("< ").push_bind(query.cursor.map_or(i64::MAX, integer)),
+            Order::OldestFirst => sql.push("> ").push_bind(query.cursor.map_or(0, integer)),
+        };
+        if let Some(app) = query.app {
+            sql.push(" AND app = ").push_bind(app);
+        }
+        if let Some(kind) = query.kind {
+            sql.push(" AND kind = ").push_bind(kind);
+        }
+        sql.push(match query.order {
+            Order::NewestFirst => " ORDER BY seq DESC LIMIT ",
+            Order::OldestFirst => " ORDER BY seq LIMIT ",
+        });
+        sql.push_bind(rows_max(query.limit));
+        self.all(sql.build(), rows::ledger_line).await
+    }
+}
+
+/// A negative limit would mean none; this one never is.
+fn rows_max(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn read_error(error: sqlx::Error) -> ReadError {
+    ReadError(error.to_string())
+}

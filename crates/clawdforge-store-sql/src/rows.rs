@@ -1,0 +1,155 @@
+//! Rows as things of the vocabulary. A row that is none is an error that names the column.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clawdforge_core::agent::Usage;
+use clawdforge_core::app::{App, AppToken, TokenHash};
+use clawdforge_core::event::Event;
+use clawdforge_core::file::File;
+use clawdforge_core::ledger::LedgerLine;
+use clawdforge_core::session::{Session, SessionKind};
+use clawdforge_core::time::Timestamp;
+use clawdforge_core::turn::{Turn, TurnState};
+use clawdforge_store::{ReadError, UnfinishedTurn};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Decode, Row, Sqlite, Type};
+
+/// A row of `apps`.
+pub(crate) fn app(row: &SqliteRow) -> Result<App, ReadError> {
+    Ok(App { id: parsed(row, "id")?, name: parsed(row, "name")? })
+}
+
+/// A row of `tokens` with `app_id` and `app_name`.
+pub(crate) fn token(row: &SqliteRow) -> Result<AppToken, ReadError> {
+    let hash = TokenHash::from_bytes(get(row, "hash")?).ok_or_else(|| strange("hash", "not 32 bytes"))?;
+    let cidrs: Vec<String> = serde_json::from_str(get(row, "ip_cidrs")?).map_err(|e| strange("ip_cidrs", e))?;
+    let ip_cidrs =
+        cidrs.iter().map(|cidr| cidr.parse()).collect::<Result<_, _>>().map_err(|e| strange("ip_cidrs", e))?;
+    let app = App { id: parsed(row, "app_id")?, name: parsed(row, "app_name")? };
+    Ok(AppToken { id: parsed(row, "id")?, app, hash, ip_cidrs, created_at: time(row, "created_at")? })
+}
+
+/// A row of `files`.
+pub(crate) fn file(row: &SqliteRow) -> Result<File, ReadError> {
+    Ok(File {
+        id: parsed(row, "id")?,
+        app: parsed(row, "app")?,
+        name: get(row, "name")?,
+        size: number(row, "size_bytes")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+    })
+}
+
+/// A row of `sessions`, with its id as `session`.
+pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
+    let kind = match get(row, "kind")? {
+        "run" => SessionKind::Run,
+        other => return Err(strange("kind", other)),
+    };
+    Ok(Session {
+        id: parsed(row, "session")?,
+        app: parsed(row, "app")?,
+        app_name: get(row, "app_name")?,
+        agent: parsed(row, "agent")?,
+        kind,
+        created_at: time(row, "created_at")?,
+    })
+}
+
+/// A row of `turns` joined with its session.
+pub(crate) fn unfinished_turn(row: &SqliteRow) -> Result<UnfinishedTurn, ReadError> {
+    Ok(UnfinishedTurn { session: session(row)?, turn: turn(row)?, process: get(row, "process")? })
+}
+
+fn turn(row: &SqliteRow) -> Result<Turn, ReadError> {
+    let state = match get(row, "state")? {
+        "queued" => TurnState::Queued,
+        "running" => TurnState::Running,
+        "ended" => TurnState::Ended,
+        other => return Err(strange("state", other)),
+    };
+    Ok(Turn {
+        id: parsed(row, "turn")?,
+        session: parsed(row, "session")?,
+        index: get(row, "place")?,
+        state,
+        request: parsed(row, "request")?,
+        queued_at: time(row, "queued_at")?,
+        timeout: Duration::from_micros(number(row, "timeout_us")?),
+    })
+}
+
+/// A row of `events`.
+pub(crate) fn event(row: &SqliteRow) -> Result<Event, ReadError> {
+    Ok(Event {
+        session: parsed(row, "session")?,
+        seq: number(row, "seq")?,
+        turn: parsed(row, "turn")?,
+        at: time(row, "at")?,
+        body: serde_json::from_str(get(row, "body")?).map_err(|error| strange("body", error))?,
+    })
+}
+
+/// A row of `ledger`.
+pub(crate) fn ledger_line(row: &SqliteRow) -> Result<LedgerLine, ReadError> {
+    Ok(LedgerLine {
+        seq: number(row, "seq")?,
+        at: time(row, "at")?,
+        kind: get(row, "kind")?,
+        principal: get(row, "principal")?,
+        app: get(row, "app")?,
+        request_id: get(row, "request_id")?,
+        subject: get(row, "subject")?,
+        agent: get(row, "agent")?,
+        model_asked: get(row, "model_asked")?,
+        usage: Usage {
+            model: get(row, "model_used")?,
+            input_tokens: maybe_number(row, "input_tokens")?,
+            output_tokens: maybe_number(row, "output_tokens")?,
+            cache_read_tokens: maybe_number(row, "cache_read_tokens")?,
+            cache_write_tokens: maybe_number(row, "cache_write_tokens")?,
+            cost_usd: get(row, "cost_usd")?,
+        },
+        prompt_chars: maybe_number(row, "prompt_chars")?,
+        answer_chars: maybe_number(row, "answer_chars")?,
+        size: maybe_number(row, "size_bytes")?,
+        duration_ms: maybe_number(row, "duration_ms")?,
+        outcome: get(row, "outcome")?,
+    })
+}
+
+/// A text column that holds the shown form of something.
+pub(crate) fn parsed<T>(row: &SqliteRow, column: &'static str) -> Result<T, ReadError>
+where
+    T: FromStr,
+    T::Err: Display,
+{
+    get::<&str>(row, column)?.parse().map_err(|error| strange(column, error))
+}
+
+fn get<'r, T>(row: &'r SqliteRow, column: &'static str) -> Result<T, ReadError>
+where
+    T: Decode<'r, Sqlite> + Type<Sqlite>,
+{
+    // The error names the column.
+    row.try_get(column).map_err(|error| ReadError(error.to_string()))
+}
+
+fn number(row: &SqliteRow, column: &'static str) -> Result<u64, ReadError> {
+    u64::try_from(get::<i64>(row, column)?).map_err(|error| strange(column, error))
+}
+
+fn maybe_number(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, ReadError> {
+    get::<Option<i64>>(row, column)?.map(u64::try_from).transpose().map_err(|error| strange(column, error))
+}
+
+fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, ReadError> {
+    get(row, column).map(Timestamp::from_micros)
+}
+
+fn strange(column: &'static str, what: impl Display) -> ReadError {
+    ReadError(format!("column `{column}` holds something else than this version writes: {what}"))
+}

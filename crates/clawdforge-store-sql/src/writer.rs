@@ -1,0 +1,179 @@
+//! The way in: one task that owns the only writing connection.
+//!
+//! Callers put commits into a bounded queue and wait for their answer. The task takes all that
+//! wait, up to a limit, and writes them in one transaction, so that one flush of the disk serves
+//! many callers; while it flushes, the next ones gather.
+//!
+//! - A commit has its own savepoint: one that is refused leaves its neighbours alone.
+//! - Answers are given after `COMMIT`. A caller that no longer waits changes nothing.
+//! - When storage itself fails, the whole transaction is lost and the connection is thrown away
+//!   before anybody is answered; the next transaction opens a new one. So there is no half-open
+//!   transaction to reason about, and service resumes by itself when the disk does.
+
+use async_trait::async_trait;
+use clawdforge_core::commit::Commit;
+use clawdforge_core::limits::{COMMIT_QUEUE_MAX, COMMITS_PER_TRANSACTION_MAX};
+use clawdforge_store::{CommitDoor, CommitError};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::fault::{Fault, fault};
+use crate::private::Lock;
+use crate::writes::{Stop, make_changes};
+
+type Outcome = Result<(), CommitError>;
+
+/// What can be put into the writer's queue.
+enum Message {
+    Commit(Commit, oneshot::Sender<Outcome>),
+    /// Nothing that comes later is accepted.
+    Close,
+}
+
+/// The handle callers have of the writer.
+pub(crate) struct Door {
+    queue: mpsc::Sender<Message>,
+}
+
+impl Door {
+    /// Asks the writer to finish what is queued and end.
+    pub(crate) async fn close(&self) {
+        // It fails when the writer ended already, which is what was asked for.
+        let _ = self.queue.send(Message::Close).await;
+    }
+}
+
+#[async_trait]
+impl CommitDoor for Door {
+    async fn commit(&self, commit: Commit) -> Outcome {
+        let (answer, waiting) = oneshot::channel();
+        self.queue.try_send(Message::Commit(commit, answer)).map_err(|error| {
+            CommitError::Unavailable(match error {
+                TrySendError::Full(_) => format!("{COMMIT_QUEUE_MAX} changes are waiting to be written"),
+                TrySendError::Closed(_) => "it is closed".to_owned(),
+            })
+        })?;
+        match waiting.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(CommitError::Unknown("the writer ended without an answer".to_owned())),
+        }
+    }
+}
+
+/// The task's state.
+pub(crate) struct Writer {
+    options: SqliteConnectOptions,
+    connection: Option<SqliteConnection>,
+    queue: mpsc::Receiver<Message>,
+    /// Held to the very end: whoever may write has the right to.
+    _lock: Lock,
+}
+
+impl Writer {
+    /// Starts the task; it ends after [`Door::close`] or when the last door is dropped.
+    pub(crate) fn start(
+        options: SqliteConnectOptions,
+        connection: SqliteConnection,
+        lock: Lock,
+    ) -> (Door, JoinHandle<Result<(), sqlx::Error>>) {
+        let (sender, queue) = mpsc::channel(COMMIT_QUEUE_MAX);
+        let writer = Self { options, connection: Some(connection), queue, _lock: lock };
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the store lies below the engine and its Tasks; `close` cancels this task and its handle reports failure"
+        )]
+        let task = tokio::spawn(writer.run());
+        (Door { queue: sender }, task)
+    }
+
+    async fn run(mut self) -> Result<(), sqlx::Error> {
+        let mut messages = Vec::new();
+        while self.queue.recv_many(&mut messages, COMMITS_PER_TRANSACTION_MAX).await > 0 {
+            let (mut commits, mut answers) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
+            for message in messages.drain(..) {
+                match message {
+                    Message::Commit(commit, answer) => {
+                        commits.push(commit);
+                        answers.push(answer);
+                    }
+                    Message::Close => self.queue.close(),
+                }
+            }
+            let outcomes = self.write(&commits).await;
+            for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                // A caller that went away needs no answer; the change stands.
+                let _ = answer.send(outcome);
+            }
+        }
+        self.finish().await
+    }
+
+    /// Writes commits in one transaction; the outcomes are in their order.
+    async fn write(&mut self, commits: &[Commit]) -> Vec<Outcome> {
+        if commits.is_empty() {
+            return Vec::new();
+        }
+        let failure = match self.transaction(commits).await {
+            Ok(outcomes) => return outcomes,
+            Err(failure) => failure,
+        };
+        tracing::error!(commits = commits.len(), error = %failure, "a transaction of the store failed");
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the failed connection did not close; its thread is gone");
+        }
+        vec![Err(failure); commits.len()]
+    }
+
+    async fn transaction(&mut self, commits: &[Commit]) -> Result<Vec<Outcome>, CommitError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(self.options.connect().await.map_err(nothing_happened)?),
+        };
+        execute(connection, "BEGIN IMMEDIATE").await.map_err(nothing_happened)?;
+        let mut outcomes = Vec::with_capacity(commits.len());
+        for commit in commits {
+            outcomes.push(commit_one(connection, commit).await.map_err(nothing_happened)?);
+        }
+        match execute(connection, "COMMIT").await {
+            Ok(()) => Ok(outcomes),
+            // The mark that ends a transaction is written last, so without room for it there is none.
+            Err(error) if matches!(fault(&error), Fault::Full | Fault::Busy) => Err(nothing_happened(error)),
+            Err(error) => Err(CommitError::Unknown(error.to_string())),
+        }
+    }
+
+    /// Moves the log into the database. The last connection to close removes the log.
+    async fn finish(mut self) -> Result<(), sqlx::Error> {
+        let Some(mut connection) = self.connection.take() else { return Ok(()) };
+        execute(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        connection.close().await
+    }
+}
+
+/// One commit inside the open transaction. An error means the whole transaction is lost.
+async fn commit_one(connection: &mut SqliteConnection, commit: &Commit) -> Result<Outcome, sqlx::Error> {
+    execute(connection, "SAVEPOINT one").await?;
+    let refusal = match make_changes(connection, commit).await {
+        Ok(()) => {
+            execute(connection, "RELEASE one").await?;
+            return Ok(Ok(()));
+        }
+        Err(Stop::Failed(error)) => return Err(error),
+        Err(Stop::Refused(refusal)) => refusal,
+    };
+    execute(connection, "ROLLBACK TO one; RELEASE one").await?;
+    Ok(Err(refusal))
+}
+
+async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    sqlx::query(sql).execute(connection).await.map(drop)
+}
+
+fn nothing_happened(error: sqlx::Error) -> CommitError {
+    CommitError::Unavailable(error.to_string())
+}

@@ -1,0 +1,133 @@
+//! Sessions and turns: forward only, and what recovery and the sweep find.
+
+use clawdforge_core::commit::{Expect, Write};
+use clawdforge_core::session::Session;
+use clawdforge_core::turn::{Turn, TurnState};
+use clawdforge_store::UnfinishedTurn;
+
+use crate::support::{Fixture, accept, at, outcome, session, session_id, text, turn, turn_id, unexpected};
+
+async fn unfinished(fixture: &Fixture) -> Vec<UnfinishedTurn> {
+    fixture.store().sessions.unfinished_turns().await.unwrap()
+}
+
+#[tokio::test]
+async fn recovery_finds_a_turn_with_its_session_and_process_until_it_ends() {
+    let fixture = Fixture::with_app().await;
+    fixture.write(accept(1)).await.unwrap();
+    let mut expected = UnfinishedTurn { session: session(1), turn: turn(1), process: None };
+    assert_eq!(unfinished(&fixture).await, [expected.clone()]);
+
+    fixture.write([Write::StartTurn(turn_id(1), at(6))]).await.unwrap();
+    expected.turn.state = TurnState::Running;
+    assert_eq!(unfinished(&fixture).await, [expected.clone()]);
+
+    fixture.write([Write::NoteProcess(turn_id(1), "pid 7 start 9".to_owned())]).await.unwrap();
+    expected.process = Some("pid 7 start 9".to_owned());
+    assert_eq!(unfinished(&fixture).await, [expected]);
+
+    fixture.write([Write::EndTurn(turn_id(1), at(7), outcome())]).await.unwrap();
+    assert_eq!(unfinished(&fixture).await, []);
+}
+
+#[tokio::test]
+async fn unfinished_turns_come_oldest_first() {
+    let fixture = Fixture::with_app().await;
+    for (number, queued) in [(1, 30), (2, 10), (3, 20)] {
+        let queued = Turn { queued_at: at(queued), ..turn(number) };
+        fixture.write([Write::OpenSession(session(number)), Write::QueueTurn(queued)]).await.unwrap();
+    }
+    let order: Vec<_> = unfinished(&fixture).await.into_iter().map(|found| found.turn.id).collect();
+    assert_eq!(order, [turn_id(2), turn_id(3), turn_id(1)]);
+}
+
+#[tokio::test]
+async fn a_turn_only_moves_forward() {
+    let fixture = Fixture::with_app().await;
+    let start = || [Write::StartTurn(turn_id(1), at(6))];
+    let note = || [Write::NoteProcess(turn_id(1), "p".to_owned())];
+    let end = || [Write::EndTurn(turn_id(1), at(7), outcome())];
+    for nowhere in [start(), note(), end()] {
+        assert_eq!(fixture.write(nowhere).await, Err(unexpected(0)), "no such turn");
+    }
+
+    fixture.write(accept(1)).await.unwrap();
+    assert_eq!(fixture.write(note()).await, Err(unexpected(0)), "no process before the start");
+    fixture.write(start()).await.unwrap();
+    assert_eq!(fixture.write(start()).await, Err(unexpected(0)), "started already");
+    fixture.write(end()).await.unwrap();
+    for late in [start(), note(), end()] {
+        assert_eq!(fixture.write(late).await, Err(unexpected(0)), "ended already");
+    }
+}
+
+#[tokio::test]
+async fn a_queued_turn_can_end_without_having_started() {
+    let fixture = Fixture::with_app().await;
+    fixture.write(accept(1)).await.unwrap();
+    fixture.write([Write::EndTurn(turn_id(1), at(7), outcome())]).await.unwrap();
+    assert_eq!(fixture.expect(Expect::TurnIs(turn_id(1), TurnState::Ended)).await, Ok(()));
+}
+
+#[tokio::test]
+async fn the_state_of_a_turn_can_be_expected() {
+    let fixture = Fixture::with_app().await;
+    let holds = async |state| fixture.expect(Expect::TurnIs(turn_id(1), state)).await.is_ok();
+    let all = async || [holds(TurnState::Queued).await, holds(TurnState::Running).await, holds(TurnState::Ended).await];
+    assert_eq!(all().await, [false, false, false]);
+    fixture.write(accept(1)).await.unwrap();
+    assert_eq!(all().await, [true, false, false]);
+    fixture.write([Write::StartTurn(turn_id(1), at(6))]).await.unwrap();
+    assert_eq!(all().await, [false, true, false]);
+    fixture.write([Write::EndTurn(turn_id(1), at(7), outcome())]).await.unwrap();
+    assert_eq!(all().await, [false, false, true]);
+}
+
+#[tokio::test]
+async fn a_session_has_one_turn_in_each_place_and_one_at_work() {
+    let fixture = Fixture::with_app().await;
+    fixture.write(accept(1)).await.unwrap();
+    let second = |place| Turn { id: turn_id(2), index: place, ..turn(1) };
+    assert_eq!(fixture.write([Write::QueueTurn(second(1))]).await, Err(unexpected(0)));
+
+    fixture.write([Write::QueueTurn(second(2)), Write::StartTurn(turn_id(1), at(6))]).await.unwrap();
+    assert_eq!(fixture.write([Write::StartTurn(turn_id(2), at(6))]).await, Err(unexpected(0)));
+}
+
+#[tokio::test]
+async fn a_turn_of_an_unknown_session_and_a_session_of_an_unknown_app_are_refused() {
+    let fixture = Fixture::new().await;
+    assert_eq!(fixture.write([Write::QueueTurn(turn(1))]).await, Err(unexpected(0)));
+    assert_eq!(fixture.write([Write::OpenSession(session(1))]).await, Err(unexpected(0)));
+}
+
+#[tokio::test]
+async fn the_sweep_finds_runs_by_when_they_ended() {
+    let fixture = Fixture::with_app().await;
+    for (number, ended) in [(1, 300), (2, 100), (3, 200)] {
+        let [open, queue] = accept(number);
+        fixture.write([open, queue, Write::EndTurn(turn_id(number), at(ended), outcome())]).await.unwrap();
+    }
+    fixture.write(accept(4)).await.unwrap();
+    let ended = async |before, limit| fixture.store().sessions.runs_ended_before(at(before), limit).await.unwrap();
+    assert_eq!(ended(100, 10).await, [], "the end itself is not before");
+    assert_eq!(ended(1_000, 10).await, [session(2), session(3), session(1)]);
+    assert_eq!(ended(1_000, 2).await, [session(2), session(3)]);
+}
+
+#[tokio::test]
+async fn an_erased_session_leaves_nothing_and_takes_no_other_along() {
+    let fixture = Fixture::with_app().await;
+    for number in [1, 2] {
+        let [open, queue] = accept(number);
+        let events = Write::AppendEvents(vec![text(number, 1, "kept"), text(number, 2, "or not")]);
+        fixture.write([open, queue, events, Write::EndTurn(turn_id(number), at(7), outcome())]).await.unwrap();
+    }
+    fixture.write([Write::EraseSession(session_id(1))]).await.unwrap();
+
+    let left: Vec<Session> = fixture.store().sessions.runs_ended_before(at(1_000), 10).await.unwrap();
+    assert_eq!(left, [session(2)]);
+    assert_eq!(fixture.store().events.head(session_id(1)).await.unwrap(), 0);
+    assert_eq!(fixture.store().events.head(session_id(2)).await.unwrap(), 2);
+    assert_eq!(fixture.write([Write::EraseSession(session_id(1))]).await, Ok(()), "it is gone, as wished");
+}

@@ -1,0 +1,122 @@
+//! What storage must offer: one narrow door in, many small windows out.
+//!
+//! Writing is one method over the closed list of [`Commit`]s, so everything that must be atomic is,
+//! and faults can be injected in one place ([`faults`]). Reading is several small traits; a
+//! component takes only the windows it looks through.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use clawdforge_core::app::{App, AppName, AppToken};
+use clawdforge_core::commit::Commit;
+use clawdforge_core::event::{Event, EventSeq};
+use clawdforge_core::file::File;
+use clawdforge_core::id::{FileId, SessionId};
+pub use clawdforge_core::ledger::{LedgerLine, LedgerQuery, Order};
+use clawdforge_core::session::Session;
+use clawdforge_core::time::Timestamp;
+use clawdforge_core::turn::Turn;
+
+pub mod faults;
+
+/// The only way to change the store.
+#[async_trait]
+pub trait CommitDoor: Send + Sync {
+    /// Makes one atomic change. When it returns `Ok`, the change is on disk.
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError>;
+}
+
+/// Why a change did not happen, or may not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// A precondition no longer held, or numbers did not follow on; nothing happened.
+    #[error("precondition {index} did not hold")]
+    Unexpected {
+        /// Place of the failed precondition in the commit; `expects.len()` stands for the writes.
+        index: usize,
+    },
+    /// Nothing happened; it may be tried again.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// It may have happened; read before trying again.
+    #[error("the store did not say whether the change happened: {0}")]
+    Unknown(String),
+}
+
+/// A read that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store could not be read: {0}")]
+pub struct ReadError(pub String);
+
+/// Apps and their live tokens.
+#[async_trait]
+pub trait TokenReads: Send + Sync {
+    /// All live tokens, by app name.
+    async fn live_tokens(&self) -> Result<Vec<AppToken>, ReadError>;
+    /// The app of a name, whether or not it has a live token.
+    async fn app(&self, name: &AppName) -> Result<Option<App>, ReadError>;
+}
+
+/// Uploads.
+#[async_trait]
+pub trait FileReads: Send + Sync {
+    /// The file of an id, whoever owns it and whether or not it has expired.
+    async fn file(&self, id: FileId) -> Result<Option<File>, ReadError>;
+    /// Files whose life ended before `now`, oldest first.
+    async fn expired_files(&self, now: Timestamp, limit: usize) -> Result<Vec<File>, ReadError>;
+    /// All files, oldest first, from after `after` on: for comparing the store with the disk.
+    async fn files_after(&self, after: Option<FileId>, limit: usize) -> Result<Vec<FileId>, ReadError>;
+}
+
+/// Sessions and their turns.
+#[async_trait]
+pub trait SessionReads: Send + Sync {
+    /// Turns that have no outcome yet, with their sessions and the process they noted, oldest first.
+    async fn unfinished_turns(&self) -> Result<Vec<UnfinishedTurn>, ReadError>;
+    /// Runs that ended before `before`, oldest first.
+    async fn runs_ended_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError>;
+}
+
+/// A turn without an outcome, as recovery needs it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnfinishedTurn {
+    /// The session.
+    pub session: Session,
+    /// The turn.
+    pub turn: Turn,
+    /// The process tree it noted, in the process crate's text form.
+    pub process: Option<String>,
+}
+
+/// The event log.
+#[async_trait]
+pub trait EventReads: Send + Sync {
+    /// Events of a session with numbers above `after`, in order.
+    async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError>;
+    /// The highest number in a session; 0 when it has no events.
+    async fn head(&self, session: SessionId) -> Result<EventSeq, ReadError>;
+}
+
+/// The ledger.
+#[async_trait]
+pub trait LedgerReads: Send + Sync {
+    /// A page of lines.
+    async fn ledger(&self, query: LedgerQuery) -> Result<Vec<LedgerLine>, ReadError>;
+}
+
+/// A whole store: the door and all windows. Components take only what they need of it.
+#[derive(Clone)]
+pub struct Store {
+    /// The way in.
+    pub door: Arc<dyn CommitDoor>,
+    /// Apps and tokens.
+    pub tokens: Arc<dyn TokenReads>,
+    /// Uploads.
+    pub files: Arc<dyn FileReads>,
+    /// Sessions and turns.
+    pub sessions: Arc<dyn SessionReads>,
+    /// The event log.
+    pub events: Arc<dyn EventReads>,
+    /// The ledger.
+    pub ledger: Arc<dyn LedgerReads>,
+}

@@ -1,0 +1,4 @@
+//! What the tests share: the mock model, the test server, the crash harness.
+
+pub mod app;
+pub mod mock_model;

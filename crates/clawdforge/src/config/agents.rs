@@ -1,0 +1,216 @@
+//! The `[agents.<name>]` tables: agents as the operator configured them.
+//!
+//! Only the file can hold them. Values under `env` are secrets from parsing on, because that is
+//! where operators put the keys of their providers.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clawdforge_core::agent::AgentName;
+use clawdforge_core::secret::SecretString;
+use serde_json::json;
+use toml::de::{DeTable, DeValue};
+
+use super::file::Page;
+use super::kinds::{Choice, EnvNames, Kind, Model, Program, REDACTED, Words, is_env_name};
+use super::origin::ConfigError;
+use super::raw::Raw;
+use super::show::Row;
+use super::suggest;
+
+/// The key under which the tables stand.
+pub const TABLE: &str = "agents";
+
+/// An agent as the operator configured it.
+#[derive(Debug, Clone)]
+pub struct AgentEntry {
+    /// The program: an absolute path, or a bare name to look for; `None` leaves it to the dialect.
+    pub command: Option<PathBuf>,
+    /// Arguments before those of the dialect.
+    pub args: Vec<String>,
+    /// Variables it gets.
+    pub env: BTreeMap<String, SecretString>,
+    /// Variables of the service's environment it gets too: names, or beginnings with a `*` behind;
+    /// for [`Environment::select`](super::Environment::select).
+    pub pass_env: Vec<String>,
+    /// How it is spoken to.
+    pub dialect: Dialect,
+    /// The model where a request names none.
+    pub default_model: Option<String>,
+}
+
+/// How an agent is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// The command line of Claude Code.
+    Claude,
+    /// The bundled demo agent's.
+    Demo,
+}
+
+const DIALECT: Choice<Dialect> = Choice(&[("claude", Dialect::Claude), ("demo", Dialect::Demo)]);
+
+/// A key of an agent's table, for messages and the reference page.
+pub struct AgentKey {
+    /// The key.
+    pub key: &'static str,
+    /// A value as the file writes it.
+    pub example: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+/// Every key of an agent's table.
+pub const AGENT_KEYS: [AgentKey; 6] = [
+    AgentKey {
+        key: "dialect",
+        example: "\"claude\"",
+        help: "How the agent is spoken to: `claude` or `demo`; may be left out where the agent is named like its dialect.",
+    },
+    AgentKey {
+        key: "command",
+        example: "\"/opt/claude/bin/claude\"",
+        help: "The program: a name to look for, or a path; a relative path with a `/` in it starts from this file.",
+    },
+    AgentKey {
+        key: "args",
+        example: "[\"--verbose\"]",
+        help: "Arguments put before those of the dialect; `config show` prints them, so no place for secrets.",
+    },
+    AgentKey {
+        key: "env",
+        example: "{ ANTHROPIC_BASE_URL = \"http://127.0.0.1:9000\" }",
+        help: "Variables the agent gets; values are treated as secrets.",
+    },
+    AgentKey {
+        key: "pass_env",
+        example: "[\"ANTHROPIC_*\"]",
+        help: "Variables of the service's own environment that the agent gets too; a `*` at the end stands for any rest. Variables of the service itself are never passed.",
+    },
+    AgentKey { key: "default_model", example: "\"opus\"", help: "The model where a request names none." },
+];
+
+/// The configured agents and what `config show` says of them.
+#[derive(Default)]
+pub struct Agents {
+    /// By name.
+    pub entries: BTreeMap<AgentName, AgentEntry>,
+    /// One row for each key that is set.
+    pub rows: Vec<Row>,
+}
+
+/// Reads all tables and reports everything that is wrong in them.
+pub fn read(tables: &DeTable<'_>, page: &Page<'_>, errors: &mut Vec<ConfigError>) -> Agents {
+    let mut agents = Agents::default();
+    for (key, value) in tables {
+        let at = key.span();
+        let name = match key.get_ref().parse::<AgentName>() {
+            Ok(name) => name,
+            Err(error) => {
+                errors.push(page.error(&at, format!("`{}`: {error}", key.get_ref())));
+                continue;
+            }
+        };
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                let mut reader = Reader { name: &name, table, page, rows: &mut agents.rows, errors };
+                if let Some(entry) = reader.entry(&at) {
+                    agents.entries.insert(name, entry);
+                }
+            }
+            _ => errors.push(page.error(&at, format!("`agents.{name}` must be a table"))),
+        }
+    }
+    agents
+}
+
+struct Reader<'a> {
+    name: &'a AgentName,
+    table: &'a DeTable<'a>,
+    page: &'a Page<'a>,
+    rows: &'a mut Vec<Row>,
+    errors: &'a mut Vec<ConfigError>,
+}
+
+impl Reader<'_> {
+    /// The whole table; `None` where something in it was reported.
+    fn entry(&mut self, at: &std::ops::Range<usize>) -> Option<AgentEntry> {
+        let errors_before = self.errors.len();
+        self.report_unknown_keys();
+        let dialect = self.value("dialect", &DIALECT);
+        let command = self.value("command", &Program);
+        let args = self.value("args", &Words).unwrap_or_default();
+        let env = self.env();
+        let pass_env = self.value("pass_env", &EnvNames).unwrap_or_default();
+        let default_model = self.value("default_model", &Model);
+        if self.errors.len() > errors_before {
+            return None;
+        }
+        let Some(dialect) = dialect.or_else(|| self.dialect_by_name()) else {
+            let message = format!("`agents.{}` needs a `dialect`: {}", self.name, DIALECT.expected());
+            self.errors.push(self.page.error(at, message));
+            return None;
+        };
+        Some(AgentEntry { command, args, env, pass_env, dialect, default_model })
+    }
+
+    fn dialect_by_name(&self) -> Option<Dialect> {
+        DIALECT.read(&Raw::Plain(self.name.to_string()), self.page.dir).ok()
+    }
+
+    fn report_unknown_keys(&mut self) {
+        let known = || AGENT_KEYS.iter().map(|known| known.key);
+        for key in self.table.keys() {
+            let name = key.get_ref().as_ref();
+            if !known().any(|known| known == name) {
+                let hint = suggest::did_you_mean(name, known());
+                let message = format!("unknown key `agents.{}.{name}`{hint}", self.name);
+                self.errors.push(self.page.error(&key.span(), message));
+            }
+        }
+    }
+
+    /// The value of a key, if it is there and right; its row is written, or the error.
+    fn value<K: Kind>(&mut self, key: &str, kind: &K) -> Option<K::Value> {
+        let (at, value) = self.table.iter().find(|(each, _)| each.get_ref() == key)?;
+        let origin = self.page.origin(&at.span());
+        let key = format!("agents.{}.{key}", self.name);
+        match kind.read(&Raw::of(value.get_ref()), self.page.dir) {
+            Ok(value) => {
+                self.rows.push(Row { key, value: kind.human(&value), json: kind.json(&value), origin });
+                Some(value)
+            }
+            Err(message) => {
+                self.errors.push(ConfigError { origin, message: format!("`{key}` {message}") });
+                None
+            }
+        }
+    }
+
+    fn env(&mut self) -> BTreeMap<String, SecretString> {
+        let mut env = BTreeMap::new();
+        let Some((at, value)) = self.table.iter().find(|(each, _)| each.get_ref() == "env") else { return env };
+        let key = format!("agents.{}.env", self.name);
+        let DeValue::Table(variables) = value.get_ref() else {
+            self.errors.push(self.page.error(&at.span(), format!("`{key}` must be a table of strings")));
+            return env;
+        };
+        for (variable, value) in variables {
+            let name: &str = variable.get_ref();
+            let at = variable.span();
+            match value.get_ref() {
+                _ if !is_env_name(name) => {
+                    self.errors.push(self.page.error(&at, format!("`{key}`: `{name}` cannot name a variable")));
+                }
+                DeValue::String(text) if !text.contains('\0') => {
+                    let key = format!("{key}.{name}");
+                    let origin = self.page.origin(&at);
+                    self.rows.push(Row { key, value: REDACTED.to_owned(), json: json!(REDACTED), origin });
+                    env.insert(name.to_owned(), SecretString::from(text.as_ref()));
+                }
+                _ => self.errors.push(self.page.error(&at, format!("`{key}.{name}` must be a string"))),
+            }
+        }
+        env
+    }
+}

@@ -1,0 +1,16 @@
+//! clawdforge: one self-hosted service that lets many apps use coding agents over HTTP.
+//!
+//! This crate is wiring: configuration, sub-commands, and the choice of implementations. The one
+//! binary is the server, its tools for the operator, and the client.
+
+mod cli;
+mod config;
+mod logs;
+mod profiles;
+mod serve;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

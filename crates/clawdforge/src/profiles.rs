@@ -1,0 +1,107 @@
+//! From the configuration to the agents: which there are, and everything each of them gets.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clawdforge_agent::environment;
+use clawdforge_agent::oneshot::OneShotDriver;
+use clawdforge_agent::profile::{Dialect, Profile};
+use clawdforge_agent::version::Versions;
+use clawdforge_core::agent::AgentName;
+use clawdforge_core::secret::ExposeSecret;
+use clawdforge_process::Spawner;
+
+use crate::cli::DEMO_AGENT;
+use crate::config::{self, AgentEntry, Config};
+
+/// The agent every installation knows.
+pub const CLAUDE: &str = "claude";
+
+/// The bundled agent; there with `--demo`, or where the operator configures an agent of its dialect.
+pub const DEMO: &str = "demo";
+
+/// Name of the file in the data directory that remembers the versions of programs.
+const VERSIONS_FILE: &str = "agent-versions.json";
+
+/// The agent of requests that name none.
+///
+/// # Errors
+/// Never in practice: both names are fixed or already parsed.
+pub fn default_agent(config: &Config) -> anyhow::Result<AgentName> {
+    if config.demo { Ok(DEMO.parse()?) } else { Ok(config.default_agent.clone()) }
+}
+
+/// The model of requests that name none: the default agent's own, else the service's.
+pub fn default_model(config: &Config) -> String {
+    let own = default_agent(config).ok().and_then(|name| config.agents.get(&name)?.default_model.clone());
+    own.unwrap_or_else(|| config.default_model.clone())
+}
+
+/// Every agent as configured, in the order of their names.
+///
+/// # Errors
+/// When this program cannot tell where it is itself.
+pub fn profiles(config: &Config) -> anyhow::Result<Vec<Profile>> {
+    let mut names: BTreeMap<AgentName, Option<&AgentEntry>> = BTreeMap::from([(CLAUDE.parse()?, None)]);
+    if config.demo {
+        names.insert(DEMO.parse()?, None);
+    }
+    names.extend(config.agents.iter().map(|(name, entry)| (name.clone(), Some(entry))));
+    names.into_iter().map(|(name, entry)| profile(config, name, entry)).collect()
+}
+
+/// A driver for every agent.
+///
+/// # Errors
+/// As [`profiles`].
+pub fn drivers(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Arc<OneShotDriver>>> {
+    let versions = Arc::new(Versions::load(config.data_dir.join(VERSIONS_FILE)));
+    let driver = |profile| Arc::new(OneShotDriver::new(profile, spawner.clone(), Arc::clone(&versions)));
+    Ok(profiles(config)?.into_iter().map(driver).collect())
+}
+
+fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<Profile> {
+    let dialect = match entry.map(|entry| entry.dialect) {
+        Some(config::Dialect::Claude) => Dialect::Claude,
+        Some(config::Dialect::Demo) => Dialect::Demo,
+        None if name.as_str() == DEMO => Dialect::Demo,
+        None => Dialect::Claude,
+    };
+    let mut args = entry.map(|entry| entry.args.clone()).unwrap_or_default();
+    let own_program = match dialect {
+        Dialect::Demo => {
+            args.insert(0, DEMO_AGENT.to_owned());
+            Some(std::env::current_exe().context("this program cannot tell where it is")?)
+        }
+        Dialect::Claude => own_program(config),
+    };
+    let command = entry.and_then(|entry| entry.command.as_ref());
+    Ok(Profile {
+        install_hint: format!("run `clawdforge agents install {CLAUDE}`, or put claude on the PATH of the service"),
+        dialect,
+        command: command.map(|path| path.to_string_lossy().into_owned()),
+        own_program,
+        search_path: config.environment.get("PATH").map(OsString::from),
+        args,
+        env: environment_of(config, dialect, entry),
+        retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
+        name,
+    })
+}
+
+/// Where `clawdforge agents install claude` puts the program.
+fn own_program(config: &Config) -> Option<PathBuf> {
+    let _ = config;
+    None
+}
+
+fn environment_of(config: &Config, dialect: Dialect, entry: Option<&AgentEntry>) -> BTreeMap<OsString, OsString> {
+    let set: BTreeMap<String, String> = entry
+        .map(|entry| entry.env.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect())
+        .unwrap_or_default();
+    let pass = entry.map(|entry| entry.pass_env.as_slice()).unwrap_or_default();
+    environment::compose(config.environment.select(["*"]), environment::documented(dialect.as_str()), pass, &set)
+}

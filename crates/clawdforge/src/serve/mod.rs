@@ -1,0 +1,224 @@
+//! `clawdforge serve`: from a configuration to a service, and back down in good order.
+
+mod admin_token;
+mod banner;
+mod data_dir;
+mod demo;
+mod signals;
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clawdforge_agent::Agents;
+use clawdforge_agent::oneshot::OneShotDriver;
+use clawdforge_core::app::TokenHash;
+use clawdforge_core::secret::ExposeSecret;
+use clawdforge_core::time::{Clock, Timestamp};
+use clawdforge_engine::{Engine, EngineOptions, Ids, Parts, RecoveryReport};
+use clawdforge_process::Spawner;
+use clawdforge_server::{Server, ServerOptions};
+use clawdforge_store_sql::{Opened, SqliteOptions};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config, Inputs};
+use crate::profiles;
+
+/// Name of the database in the data directory.
+pub const DATABASE: &str = "clawdforge.sqlite";
+
+/// The system's clock.
+struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else is handed")]
+    fn now(&self) -> Timestamp {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+}
+
+/// Runs the service until it is told to stop.
+///
+/// # Errors
+/// With a sentence for the operator, when the configuration is wrong or something that the service
+/// needs is not to be had.
+pub fn serve(inputs: &Inputs) -> anyhow::Result<ExitCode> {
+    let loaded = config::load(inputs)?;
+    crate::logs::start(&loaded.config)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    raise_file_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(loaded.config))
+}
+
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let signals = signals::Signals::listen()?;
+    data_dir::prepare(&config.data_dir)?;
+    let listener = TcpListener::bind(config.listen).await.with_context(|| listen_hint(config.listen))?;
+    let address = listener.local_addr()?;
+    let opened = clawdforge_store_sql::open(SqliteOptions::at(config.data_dir.join(DATABASE))).await?;
+    let ids = Ids::new(Arc::new(SystemClock));
+    let admin = admin_token::find_or_make(&config, &ids)?;
+
+    let spawner = Spawner::start()?;
+    let drivers = profiles::drivers(&config, &spawner)?;
+    let (engine, recovered) = start_engine(&config, &opened, spawner, ids, &drivers, &admin).await?;
+    tell_of_recovery(recovered);
+
+    let demo_token = if config.demo { Some(demo::token(&engine, &config.data_dir).await?) } else { None };
+    tracing::info!(address = %address, data_dir = %config.data_dir.display(), "the service is ready");
+
+    let server = Server::new(engine.clone(), server_options(&config));
+    let stop = CancellationToken::new();
+    let announce = async {
+        tokio::select! {
+            () = learn_versions(&drivers) => {}
+            () = stop.cancelled() => return,
+        }
+        let block = banner::Banner {
+            address,
+            config: &config,
+            admin: &admin,
+            agents: banner::agents(&config, &drivers),
+            demo_token: demo_token.as_ref(),
+            first_app: engine.tokens().is_empty(),
+        };
+        if let Err(error) = io::stdout().write_all(block.to_string().as_bytes()) {
+            tracing::warn!(%error, "the start block could not be printed");
+        }
+    };
+    let code = tokio::join!(
+        server.serve(listener, stop.clone()),
+        announce,
+        until_stopped(&engine, &config, signals, stop.clone()),
+    )
+    .2;
+    opened.close().await.context("the database did not close in good order; nothing acknowledged is lost")?;
+    tracing::info!("the service has stopped");
+    Ok(code)
+}
+
+async fn start_engine(
+    config: &Config,
+    opened: &Opened,
+    spawner: Spawner,
+    ids: Ids,
+    drivers: &[Arc<OneShotDriver>],
+    admin: &admin_token::AdminToken,
+) -> anyhow::Result<(Engine, RecoveryReport)> {
+    let dynamic = drivers.iter().map(|driver| Arc::clone(driver) as Arc<dyn clawdforge_agent::AgentDriver>);
+    let agents = Agents::new(profiles::default_agent(config)?, dynamic)?;
+    let parts = Parts {
+        store: opened.store.clone(),
+        agents: Arc::new(agents),
+        spawner,
+        ids,
+        operator: TokenHash::of(admin.secret.expose_secret()),
+        options: EngineOptions {
+            data_dir: config.data_dir.clone(),
+            slots: config.slots,
+            queue_max: config.queue_max,
+            queue_per_app_max: config.queue_per_app_max,
+            queue_wait_max: config.queue_wait_max,
+            silence_max: config.silence_max,
+            kill_grace: config.kill_grace,
+            upload_bytes_max: config.upload_max_bytes,
+            run_retention: config.run_retention,
+            ledger_retention: config.ledger_retention,
+            sweep_interval: config.sweep_interval,
+        },
+    };
+    Ok(Engine::start(parts).await?)
+}
+
+fn server_options(config: &Config) -> ServerOptions {
+    ServerOptions {
+        allow_cidrs: config.allow_cidrs.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        default_model: profiles::default_model(config),
+        default_timeout: config.default_timeout,
+        timeout_max: config.timeout_max,
+    }
+}
+
+/// Waits for a reason to stop, then stops: no new work, then the work, then the connections.
+async fn until_stopped(
+    engine: &Engine,
+    config: &Config,
+    mut signals: signals::Signals,
+    stop: CancellationToken,
+) -> ExitCode {
+    let code = tokio::select! {
+        signal = signals.next() => {
+            let deadline_secs = config.drain_deadline.as_secs();
+            tracing::info!(signal, deadline_secs, "stopping: no new work; running work may finish until the deadline");
+            ExitCode::SUCCESS
+        }
+        () = engine.broken() => {
+            tracing::error!("stopping: something broke without which the service cannot go on");
+            ExitCode::FAILURE
+        }
+    };
+    engine.stop_taking_work();
+    let drain = engine.drain(config.drain_deadline);
+    tokio::pin!(drain);
+    let report = tokio::select! {
+        report = &mut drain => report,
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopping at once: running work is interrupted");
+            engine.interrupt_now();
+            drain.await
+        }
+    };
+    if report.interrupted > 0 {
+        tracing::warn!(runs = report.interrupted, "runs were interrupted and are recorded as such");
+    }
+    stop.cancel();
+    code
+}
+
+/// Asks agents for the versions that are not known yet. The service answers meanwhile.
+async fn learn_versions(drivers: &[Arc<OneShotDriver>]) {
+    for driver in drivers {
+        if driver.locate().is_ok()
+            && let Err(error) = driver.refresh_version().await
+        {
+            tracing::warn!(agent.name = %driver.profile().name, %error, "an agent did not tell its version");
+        }
+    }
+}
+
+fn tell_of_recovery(report: RecoveryReport) {
+    if report.processes_left > 0 {
+        let left = report.processes_left;
+        tracing::error!(process.survivors = left, "processes of the last service could not be ended");
+    }
+    if report != RecoveryReport::default() {
+        tracing::warn!(
+            runs.interrupted = report.interrupted,
+            process.ended = report.processes_ended,
+            strays.removed = report.strays_removed,
+            "the last service did not stop in good order; what it left was put right"
+        );
+    }
+}
+
+fn listen_hint(address: SocketAddr) -> String {
+    format!("cannot listen on {address}; is another service there? Choose another address with --listen")
+}
+
+/// Every connection and every agent costs file handles; the hard limit is there to be used.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+}

@@ -1,0 +1,1 @@
+//! Tests with real agent programs in front of the mock model.

@@ -1,0 +1,20 @@
+//! Whole-system tests: the real binary, spoken to over HTTP, with the demo agent as a real process.
+//!
+//! One binary for all of them; the file names mirror the routes and commands.
+
+const BINARY: &str = env!("CARGO_BIN_EXE_clawdforge");
+
+fn setup() -> clawdforge_testkit::app::Setup {
+    clawdforge_testkit::app::Setup::new(BINARY)
+}
+
+mod crash;
+mod drain;
+mod gates;
+mod hostile;
+mod ledger;
+mod legacy_files;
+mod legacy_health;
+mod legacy_run;
+mod legacy_tokens;
+mod limits;

@@ -1,0 +1,58 @@
+"""Asserts what compose.yml must agree on with the Dockerfile and .env.example.
+
+Called by deploy/check.sh from the root of the repository. Says every disagreement, then fails.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+import yaml
+
+compose = yaml.safe_load(pathlib.Path("compose.yml").read_text())
+dockerfile = pathlib.Path("Dockerfile").read_text()
+example = pathlib.Path(".env.example").read_text()
+service = compose["services"]["clawdforge"]
+wrong = []
+
+
+def check(truth, complaint):
+    if not truth:
+        wrong.append(complaint)
+
+
+def dockerfile_json(instruction):
+    return json.loads(re.search(rf"^{instruction} (?:--\S+ )*(?:CMD )?(\[.*\])$", dockerfile, re.M)[1])
+
+
+check(compose["name"] == "clawdforge", "the project is not called clawdforge")
+check(service["image"] == "clawdforge:local", "the image is not clawdforge:local")
+check(service["container_name"] == "clawdforge", "the container is not called clawdforge")
+check(service["restart"] == "unless-stopped", "restart is not unless-stopped")
+check(service["env_file"] == ".env", "the settings are not read from .env")
+check(service["cap_drop"] == ["ALL"], "capabilities are kept")
+check("no-new-privileges:true" in service["security_opt"], "no-new-privileges is missing")
+
+port = re.search(r"^EXPOSE (\d+)$", dockerfile, re.M)[1]
+check(f"0.0.0.0:{port}" in dockerfile, f"the image does not listen on the port it exposes, {port}")
+for published in service["ports"]:
+    check(published == f"127.0.0.1:{port}:{port}", f"published beyond this host: {published}")
+
+mounted = dict(volume.split(":", 1) for volume in service["volumes"])
+check(sorted(mounted.values()) == sorted(dockerfile_json("VOLUME")), "the volumes are not those of the image")
+check(set(mounted) == set(compose["volumes"]), "the volumes used are not those declared")
+
+health = service["healthcheck"]
+check(health["test"] == ["CMD", *dockerfile_json("HEALTHCHECK")], "the health check is not the image's")
+
+stop = int(service["stop_grace_period"].removesuffix("s"))
+drain = int(re.search(r"^#?CLAWDFORGE_DRAIN_DEADLINE_SECS=(\d+)$", example, re.M)[1])
+check(stop > drain, f"killed after {stop} s, within the drain deadline of {drain} s")
+
+check(re.search(r"^ALLOW_CIDRS=", example, re.M), ".env.example lets nobody in from outside the container")
+for line in example.splitlines():
+    check(re.fullmatch(r"(#.*|[A-Z_]+=\S*)?", line), f"not a line every reader of .env takes: {line}")
+
+if wrong:
+    sys.exit("\n".join(wrong))

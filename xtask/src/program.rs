@@ -1,0 +1,94 @@
+//! Other programs that a chore runs, always in the root of the repository.
+//!
+//! Chores wait for each program on the spot and share its terminal, so `std::process` is enough here;
+//! the product owns its processes through `clawdforge-process`.
+
+use std::io::ErrorKind;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::paths::root;
+
+/// A program with its arguments, to be run in the root of the repository.
+pub fn program(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(name);
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// Shows the command line, runs it with our own output streams, and waits.
+///
+/// # Errors
+/// The program could not be started, or ended with anything but exit code 0.
+pub fn run(command: &mut Command) -> Result<()> {
+    let shown = shown(command);
+    crate::say::line(format_args!("    $ {shown}"));
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("could not start `{shown}`"))?;
+    if !status.success() {
+        bail!("`{shown}` failed: {status}");
+    }
+    Ok(())
+}
+
+/// Runs the program and returns what it printed on standard output.
+///
+/// # Errors
+/// The program could not be started, or ended with anything but exit code 0; then its standard error
+/// is part of the message.
+pub fn output(command: &mut Command) -> Result<Vec<u8>> {
+    let shown = shown(command);
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("could not start `{shown}`"))?;
+    if !output.status.success() {
+        bail!("`{shown}` failed: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    Ok(output.stdout)
+}
+
+/// The first line that a tool prints when asked for its version; `None` when the tool is not there.
+///
+/// # Errors
+/// The tool is there and could not be started.
+pub fn version(command: &mut Command) -> Result<Option<String>> {
+    let shown = shown(command);
+    match command.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stdout);
+            Ok(Some(text.lines().next().unwrap_or_default().trim().to_owned()))
+        }
+        // `cargo x` for a subcommand that is not installed ends with an exit code, not with an error.
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("could not start `{shown}`")),
+    }
+}
+
+fn shown(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    words.extend(command.get_args().map(|argument| argument.to_string_lossy().into_owned()));
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_fails_is_an_error_that_names_it() {
+        let error = run(&mut program("sh", &["-c", "exit 3"])).unwrap_err().to_string();
+        assert!(error.contains("sh -c exit 3") && error.contains('3'), "{error}");
+    }
+
+    #[test]
+    fn what_a_failing_program_said_is_in_the_error() {
+        let error = output(&mut program("sh", &["-c", "echo no such luck >&2; exit 1"])).unwrap_err().to_string();
+        assert!(error.contains("no such luck"), "{error}");
+    }
+
+    #[test]
+    fn a_missing_tool_has_no_version() {
+        assert_eq!(version(&mut program("no-such-tool-anywhere", &["--version"])).unwrap(), None);
+        assert_eq!(version(&mut program("sh", &["-c", "exit 101"])).unwrap(), None);
+        assert_eq!(version(&mut program("sh", &["-c", "echo tool 1.2; echo more"])).unwrap().as_deref(), Some("tool 1.2"));
+    }
+}

@@ -3,6 +3,10 @@
 //! `xtask/agents/<platform>/` holds a `package.json` and its lock file; the folder in `target/agents/` is
 //! named after the hash of both, so a changed pin is a new folder and an old one is never half right. An
 //! install is made beside its place and moved there when it is complete.
+//!
+//! To change a pin, edit the `package.json` of both platforms, and the Dockerfile where it names the same
+//! package; then run `npm install --package-lock-only` in both folders, with `--force` in that of the other
+//! platform. The tests below compare them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -74,11 +78,13 @@ pub fn install() -> Result<Cache> {
     let installed = run(program("npm", &arguments).current_dir(&making)).and_then(|()| {
         fs::rename(&making, &place).with_context(|| format!("could not move {} into place", making.display()))
     });
-    // Another run may have been faster; its folder holds the same packages.
-    if let Err(error) = installed
-        && !node_modules.is_dir()
-    {
-        return Err(error.context(format!("the agents could not be installed; what there is of them is in {}", making.display())));
+    if let Err(error) = installed {
+        // Half an install helps nobody; what is left when even this fails has a name of its own and harms nobody.
+        let _ = fs::remove_dir_all(&making);
+        // Another run may have been faster: its folder holds the same packages.
+        if !node_modules.is_dir() {
+            return Err(error.context("the agents could not be installed"));
+        }
     }
     Ok(Cache { bytes: bytes_below(&node_modules)?, node_modules, installed_in: Some(started.elapsed()) })
 }
@@ -88,7 +94,9 @@ fn platform() -> Result<&'static str> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => Ok("linux-x64"),
         ("linux", "aarch64") => Ok("linux-arm64"),
-        (system, processor) => bail!("no agents are pinned for {system} on {processor}; `cargo xtask test --quick` leaves them out"),
+        (system, processor) => {
+            bail!("no agents are pinned for {system} on {processor}; `cargo xtask test --quick` leaves them out")
+        }
     }
 }
 
@@ -124,10 +132,17 @@ mod tests {
         let (manifest, lock) = (read("package.json"), read("package-lock.json"));
         let wanted = manifest["dependencies"].as_object().unwrap();
         for (package, version) in wanted {
-            assert_eq!(&lock["packages"][format!("node_modules/{package}")]["version"], version, "{platform}: {package}");
+            assert_eq!(
+                &lock["packages"][format!("node_modules/{package}")]["version"],
+                version,
+                "{platform}: {package}"
+            );
         }
         // Native packages carry their platform in the name.
-        wanted.iter().map(|(package, version)| (package.replace(platform, ""), version.as_str().unwrap().to_owned())).collect()
+        wanted
+            .iter()
+            .map(|(package, version)| (package.replace(platform, ""), version.as_str().unwrap().to_owned()))
+            .collect()
     }
 
     #[test]
@@ -140,7 +155,8 @@ mod tests {
     fn the_tests_run_the_claude_that_the_image_ships() {
         let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
         let shipped = dockerfile.lines().find_map(|line| line.strip_prefix("ARG CLAUDE_CODE_VERSION=")).unwrap();
-        let tested = pins("linux-x64").into_iter().find(|(package, _)| package == "@anthropic-ai/claude-code-").unwrap().1;
+        let tested =
+            pins("linux-x64").into_iter().find(|(package, _)| package == "@anthropic-ai/claude-code-").unwrap().1;
         assert_eq!(tested, shipped);
     }
 

@@ -89,6 +89,9 @@ mod tests {
     fn a_missing_tool_has_no_version() {
         assert_eq!(version(&mut program("no-such-tool-anywhere", &["--version"])).unwrap(), None);
         assert_eq!(version(&mut program("sh", &["-c", "exit 101"])).unwrap(), None);
-        assert_eq!(version(&mut program("sh", &["-c", "echo tool 1.2; echo more"])).unwrap().as_deref(), Some("tool 1.2"));
+        assert_eq!(
+            version(&mut program("sh", &["-c", "echo tool 1.2; echo more"])).unwrap().as_deref(),
+            Some("tool 1.2")
+        );
     }
 }

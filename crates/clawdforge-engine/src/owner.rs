@@ -149,12 +149,6 @@ struct Record {
     waiting: Vec<Write>,
 }
 
-/// What happens next to the owner.
-enum Next {
-    Input(Input),
-    Flush,
-}
-
 impl Owner {
     async fn live(
         &mut self,
@@ -171,13 +165,13 @@ impl Owner {
         loop {
             let mut input = None;
             for effect in effects {
-                match self.perform(effect, &mut open).await {
-                    Performed::Done => {}
-                    Performed::Stop => return,
-                    Performed::Input(next) => {
-                        input = Some(next);
-                        break;
-                    }
+                if effect == Effect::Stop {
+                    return;
+                }
+                input = self.perform(effect, &mut open).await;
+                if input.is_some() {
+                    // What could not be performed is news for the machine; the rest no longer applies.
+                    break;
                 }
             }
             let input = match input {
@@ -188,7 +182,8 @@ impl Owner {
         }
     }
 
-    async fn perform(&mut self, effect: Effect, open: &mut Option<Opening>) -> Performed {
+    /// Performs one effect. What comes back at once, if anything, is the next input.
+    async fn perform(&mut self, effect: Effect, open: &mut Option<Opening>) -> Option<Input> {
         match effect {
             Effect::Record(body) => {
                 self.record.push(self.shared.ids.now(), body);
@@ -196,39 +191,41 @@ impl Owner {
                     return self.flush().await;
                 }
                 self.flush_at.get_or_insert_with(|| Instant::now() + GATHER);
-                Performed::Done
+                None
             }
             Effect::OpenLink => {
                 // What was recorded must be durable before an agent can act on it.
-                let flushed = self.flush().await;
-                self.opening = open.take();
-                flushed
+                let refused = self.flush().await;
+                if refused.is_none() {
+                    self.opening = open.take();
+                }
+                refused
             }
             Effect::BeginTurn => self.begin_turn().await,
             Effect::CloseLink => {
                 if self.opening.is_some() || self.closing.is_some() {
-                    return Performed::Done;
+                    return None;
                 }
                 let Some(link) = self.link.take() else {
-                    return Performed::Input(Input::LinkClosed { stderr: String::new() });
+                    return Some(Input::LinkClosed { stderr: String::new() });
                 };
                 self.closing = Some(Box::pin(link.close(self.shared.options.kill_grace)));
-                Performed::Done
+                None
             }
             Effect::SetTimer(Timer::Total, after) => {
                 self.total_at = Some(Instant::now() + after);
-                Performed::Done
+                None
             }
             Effect::SetTimer(Timer::Silence, after) => {
                 self.silence_at = Some(Instant::now() + after);
-                Performed::Done
+                None
             }
             Effect::RecordEnd(end, events_dropped) => {
                 let lived = self.record.started.map_or(Duration::ZERO, |at| at.elapsed());
                 self.record_end(end, events_dropped, lived).await;
-                Performed::Done
+                None
             }
-            Effect::Stop => Performed::Stop,
+            Effect::Stop => None,
         }
     }
 
@@ -266,37 +263,34 @@ impl Owner {
         })
     }
 
-    async fn begin_turn(&mut self) -> Performed {
+    async fn begin_turn(&mut self) -> Option<Input> {
         let (Some(link), Some(prompt)) = (self.link.as_mut(), self.prompt.take()) else {
             let failure = Failure::new(FailureKind::Internal, "there is no agent to give the prompt to");
-            return Performed::Input(Input::OpenFailed(failure));
+            return Some(Input::OpenFailed(failure));
         };
         if let Err(failure) = link.begin_turn(prompt).await {
-            return Performed::Input(Input::OpenFailed(failure));
+            return Some(Input::OpenFailed(failure));
         }
         if let Some(process) = link.process() {
             self.record.waiting.push(Write::NoteProcess(self.record.turn.id, process));
             return self.flush().await;
         }
-        Performed::Done
+        None
     }
 
     async fn next_input(&mut self) -> Input {
         loop {
-            match self.next().await {
-                Next::Input(input) => return input,
-                Next::Flush => {
-                    if let Performed::Input(input) = self.flush().await {
-                        return input;
-                    }
-                }
+            let happened = self.next().await;
+            let input = if happened.is_some() { happened } else { self.flush().await };
+            if let Some(input) = input {
+                return input;
             }
         }
     }
 
-    /// Waits for one thing to happen. Every branch is cancel-safe: the futures of opening and closing
+    /// Waits for one thing to happen; `None` means that gathered events are due. Every branch is cancel-safe: the futures of opening and closing
     /// stay in their fields, a link's signals are not lost, the rest are timers and flags.
-    async fn next(&mut self) -> Next {
+    async fn next(&mut self) -> Option<Input> {
         let input = tokio::select! {
             biased;
             opened = present(&mut self.opening) => {
@@ -323,14 +317,14 @@ impl Owner {
                 self.total_at = None;
                 Input::TimerFired(Timer::Total)
             }
-            () = at(self.flush_at) => return Next::Flush,
+            () = at(self.flush_at) => return None,
             signal = next_signal(&mut self.link) => Input::Signal(signal),
             () = at(self.silence_at) => {
                 self.silence_at = None;
                 Input::TimerFired(Timer::Silence)
             }
         };
-        Next::Input(input)
+        Some(input)
     }
 
     fn tell_of_closing(&self, report: &CloseReport) {
@@ -342,11 +336,11 @@ impl Owner {
         }
     }
 
-    /// Makes what was recorded durable.
-    async fn flush(&mut self) -> Performed {
+    /// Makes what was recorded durable; an input comes back when the store refuses.
+    async fn flush(&mut self) -> Option<Input> {
         self.flush_at = None;
         if self.record.waiting.is_empty() {
-            return Performed::Done;
+            return None;
         }
         let record = &mut self.record;
         let commit = Commit { writes: record.waiting.clone(), ..Commit::default() };
@@ -354,11 +348,11 @@ impl Owner {
             Ok(committed) => {
                 record.waiting.clear();
                 record.publisher.publish(committed);
-                Performed::Done
+                None
             }
             Err(error) => {
                 tracing::error!(run.id = %record.facts.run, %error, "events of a run could not be recorded");
-                Performed::Input(Input::RecordRefused)
+                Some(Input::RecordRefused)
             }
         }
     }
@@ -401,12 +395,6 @@ impl Owner {
         }
         self.opening = None;
     }
-}
-
-enum Performed {
-    Done,
-    Stop,
-    Input(Input),
 }
 
 impl Record {

@@ -203,8 +203,8 @@ mod tests {
         let third = slots.admit(app(2)).unwrap();
         assert!(matches!(slots.admit(app(3)), Err(EngineError::Busy { reason, .. }) if reason.contains("the queue")));
         drop(first);
-        drop(ready(second));
         drop(ready(third));
+        drop(ready(second));
         assert_eq!(slots.load(), (0, 0));
     }
 

@@ -95,7 +95,8 @@ impl Tree {
 
     /// Ends the whole tree: closes the untaken pipes, sends SIGTERM to the leader's group, gives the
     /// leader `grace` to end, then kills whoever is left, wherever it went, and waits for all of it.
-    /// A leader that has ended already gets no grace.
+    /// A leader that has ended already gets no grace. One whose output has ended may still be about to
+    /// exit: call [`Tree::wait`] first where its exit code matters.
     ///
     /// Takes `grace` plus a few seconds at most. Dropping the future kills the tree.
     pub async fn end(mut self, grace: Duration) -> EndReport {

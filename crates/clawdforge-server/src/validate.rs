@@ -199,7 +199,7 @@ pub(crate) fn not_json(bytes: &[u8], error: &serde_json::Error) -> ValidationFau
         bytes.split(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(|l| l.len() + 1).sum();
     ValidationFault {
         kind: "json_invalid".to_owned(),
-        loc: vec![json!("body"), json!(before + error.column())],
+        loc: vec![json!("body"), json!(before + error.column().saturating_sub(1))],
         msg: "JSON decode error".to_owned(),
         input: json!({}),
         ctx: Some(json!({ "error": error.to_string() })),

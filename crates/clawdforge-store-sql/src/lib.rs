@@ -5,8 +5,7 @@
 //!   syncs its log at every commit (`synchronous = FULL`).
 //! - There is one writer. [`open()`] holds an exclusive lock beside the database until the last handle
 //!   is gone, and inside the process one task owns the only connection that writes (`writer`).
-//! - A commit happens whole or not at all, though many share a transaction: each has its own
-//!   savepoint.
+//! - A commit happens whole or not at all, though many share a transaction.
 //! - Nobody but the owner can read the files: database, log and lock are created 0600.
 //!
 //! Reading order: `open.rs` puts everything together, `writer.rs` and `writes.rs` are the way in,

@@ -29,6 +29,7 @@ pub struct Setup {
     args: Vec<OsString>,
     env: BTreeMap<OsString, OsString>,
     config: Option<String>,
+    data_dir: Option<PathBuf>,
 }
 
 /// A running service.
@@ -67,7 +68,7 @@ impl Setup {
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let env = BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]);
-        Self { binary: binary.into(), args: Vec::new(), env, config: None }
+        Self { binary: binary.into(), args: Vec::new(), env, config: None, data_dir: None }
     }
 
     /// With the demo agent as default and a ready token.
@@ -94,6 +95,13 @@ impl Setup {
     #[must_use]
     pub fn config(mut self, toml: impl Into<String>) -> Self {
         self.config = Some(toml.into());
+        self
+    }
+
+    /// On this data directory instead of one of its own.
+    #[must_use]
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
         self
     }
 
@@ -124,7 +132,8 @@ impl Setup {
 #[expect(clippy::disallowed_methods, reason = "the service under test is started as an operator starts it")]
 fn spawn(setup: &Setup, home: &Path, log: &Path) -> anyhow::Result<Child> {
     let mut command = Command::new(&setup.binary);
-    command.arg("serve").arg("--listen").arg("127.0.0.1:0").arg("--data-dir").arg(home.join("data"));
+    command.arg("serve").arg("--listen").arg("127.0.0.1:0").arg("--data-dir");
+    command.arg(setup.data_dir.clone().unwrap_or_else(|| home.join("data")));
     if let Some(config) = &setup.config {
         let path = home.join("clawdforge.toml");
         std::fs::write(&path, config)?;

@@ -55,7 +55,8 @@ fn run_steps(steps: &[Step], quick: bool) -> Result<()> {
     for (index, step) in steps.iter().enumerate() {
         say::line(format_args!("==> {}/{} {}", index + 1, steps.len(), step.name));
         let begun = Instant::now();
-        let outcome = if quick && step.slow { Ok(Outcome::Skipped("--quick".to_owned())) } else { (step.act)(&mut known) };
+        let outcome =
+            if quick && step.slow { Ok(Outcome::Skipped("--quick".to_owned())) } else { (step.act)(&mut known) };
         let time = begun.elapsed();
         match outcome {
             Ok(outcome) => {
@@ -66,14 +67,19 @@ fn run_steps(steps: &[Step], quick: bool) -> Result<()> {
             Err(error) => {
                 say::line(format_args!("<== {} FAILED after {:.1} s", step.name, time.as_secs_f64()));
                 summary(&reports);
-                return Err(error).with_context(|| format!("step `{}` failed; the steps after it were not run", step.name));
+                return Err(error)
+                    .with_context(|| format!("step `{}` failed; the steps after it were not run", step.name));
             }
         }
     }
     summary(&reports);
     let skipped = reports.iter().filter(|report| matches!(report.outcome, Outcome::Skipped(_))).count();
     let rest = if skipped == 0 { String::new() } else { format!(", {skipped} skipped") };
-    say::line(format_args!("passed: {} steps in {:.1} s{rest}", reports.len() - skipped, started.elapsed().as_secs_f64()));
+    say::line(format_args!(
+        "passed: {} steps in {:.1} s{rest}",
+        reports.len() - skipped,
+        started.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 
@@ -88,6 +94,7 @@ impl std::fmt::Display for Report {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (name, seconds) = (self.name, self.time.as_secs_f64());
         match &self.outcome {
+            Outcome::Done(remark) if remark.is_empty() => write!(out, "{name:<12} {seconds:>7.1} s"),
             Outcome::Done(remark) => write!(out, "{name:<12} {seconds:>7.1} s  {remark}"),
             Outcome::Skipped(reason) => write!(out, "{name:<12} {:>9}  skipped: {reason}", ""),
         }

@@ -85,7 +85,7 @@ enum State {
     Opening,
     Working,
     /// The tree is being ended; afterwards the turn is recorded with this end.
-    Ending(TurnEnd),
+    Ending(Box<TurnEnd>),
     /// The outcome is recorded; the tree is being ended.
     Closing,
     Stopped,
@@ -143,7 +143,7 @@ impl TurnMachine {
             }
 
             (State::Ending(end), Input::LinkClosed { stderr }) => {
-                let mut end = std::mem::take(end);
+                let mut end = std::mem::take(&mut **end);
                 end.stderr = if end.stderr.is_empty() { stderr } else { end.stderr };
                 self.state = State::Stopped;
                 vec![Effect::RecordEnd(end, self.events_dropped), Effect::Stop]
@@ -211,7 +211,7 @@ impl TurnMachine {
     }
 
     fn end_after_close(&mut self, end: TurnEnd) -> Vec<Effect> {
-        self.state = State::Ending(end);
+        self.state = State::Ending(Box::new(end));
         vec![Effect::CloseLink]
     }
 }

@@ -1,3 +1,5 @@
+//! Lines of every length, from bytes that arrive as they like.
+
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};

@@ -1,3 +1,5 @@
+//! Which processes belong to a tree, decided from made-up process tables.
+
 use std::io;
 
 use super::*;

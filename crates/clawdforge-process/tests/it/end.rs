@@ -1,3 +1,5 @@
+//! Ending a tree: nothing of it is left, and nothing else is touched.
+
 use std::time::{Duration, Instant};
 
 use crate::support::{Bench, PATIENCE, is_alive, is_gone, state, until};

@@ -1,3 +1,5 @@
+//! What a dead server left is found and ended; what is not its own is left alone.
+
 use std::time::{Duration, Instant};
 
 use clawdforge_process::reaper::{Leftover, ReapReport, end_leftovers};

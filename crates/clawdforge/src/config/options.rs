@@ -357,7 +357,7 @@ pub static QUEUE_WAIT_MAX_SECS: Opt<Span> = Opt {
         Group::Limits,
         "queue_wait_max_secs",
         &["CLAWDFORGE_QUEUE_WAIT_MAX_SECS"],
-        "300",
+        "120",
         "How long a run may wait for a slot before it is given up.",
     ),
     kind: secs(1, DAY_SECS),

@@ -1,1 +1,13 @@
-//! Tests with real agent programs in front of the mock model.
+//! Whole-system tests with the real Claude Code: the binary, spoken to over HTTP, starts it, and it speaks to our
+//! mock model.
+//!
+//! Without an installed Claude Code each test says so and passes; see [`clawdforge_testkit::agents`].
+
+mod answers;
+mod at_once;
+mod bench;
+mod endings;
+mod failures;
+mod files;
+mod prompts;
+mod surroundings;

@@ -16,5 +16,8 @@ mod ledger;
 mod legacy_files;
 mod legacy_health;
 mod legacy_run;
+mod legacy_run_endings;
+mod legacy_run_reach;
 mod legacy_tokens;
 mod limits;
+mod support;

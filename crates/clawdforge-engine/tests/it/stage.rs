@@ -1,0 +1,142 @@
+//! What the tests share: an engine, a store that can fail, and an agent that plays a script.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdforge_agent::{AgentDriver, AgentLink, Agents, CloseReport, OpenSpec, Presence};
+use clawdforge_core::agent::{AgentName, AgentSignal, Failure, TurnEnd};
+use clawdforge_core::app::{AppToken, TokenHash};
+use clawdforge_core::run::{RunRequest, SystemMode};
+use clawdforge_core::time::{Clock, Timestamp};
+use clawdforge_engine::{Engine, EngineError, EngineOptions, Ids, Parts, RecoveryReport};
+use clawdforge_process::Spawner;
+use clawdforge_store::Store;
+use clawdforge_store_sql::{Opened, SqliteOptions};
+
+/// A clock that moves one millisecond at every look.
+pub struct Ticking(AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_micros(1_700_000_000_000_000 + self.0.fetch_add(1_000, Ordering::SeqCst))
+    }
+}
+
+/// What a scripted agent does when it is asked for its next signal.
+#[derive(Debug, Clone)]
+pub enum Step {
+    Say(AgentSignal),
+    Panic,
+    WaitForEver,
+}
+
+/// An agent that plays the same script at every turn.
+pub struct Scripted {
+    pub name: AgentName,
+    pub open: Result<(), Failure>,
+    pub steps: Vec<Step>,
+}
+
+struct ScriptedLink(std::vec::IntoIter<Step>);
+
+#[async_trait]
+impl AgentDriver for Scripted {
+    fn name(&self) -> &AgentName {
+        &self.name
+    }
+
+    fn presence(&self) -> Presence {
+        Presence { program: None, version: None }
+    }
+
+    async fn open(&self, _: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
+        self.open.clone()?;
+        Ok(Box::new(ScriptedLink(self.steps.clone().into_iter())))
+    }
+}
+
+#[async_trait]
+impl AgentLink for ScriptedLink {
+    async fn begin_turn(&mut self, _: String) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn process(&self) -> Option<String> {
+        Some("1:1:not-a-boot".to_owned())
+    }
+
+    async fn next_signal(&mut self) -> AgentSignal {
+        match self.0.next() {
+            Some(Step::Say(signal)) => signal,
+            Some(Step::Panic) => panic!("a bug in a driver"),
+            Some(Step::WaitForEver) | None => std::future::pending().await,
+        }
+    }
+
+    async fn close(self: Box<Self>, _: Duration) -> CloseReport {
+        CloseReport { stderr: "the script is over".to_owned(), ..CloseReport::default() }
+    }
+}
+
+/// A script that answers.
+pub fn answers(text: &str) -> Vec<Step> {
+    let end = TurnEnd { answer: Some(text.to_owned()), stop_reason: Some("end_turn".to_owned()), ..TurnEnd::default() };
+    vec![Step::Say(AgentSignal::Text(text.to_owned())), Step::Say(AgentSignal::TurnEnded(end))]
+}
+
+pub async fn open_store(dir: &Path) -> Opened {
+    clawdforge_store_sql::open(SqliteOptions::at(dir.join("db"))).await.unwrap()
+}
+
+/// An engine over a store, with one scripted agent.
+pub async fn engine(
+    dir: &Path,
+    spawner: &Spawner,
+    store: Store,
+    open: Result<(), Failure>,
+    steps: Vec<Step>,
+) -> Result<(Engine, RecoveryReport), EngineError> {
+    let name: AgentName = "scripted".parse().unwrap();
+    let driver: Arc<dyn AgentDriver> = Arc::new(Scripted { name: name.clone(), open, steps });
+    let parts = Parts {
+        store,
+        agents: Arc::new(Agents::new(name, [driver]).unwrap()),
+        spawner: spawner.clone(),
+        ids: Ids::new(Arc::new(Ticking(AtomicI64::new(0)))),
+        operator: TokenHash::of("operator"),
+        options: EngineOptions {
+            data_dir: dir.to_owned(),
+            slots: 2,
+            queue_max: 2,
+            queue_per_app_max: 2,
+            queue_wait_max: Duration::from_secs(5),
+            silence_max: Duration::from_secs(60),
+            kill_grace: Duration::from_millis(100),
+            upload_bytes_max: 1_000,
+            run_retention: Duration::from_secs(3600),
+            ledger_retention: None,
+            sweep_interval: Duration::from_secs(3600),
+        },
+    };
+    Engine::start(parts).await
+}
+
+/// Mints the one app of a test.
+pub async fn app(engine: &Engine) -> Arc<AppToken> {
+    engine.mint_token("app".parse().unwrap(), Vec::new(), engine.request_id()).await.unwrap().token
+}
+
+pub fn request(timeout: Duration) -> RunRequest {
+    RunRequest {
+        prompt: "say something".to_owned(),
+        model: "sonnet".to_owned(),
+        system: None,
+        system_mode: SystemMode::Append,
+        effort: None,
+        files: Vec::new(),
+        timeout,
+    }
+}

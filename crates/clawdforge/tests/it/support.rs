@@ -1,0 +1,39 @@
+//! What the whole-system tests share beside the service itself: golden pages, raw connections, forms
+//! written byte by byte, fake programs.
+
+use std::path::Path;
+
+use clawdforge_testkit::app::{Answer, TestApp};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+pub mod form;
+pub mod golden;
+pub mod raw;
+
+/// Asserts that the service came through what was just done to it: it answers, and nothing panicked.
+pub async fn assert_unharmed(app: &TestApp) -> anyhow::Result<()> {
+    let health = app.call(Method::GET, "/healthz", "", Value::Null).await?;
+    assert_eq!(health.status, StatusCode::OK, "{health:?}");
+    let log = app.log()?;
+    assert!(!log.contains("panicked"), "{log}");
+    Ok(())
+}
+
+/// `GET` with a bearer; none where it is empty.
+pub async fn get(app: &TestApp, path: &str, bearer: &str) -> anyhow::Result<Answer> {
+    app.call(Method::GET, path, bearer, Value::Null).await
+}
+
+/// Names of the uploads on disk, whole or not.
+pub fn uploads_on_disk(app: &TestApp) -> anyhow::Result<Vec<String>> {
+    let entries = std::fs::read_dir(app.data_dir().join("files"))?;
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Writes an executable shell script.
+pub fn script(path: &Path, body: &str) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, format!("#!/bin/sh\n{body}\n"))?;
+    Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?)
+}

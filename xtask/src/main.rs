@@ -4,6 +4,7 @@
 //! printed before it is done.
 
 mod agents;
+mod bench;
 mod paths;
 mod program;
 mod say;
@@ -34,6 +35,16 @@ enum Chore {
     Tidy,
     /// Install the pinned agents the tests run, and say where they are
     Agents,
+    /// Measure the service and compare it with what it stands in front of
+    Bench(bench::Options),
+    /// What `bench` hands over to once everything is built
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    BenchMeasure(bench::Options),
+    /// The server that `bench` compares the service with
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    BenchBaseline { address: std::net::SocketAddr },
 }
 
 fn main() -> ExitCode {
@@ -56,5 +67,10 @@ fn run(chore: Chore) -> anyhow::Result<()> {
             say::line(format_args!("{}={}", agents::FOLDER_VARIABLE, cache.node_modules.display()));
             Ok(())
         }
+        Chore::Bench(options) => bench::build_and_run(options),
+        #[cfg(feature = "bench")]
+        Chore::BenchMeasure(options) => bench::measure::run(options),
+        #[cfg(feature = "bench")]
+        Chore::BenchBaseline { address } => bench::measure::baseline::serve(address),
     }
 }

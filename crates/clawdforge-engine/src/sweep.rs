@@ -10,8 +10,12 @@ use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::tasks::{OnError, TaskKind};
 
-/// Rows one pass takes at a time, so that it never holds up the store's writer for long.
-const BATCH: usize = 100;
+/// Uploads one commit erases.
+const FILES_PER_COMMIT: usize = 100;
+
+/// Runs one commit erases. A run may have 20,000 events, which take the store's writer about 140 ms to
+/// erase; everybody else waits meanwhile.
+const RUNS_PER_COMMIT: usize = 8;
 
 const SWEEP: TaskKind = TaskKind { name: "sweep", on_error: OnError::Shutdown };
 
@@ -65,7 +69,7 @@ pub(crate) async fn sweep(shared: &Arc<Shared>) -> Result<SweepReport, EngineErr
 async fn expired_files(shared: &Arc<Shared>) -> Result<usize, EngineError> {
     let mut erased = 0;
     loop {
-        let expired = shared.store.files.expired_files(shared.ids.now(), BATCH).await?;
+        let expired = shared.store.files.expired_files(shared.ids.now(), FILES_PER_COMMIT).await?;
         let Some(last) = expired.len().checked_sub(1) else { return Ok(erased) };
         let commit = Commit {
             writes: expired.iter().map(|file| Write::RemoveFile(file.id)).collect(),
@@ -87,7 +91,7 @@ async fn old_runs(shared: &Arc<Shared>) -> Result<usize, EngineError> {
     let mut erased = 0;
     loop {
         let before = shared.ids.now().minus(shared.options.run_retention);
-        let old = shared.store.sessions.runs_ended_before(before, BATCH).await?;
+        let old = shared.store.sessions.runs_ended_before(before, RUNS_PER_COMMIT).await?;
         let Some(last) = old.len().checked_sub(1) else { return Ok(erased) };
         let commit = Commit {
             writes: old.iter().map(|run| Write::EraseSession(run.id)).collect(),

@@ -139,10 +139,9 @@ impl Fields {
         texts
     }
 
-    /// Adds a fault that only the caller can know of.
-    pub fn value_fault(&mut self, key: &str, message: &str) {
-        let input = self.object.get(key).cloned().unwrap_or(Value::Null);
-        self.fault(key, "value_error", message, &input, None);
+    /// Adds a fault that only the caller can know of, with the input, which was taken out by then.
+    pub fn value_fault(&mut self, key: &str, message: &str, input: &Value) {
+        self.fault(key, "value_error", message, input, None);
     }
 
     /// All good, or every fault.

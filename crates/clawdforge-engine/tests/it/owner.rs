@@ -85,3 +85,11 @@ async fn an_answer_too_large_to_return_is_a_failure_and_not_a_cut_answer() {
     assert_eq!(failure(&outcome), FailureKind::AnswerTooLarge);
     assert_eq!(outcome.answer, None);
 }
+
+#[tokio::test]
+async fn a_panic_loses_no_event_that_was_made_before_it() {
+    let steps = vec![Step::Say(AgentSignal::Text("half".to_owned())), Step::Panic];
+    let (outcome, kinds) = play(Ok(()), steps, LONG).await;
+    assert_eq!(failure(&outcome), FailureKind::Internal);
+    assert_eq!(kinds, ["prompt", "started", "text", "ended"]);
+}

@@ -60,6 +60,7 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < PATIENCE, "still not so: {what}");
+        // why: a condition outside this process offers nothing to wait for.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

@@ -17,22 +17,16 @@ use crate::limits::{BODY_PAUSE_MAX, FORM_FIELD_BYTES_MAX};
 /// Parts an upload's form may have; the rest of a longer one is refused unread.
 const PARTS_MAX: usize = 16;
 
-/// The old clients send `ttl_secs` as a form field; in the query it is taken too.
-#[derive(serde::Deserialize)]
-pub(crate) struct Parameters {
-    ttl_secs: Option<String>,
-}
-
-/// Takes one file.
+/// Takes one file. The old clients send `ttl_secs` as a form field; in the query it is taken too.
 pub(crate) async fn upload(
     State(app): State<App>,
     by: ByApp,
-    parameters: Query<Parameters>,
+    Query(parameters): Query<Vec<(String, String)>>,
     request: Request,
 ) -> Result<Json<FileReply>, Refusal> {
     let form = Multipart::from_request(request, &app).await;
     let mut form = form.map_err(|_| Refusal::WrongContentType("multipart/form-data with a boundary"))?;
-    let mut ttl = parameters.0.ttl_secs;
+    let mut ttl = parameters.into_iter().rev().find_map(|(key, value)| (key == "ttl_secs").then_some(value));
     let mut uploaded: Option<(Upload, String)> = None;
     let mut parts = 0;
     while let Some(field) = patiently(form.next_field()).await? {

@@ -16,7 +16,7 @@ use clawdforge_core::limits::{
 };
 use clawdforge_core::run::{Effort, RunRequest, SystemMode};
 use clawdforge_engine::EngineError;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::answer::{Refusal, with_retry_after};
 use crate::extract::{ByApp, JsonBody};
@@ -37,8 +37,11 @@ fn read(options: &ServerOptions, body: Value) -> Result<RunRequest, Refusal> {
     let mut fields = Fields::of_body(body).map_err(Refusal::Invalid)?;
     let prompt = fields.required_text("prompt", PROMPT_BYTES_MAX);
     let model = fields.optional_text("model", MODEL_CHARS_MAX);
-    if model.as_deref().is_some_and(|model| model.starts_with('-') || model.contains(char::is_control)) {
-        fields.value_fault("model", "Value error, a model name does not begin with `-` and has no control characters");
+    if let Some(model) = &model
+        && (model.starts_with('-') || model.contains(char::is_control))
+    {
+        let message = "Value error, a model name does not begin with `-` and has no control characters";
+        fields.value_fault("model", message, &json!(model));
     }
     let system = fields.optional_text("system", SYSTEM_BYTES_MAX);
     let modes = [("append", SystemMode::Append), ("replace", SystemMode::Replace)];

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use clawdforge_api::legacy::{Done, MintReply, TokenList, TokenRow};
 use clawdforge_core::app::AppName;
@@ -10,7 +11,7 @@ use clawdforge_core::limits::TOKEN_CIDRS_MAX;
 use clawdforge_engine::EngineError;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::App;
 use crate::answer::Refusal;
@@ -51,10 +52,11 @@ pub(crate) async fn list(State(app): State<App>, _by: ByOperator) -> Json<TokenL
 pub(crate) async fn revoke(
     State(app): State<App>,
     by: ByOperator,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Done>, Refusal> {
-    // What is no app name cannot have a token.
-    let name: AppName = name.parse().map_err(|_| EngineError::NotFound("token"))?;
+    // What is no app name, or not even text, cannot have a token.
+    let name = name.ok().and_then(|Path(name)| name.parse::<AppName>().ok());
+    let name = name.ok_or(EngineError::NotFound("token"))?;
     app.engine.revoke_token(name, by.request).await?;
     Ok(Json(Done { ok: true }))
 }
@@ -69,7 +71,7 @@ fn read(body: Value) -> Result<(AppName, Vec<IpNet>), Refusal> {
     if let Err(error) = &parsed_name
         && !name.trim().is_empty()
     {
-        fields.value_fault("name", &format!("Value error, {error}"));
+        fields.value_fault("name", &format!("Value error, {error}"), &json!(name));
     }
     let mut nets = Vec::with_capacity(cidrs.len());
     for text in &cidrs {
@@ -77,7 +79,7 @@ fn read(body: Value) -> Result<(AppName, Vec<IpNet>), Refusal> {
             Some(net) => nets.push(net),
             None => {
                 let message = format!("Value error, {text:?} is no address range; write it like 192.168.0.0/24");
-                fields.value_fault("ip_cidrs", &message);
+                fields.value_fault("ip_cidrs", &message, &json!(text));
             }
         }
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,9 +44,16 @@ pub enum Outcome {
 }
 
 /// The operator stopped it; nothing was changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("interrupted; nothing was changed")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted; nothing was changed")
+    }
+}
+
+impl std::error::Error for Interrupted {}
 
 /// What one call of the command works with.
 pub struct Installer<'a> {

@@ -106,10 +106,8 @@ impl Place {
         let target = self.dir.join(name);
         let moved = flush(&self.dir).and_then(|()| match target.try_exists()? {
             true => replace(staged, &target),
-            false => std::fs::rename(staged.path(), &target).map(|()| {
-                // Its path is gone, so there is nothing left for it to remove.
-                staged.keep();
-            }),
+            // Where that fails, the next installer removes what stays behind.
+            false => std::fs::rename(staged.keep(), &target),
         });
         moved.with_context(|| format!("{} cannot be put in place", target.display()))?;
         Ok(target)

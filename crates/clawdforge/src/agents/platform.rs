@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Read;
 
+use anyhow::bail;
+
 /// Bytes at the beginning of a program that hold the name of its loader.
 const HEADER_BYTES_MAX: u64 = 64 * 1024;
 
@@ -25,14 +27,6 @@ enum Libc {
     Musl,
 }
 
-/// There are no packages for this machine.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there are no agent packages for {os} on {cpu}; there are for linux on x86_64 and aarch64")]
-pub struct UnsupportedPlatform {
-    os: &'static str,
-    cpu: &'static str,
-}
-
 impl Platform {
     /// Every platform there are packages for.
     #[cfg(test)]
@@ -46,13 +40,13 @@ impl Platform {
     /// This machine. Reads the beginning of one file.
     ///
     /// # Errors
-    /// [`UnsupportedPlatform`].
-    pub fn detect() -> Result<Self, UnsupportedPlatform> {
+    /// On a machine that agents have no packages for.
+    pub fn detect() -> anyhow::Result<Self> {
         let (os, cpu) = (std::env::consts::OS, std::env::consts::ARCH);
         let cpu = match (os, cpu) {
             ("linux", "x86_64") => Cpu::X64,
             ("linux", "aarch64") => Cpu::Arm64,
-            _ => return Err(UnsupportedPlatform { os, cpu }),
+            _ => bail!("there are no agent packages for {os} on {cpu}; there are for linux on x86_64 and aarch64"),
         };
         // The system's own shell tells, not ourselves: we may be linked statically.
         let mut shell = Vec::new();

@@ -42,7 +42,7 @@ pub use self::agents::{AgentEntry, Dialect};
 pub use self::command::{config_command, run_config_command};
 pub use self::env::{EnvMap, Environment};
 pub use self::flags::{Flags, serve_args};
-pub use self::origin::ConfigErrors;
+pub use self::origin::{ConfigErrors, Origin};
 use self::resolve::Resolver;
 pub use self::show::Row;
 

@@ -12,8 +12,8 @@ use clawdforge_agent::version::Versions;
 use clawdforge_process::Spawner;
 use serde_json::Value;
 
-use super::Check;
-use crate::agents::catalogue::{Driver, Entry};
+use super::{Check, Verdict};
+use crate::agents::catalogue::Entry;
 use crate::agents::list::{self, FoundAgent};
 use crate::agents::probe::{self, Answer};
 use crate::config::Config;
@@ -65,19 +65,26 @@ pub async fn check(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Che
     Ok(checks)
 }
 
+/// What keeps the default agent from working keeps the service from working.
+fn seriousness(needed: bool) -> Verdict {
+    if needed { Verdict::Fail } else { Verdict::Warn }
+}
+
 fn missing(agent: &FoundAgent, reason: &str, needed: bool) -> Check {
     let name = format!("agent {}", agent.name());
     let todo = "see the guide on agents for the ways to get it";
-    if needed { Check::fail(name, reason, todo) } else { Check::warn(name, reason, todo) }
+    Check::bad(seriousness(needed), name, reason, todo)
 }
 
 async fn check_found(agent: &FoundAgent, found: &Found, needed: bool, spawner: &Spawner, scratch: &Path) -> Check {
     let name = format!("agent {}", agent.name());
     let place = format!("{} ({})", found.source.as_str(), found.path.display());
-    let judge = if needed { Check::fail::<String, String, String> } else { Check::warn::<String, String, String> };
     let version = match &agent.version {
         Some(Ok(version)) => version,
-        Some(Err(reason)) => return judge(name, format!("{place}: it does not run: {reason}"), reinstall(agent.entry)),
+        Some(Err(reason)) => {
+            let what = format!("{place}: it does not run: {reason}");
+            return Check::bad(seriousness(needed), name, what, reinstall(agent.entry));
+        }
         None => return Check::ok(name, place),
     };
     let what = format!("{version}, {place}");
@@ -96,12 +103,7 @@ async fn check_found(agent: &FoundAgent, found: &Found, needed: bool, spawner: &
         SignIn::Yes(how) => Check::ok(name, format!("{what}; signed in ({how})")),
         SignIn::No => {
             let todo = entry.sign_in.replace("PROGRAM", &found.path.to_string_lossy());
-            // What only speaks in sessions is not used yet, signed in or not.
-            if needed && agent.driver == Driver::OneShot {
-                Check::fail(name, format!("{what}; not signed in"), todo)
-            } else {
-                Check::warn(name, format!("{what}; not signed in"), todo)
-            }
+            Check::bad(seriousness(needed), name, format!("{what}; not signed in"), todo)
         }
         SignIn::Unknown(why) => {
             Check::warn(name, format!("{what}; sign-in unknown: {why}"), "ask the agent's program itself, as the service's user")

@@ -51,11 +51,15 @@ impl Check {
     }
 
     fn warn(name: impl Into<String>, what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict: Verdict::Warn, what: what.into(), todo: Some(todo.into()) }
+        Self::bad(Verdict::Warn, name, what, todo)
     }
 
     fn fail(name: impl Into<String>, what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict: Verdict::Fail, what: what.into(), todo: Some(todo.into()) }
+        Self::bad(Verdict::Fail, name, what, todo)
+    }
+
+    fn bad(verdict: Verdict, name: impl Into<String>, what: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self { name: name.into(), verdict, what: what.into(), todo: Some(todo.into()) }
     }
 }
 

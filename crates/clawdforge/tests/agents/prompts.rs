@@ -77,7 +77,7 @@ async fn the_model_is_the_one_of_the_request_or_else_the_default() -> anyhow::Re
     for (asked, sent) in [
         (json!({ "prompt": "hi" }), "claude-sonnet-5-5"),
         (json!({ "prompt": "hi", "model": "sonnet" }), "claude-sonnet-5-5"),
-        (json!({ "prompt": "hi", "model": "claude-opus-4-1-20250805" }), "claude-opus-4-1-20250805"),
+        (json!({ "prompt": "hi", "model": "claude-opus-5-5" }), "claude-opus-5-5"),
     ] {
         bench.answered(asked).await?;
         assert_eq!(bench.the_request()?.model(), sent);
@@ -88,10 +88,10 @@ async fn the_model_is_the_one_of_the_request_or_else_the_default() -> anyhow::Re
 
 #[tokio::test]
 async fn the_operators_default_model_is_asked() -> anyhow::Result<()> {
-    let kind = Kind { agent_lines: "default_model = \"claude-opus-4-1-20250805\"", ..Kind::default() };
+    let kind = Kind { agent_lines: "default_model = \"opus\"", ..Kind::default() };
     let Some(bench) = Bench::start_as(kind).await? else { return Ok(()) };
     bench.answered(json!({ "prompt": "hi" })).await?;
-    assert_eq!(bench.the_request()?.model(), "claude-opus-4-1-20250805");
+    assert_eq!(bench.the_request()?.model(), "claude-opus-5-5");
     bench.finish().await
 }
 

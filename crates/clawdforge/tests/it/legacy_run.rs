@@ -1,4 +1,4 @@
-//! The shapes of `POST /run`, pinned byte for byte.
+//! `POST /run`: every shape of its replies, pinned byte for byte.
 
 use clawdforge_testkit::app::read;
 use reqwest::StatusCode;
@@ -20,7 +20,7 @@ async fn an_answer_is_given_as_the_json_it_is_or_as_text() -> anyhow::Result<()>
         ("null", "say: null"),
         ("a JSON string", r#"say: "quoted""#),
         ("text", "What is a cup?"),
-        ("text with everything that needs escaping", "say: \"é\u{1F980}\\ \t</script>\u{2028}"),
+        ("text with everything that needs escaping", "say: \"é\u{1F980}\\ \t\u{2028}</script>"),
         ("text around a fence", "say: Here:\njson: {}"),
         ("a number no reader takes", "say: 1e999"),
     ] {

@@ -59,11 +59,11 @@ async fn misbehaving_agents_end_in_good_order() -> anyhow::Result<()> {
     let app = impatient().start().await?;
     for (prompt, status, code) in [
         ("crash: 1", 502, "agent_crashed"),
-        ("crash: 0", 502, "agent_bad_output"),
+        ("crash: 0", 502, "agent_crashed"),
         ("die: SEGV", 502, "agent_crashed"),
-        ("no answer", 502, "agent_bad_output"),
+        ("no answer", 502, "agent_crashed"),
         ("garbage\nsay: after", 200, ""),
-        ("garbage\nno answer", 502, "agent_bad_output"),
+        ("garbage\nno answer", 502, "agent_crashed"),
         ("flood: 30000\nsay: after", 200, ""),
         ("stderr: noise\nsay: after", 200, ""),
         ("grandchild", 200, ""),

@@ -3,6 +3,8 @@
 //! It waits for a slot, then feeds what happens into the machine and performs the effects in order.
 //! Everything it owns goes when it ends: the agent's process tree, the run's directory, the slot.
 
+mod log;
+
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -11,11 +13,8 @@ use std::time::Duration;
 
 use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, OpenSpec};
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
-use clawdforge_core::commit::{Commit, Write};
-use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::ledger::RunFacts;
-use clawdforge_core::limits::ANSWER_BYTES_MAX;
 use clawdforge_core::machine::{Effect, Input, Timer, TurnLimits, TurnMachine};
 use clawdforge_core::run::RunRequest;
 use clawdforge_core::session::Session;
@@ -26,11 +25,11 @@ use tokio::time::Instant;
 
 use crate::engine::Shared;
 use crate::hub::Publisher;
-use crate::record::EndRecord;
-use crate::runs::PROMPT_SEQ;
 use crate::slots::{Slot, Ticket};
 use crate::tasks::{OnError, TaskKind};
 use crate::workspace::Workspace;
+
+use self::log::{TurnLog, outcome};
 
 /// How long events are gathered before they are committed: short enough to watch, long enough that a
 /// burst costs one flush of the disk.
@@ -66,7 +65,8 @@ async fn own(shared: Arc<Shared>, work: Work) {
     let workspace = shared.workspaces.of(session.id.into());
     let waiting_since = Instant::now();
     let mut owner = Owner {
-        record: Record { session, turn, facts, publisher, last: PROMPT_SEQ, started: None, waiting: Vec::new() },
+        log: TurnLog::new(session, turn, facts, publisher),
+        started: None,
         shared,
         link: None,
         opening: None,
@@ -87,11 +87,10 @@ async fn own(shared: Arc<Shared>, work: Work) {
     };
     let story = owner.live(request, attachments, driver, workspace.clone());
     if AssertUnwindSafe(story).catch_unwind().await.is_err() {
-        tracing::error!(run.id = %owner.record.facts.run, "the owner of a run panicked; the run is ended as failed");
+        tracing::error!(run.id = %owner.log.facts.run, "the owner of a run panicked; the run is ended as failed");
         let failure = Failure::new(FailureKind::Internal, "the service failed while it looked after this run");
         owner.close_whatever_is_open().await;
-        owner.record.waiting.clear();
-        let lived = owner.record.started.map_or(Duration::ZERO, |at| at.elapsed());
+        let lived = owner.started.map_or(Duration::ZERO, |at| at.elapsed());
         owner.record_end(TurnEnd { failure: Some(failure), ..TurnEnd::default() }, 0, lived).await;
     }
     if tokio::task::spawn_blocking(move || workspace.remove()).await.is_err() {
@@ -126,7 +125,8 @@ fn interrupted() -> Failure {
 
 struct Owner {
     shared: Arc<Shared>,
-    record: Record,
+    log: TurnLog,
+    started: Option<Instant>,
     link: Option<Box<dyn AgentLink>>,
     opening: Option<Opening>,
     closing: Option<Closing>,
@@ -135,18 +135,6 @@ struct Owner {
     silence_at: Option<Instant>,
     flush_at: Option<Instant>,
     drain_told: bool,
-}
-
-/// What the owner writes.
-struct Record {
-    session: Session,
-    turn: Turn,
-    facts: RunFacts,
-    publisher: Publisher,
-    /// The number of the last event made, durable or waiting.
-    last: EventSeq,
-    started: Option<Instant>,
-    waiting: Vec<Write>,
 }
 
 impl Owner {
@@ -159,7 +147,7 @@ impl Owner {
     ) {
         let silence = self.shared.options.silence_max;
         let (mut machine, effects) = TurnMachine::start(TurnLimits { total: request.timeout, silence });
-        self.record.started = Some(Instant::now());
+        self.started = Some(Instant::now());
         let mut open = Some(self.opening(request, attachments, driver, workspace));
         let mut effects = effects;
         loop {
@@ -186,8 +174,8 @@ impl Owner {
     async fn perform(&mut self, effect: Effect, open: &mut Option<Opening>) -> Option<Input> {
         match effect {
             Effect::Record(body) => {
-                self.record.push(self.shared.ids.now(), body);
-                if self.record.waiting.len() >= GATHER_EVENTS_MAX {
+                let gathered = self.log.push(self.shared.ids.now(), body);
+                if gathered >= GATHER_EVENTS_MAX {
                     return self.flush().await;
                 }
                 self.flush_at.get_or_insert_with(|| Instant::now() + GATHER);
@@ -221,7 +209,7 @@ impl Owner {
                 None
             }
             Effect::RecordEnd(end, events_dropped) => {
-                let lived = self.record.started.map_or(Duration::ZERO, |at| at.elapsed());
+                let lived = self.started.map_or(Duration::ZERO, |at| at.elapsed());
                 self.record_end(end, events_dropped, lived).await;
                 None
             }
@@ -239,7 +227,7 @@ impl Owner {
     ) -> Opening {
         let files = attachments.into_iter().map(|file| (file.clone(), self.shared.files.path(file.id)));
         let files: Vec<_> = files.collect();
-        let mark = self.record.turn.id.to_string();
+        let mark = self.log.turn.id.to_string();
         Box::pin(async move {
             let internal = |what: String| {
                 tracing::error!(error = what, "a run could not be prepared");
@@ -272,7 +260,7 @@ impl Owner {
             return Some(Input::OpenFailed(failure));
         }
         if let Some(process) = link.process() {
-            self.record.waiting.push(Write::NoteProcess(self.record.turn.id, process));
+            self.log.note_process(process);
             return self.flush().await;
         }
         None
@@ -328,7 +316,7 @@ impl Owner {
     }
 
     fn tell_of_closing(&self, report: &CloseReport) {
-        let run = self.record.facts.run;
+        let run = self.log.facts.run;
         if report.survivors > 0 {
             tracing::error!(run.id = %run, process.survivors = report.survivors, "processes of a run could not be ended");
         } else if report.killed > 0 {
@@ -339,50 +327,16 @@ impl Owner {
     /// Makes what was recorded durable; an input comes back when the store refuses.
     async fn flush(&mut self) -> Option<Input> {
         self.flush_at = None;
-        if self.record.waiting.is_empty() {
-            return None;
-        }
-        let record = &mut self.record;
-        let commit = Commit { writes: record.waiting.clone(), ..Commit::default() };
-        match self.shared.recorder.with_events(commit, record.session.id, record.last).await {
-            Ok(committed) => {
-                record.waiting.clear();
-                record.publisher.publish(committed);
-                None
-            }
-            Err(error) => {
-                tracing::error!(run.id = %record.facts.run, %error, "events of a run could not be recorded");
-                Some(Input::RecordRefused)
-            }
-        }
+        let refused = self.log.flush(&self.shared.recorder).await;
+        refused.map(|error| {
+            tracing::error!(run.id = %self.log.facts.run, %error, "events of a run could not be recorded");
+            Input::RecordRefused
+        })
     }
 
     async fn record_end(&mut self, end: TurnEnd, events_dropped: u64, lived: Duration) {
-        let record = &mut self.record;
-        let outcome = outcome(end, events_dropped, lived);
-        let end = EndRecord {
-            session: record.session.id,
-            turn: record.turn.id,
-            at: self.shared.ids.now(),
-            app: record.session.app_name.clone(),
-            request: record.turn.request,
-            run: record.facts.clone(),
-            principal: "app",
-            outcome,
-        };
-        tell_of_end(&end);
-        let waiting = std::mem::take(&mut record.waiting);
         self.flush_at = None;
-        match self.shared.recorder.end(waiting, record.last + 1, end).await {
-            Ok(committed) => {
-                record.last += 1;
-                record.publisher.publish(committed);
-            }
-            // The turn stays unfinished in the store; the next start gives it its outcome.
-            Err(error) => {
-                tracing::error!(run.id = %record.facts.run, %error, "the outcome of a run could not be recorded");
-            }
-        }
+        self.log.end(&self.shared.recorder, self.shared.ids.now(), outcome(end, events_dropped, lived)).await;
     }
 
     /// After a panic: the tree must be gone before the run is told to be over.
@@ -395,42 +349,6 @@ impl Owner {
         }
         self.opening = None;
     }
-}
-
-impl Record {
-    fn push(&mut self, at: clawdforge_core::time::Timestamp, body: EventBody) {
-        self.last += 1;
-        if body == EventBody::Started {
-            self.waiting.push(Write::StartTurn(self.turn.id, at));
-        }
-        let event = Event { session: self.session.id, seq: self.last, turn: self.turn.id, at, body };
-        match self.waiting.last_mut() {
-            Some(Write::AppendEvents(events)) => events.push(event),
-            _ => self.waiting.push(Write::AppendEvents(vec![event])),
-        }
-    }
-}
-
-fn outcome(end: TurnEnd, events_dropped: u64, lived: Duration) -> TurnOutcome {
-    let TurnEnd { mut answer, stop_reason, mut failure, usage, stderr } = end;
-    if answer.as_ref().is_some_and(|answer| answer.len() > ANSWER_BYTES_MAX) {
-        answer = None;
-        failure.get_or_insert_with(|| {
-            Failure::new(FailureKind::AnswerTooLarge, format!("the answer is larger than {ANSWER_BYTES_MAX} bytes"))
-        });
-    }
-    let stderr = if failure.is_some() { stderr } else { String::new() };
-    let duration_ms = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
-    TurnOutcome { answer, stop_reason, failure, stderr, duration_ms, usage, events_dropped }
-}
-
-fn tell_of_end(end: &EndRecord) {
-    let EndRecord { app, request, run, outcome, .. } = end;
-    tracing::info!(
-        run.id = %run.run, request.id = %request, app.name = app, agent.name = run.agent, model = run.model,
-        outcome = outcome.code(), duration_ms = outcome.duration_ms, cost_usd = outcome.usage.cost_usd,
-        "a run ended"
-    );
 }
 
 /// The future's value, or never where there is none.

@@ -1,0 +1,56 @@
+//! `cargo xtask bench`: how fast the service starts, how little it holds, and what it costs in front of an
+//! agent, measured in one run on one machine. No test asserts what comes out.
+//!
+//! What is measured and what measures are built with the release profile. The everyday `xtask` has neither
+//! an HTTP server nor a client, so this half builds itself anew with the feature `bench` and hands over to
+//! [`measure`], which only that build has.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::agents::{self, FOLDER_VARIABLE};
+use crate::paths::root;
+use crate::program::{program, run};
+use crate::say;
+
+#[cfg(feature = "bench")]
+pub mod measure;
+
+/// What to measure and what to do with it.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Options {
+    /// Put the numbers into docs/performance.md
+    #[arg(long, conflicts_with = "quick")]
+    write: bool,
+    /// A few rounds only, to see that it works
+    #[arg(long)]
+    quick: bool,
+}
+
+/// Builds everything, then measures.
+///
+/// # Errors
+/// A build, an install or a measurement failed.
+pub fn build_and_run(options: Options) -> Result<()> {
+    say::line("==> building the service and this program for release (the first time about 5 minutes on two cores)");
+    // Two builds: in one, the features that only this program needs would get into the service.
+    run(&mut program("cargo", &["build", "--release", "--package", "clawdforge"]))?;
+    run(&mut program("cargo", &["build", "--release", "--package", "xtask", "--features", "bench"]))?;
+
+    say::line("==> the agents");
+    let folder = match named_folder() {
+        Some(folder) => folder,
+        None => agents::install()?.node_modules,
+    };
+    let measure = root().join("target/release/xtask");
+    let mut arguments = vec!["bench-measure"];
+    arguments.extend(options.write.then_some("--write"));
+    arguments.extend(options.quick.then_some("--quick"));
+    run(program(&measure.to_string_lossy(), &arguments).env(FOLDER_VARIABLE, folder))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the same variable that names the agents to the tests")]
+fn named_folder() -> Option<PathBuf> {
+    std::env::var_os(FOLDER_VARIABLE).filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}

@@ -7,13 +7,16 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 use clawdforge_client::commands::{ClientCommand, Io, execute};
 
-use crate::config::{self, Inputs};
-use crate::serve;
+use crate::config::{self, ConfigErrors, Inputs};
+use crate::{agents, clock, doctor, serve};
 
 /// The hidden sub-command that makes this binary the demo agent.
 pub const DEMO_AGENT: &str = "__demo-agent";
 
-/// Exit code of a wrong command line or configuration, as clap's.
+/// What the whole program is for.
+const ABOUT: &str = "Lets many apps use coding agents over HTTP, with one login in one place";
+
+/// Exit code of a wrong configuration, as clap's of a wrong command line.
 const USAGE: u8 = 2;
 
 /// Runs the sub-command that the arguments name.
@@ -32,7 +35,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             complain(&error);
-            ExitCode::from(USAGE)
+            if error.is::<ConfigErrors>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -41,13 +44,15 @@ fn command() -> Command {
     let serve = config::serve_args(Command::new("serve").about("Run the service"));
     let command = Command::new("clawdforge")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Lets many apps use coding agents over HTTP, with one login in one place")
         .after_help("Try it without any agent: clawdforge serve --demo")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve)
+        .subcommand(agents::agents_command())
+        .subcommand(doctor::doctor_command())
         .subcommand(config::config_command());
-    ClientCommand::augment_subcommands(command)
+    // Last, because the client's verbs bring a description of their own.
+    ClientCommand::augment_subcommands(command).about(ABOUT)
 }
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -57,18 +62,28 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             config::run_config_command(matches, Inputs::of_process()?, &mut io::stdout(), &mut io::stderr())?;
             Ok(ExitCode::SUCCESS)
         }
-        _ => client(ClientCommand::from_arg_matches(matches)?),
+        Some(("agents", matches)) => tool(async |inputs, io| agents::run_agents_command(matches, inputs, io).await),
+        Some(("doctor", matches)) => {
+            tool(async |inputs, io| doctor::run_doctor_command(matches, inputs, &clock::SystemClock, io).await)
+        }
+        _ => {
+            let command = ClientCommand::from_arg_matches(matches)?;
+            tool(async |_, io| Ok(execute(command, io).await.into()))
+        }
     }
 }
 
-/// The client verbs: one thread is enough for one request.
-fn client(command: ClientCommand) -> anyhow::Result<ExitCode> {
+/// Runs a verb that is no service: one thread is enough.
+fn tool(verb: impl AsyncFnOnce(Inputs, &mut Io) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    let inputs = Inputs::of_process()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let environment = Inputs::of_process()?.env;
-    Ok(runtime.block_on(async {
-        let mut io = Io::of_process(environment);
-        execute(command, &mut io).await.into()
-    }))
+    let code = runtime.block_on(async {
+        let mut io = Io::of_process(inputs.env.clone());
+        verb(inputs, &mut io).await
+    });
+    // A read of standard input or of a pipe that nobody writes to would hold up a plain drop for ever.
+    runtime.shutdown_background();
+    code
 }
 
 /// Tells of an error on standard error; there is nowhere to tell that it could not be told.

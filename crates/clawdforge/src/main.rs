@@ -3,8 +3,11 @@
 //! This crate is wiring: configuration, sub-commands, and the choice of implementations. The one
 //! binary is the server, its tools for the operator, and the client.
 
+mod agents;
 mod cli;
+mod clock;
 mod config;
+mod doctor;
 mod logs;
 mod profiles;
 mod serve;

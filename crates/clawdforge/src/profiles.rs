@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -14,6 +13,7 @@ use clawdforge_core::agent::AgentName;
 use clawdforge_core::secret::ExposeSecret;
 use clawdforge_process::Spawner;
 
+use crate::agents::catalogue;
 use crate::cli::DEMO_AGENT;
 use crate::config::{self, AgentEntry, Config};
 
@@ -76,7 +76,7 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
             args.insert(0, DEMO_AGENT.to_owned());
             Some(std::env::current_exe().context("this program cannot tell where it is")?)
         }
-        Dialect::Claude => own_program(config),
+        Dialect::Claude => catalogue::own_program(&config.data_dir, CLAUDE),
     };
     let command = entry.and_then(|entry| entry.command.as_ref());
     Ok(Profile {
@@ -90,12 +90,6 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
         name,
     })
-}
-
-/// Where `clawdforge agents install claude` puts the program.
-fn own_program(config: &Config) -> Option<PathBuf> {
-    let _ = config;
-    None
 }
 
 fn environment_of(config: &Config, dialect: Dialect, entry: Option<&AgentEntry>) -> BTreeMap<OsString, OsString> {

@@ -82,15 +82,13 @@ const CODEX: Package = Package {
     version: "0.166.0",
     published_as: Some("npm:@openai/codex@0.166.0-linux-{arch}"),
 };
-const COPILOT: Package =
-    Package { name: "@github/copilot-linux{musl}-{arch}", version: "1.0.102", published_as: None };
+const COPILOT: Package = Package { name: "@github/copilot-linux{musl}-{arch}", version: "1.0.102", published_as: None };
 
 const CLAUDE_PROGRAM: Program =
     Program { path: "@anthropic-ai/claude-code-linux-{arch}{-musl}/claude", version: CLAUDE_CODE.version };
 
 const CLAUDE_STATUS: Option<&[&str]> = Some(&["auth", "status"]);
-const CLAUDE_SIGN_IN: &str =
-    "run `PROGRAM auth login` as the service's user, or set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN for the service";
+const CLAUDE_SIGN_IN: &str = "run `PROGRAM auth login` as the service's user, or set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN for the service";
 
 /// Every agent that can be installed.
 pub static CATALOGUE: &[Entry] = &[

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::catalogue::Entry;
 use super::place::Place;
 use super::platform::Platform;
-use super::{npm, progress};
+use super::{npm, probe, progress};
 use crate::config::Config;
 
 const MANIFEST: &str = "package.json";
@@ -123,7 +123,7 @@ impl<'a> Installer<'a> {
     /// Sees to it that every program is there and says the version it should have.
     async fn verify(&self, entry: &Entry, folder: &Path) -> anyhow::Result<()> {
         // A program that is only asked for its version shall leave nothing in anybody's home.
-        let home = tempfile::tempdir().context("no temporary folder can be made")?;
+        let home = probe::scratch()?;
         let versions = Versions::load(home.path().join("versions.json"));
         let profile = self.asking_profile(entry, home.path())?;
         for (path, pinned) in entry.programs_in(folder, self.platform) {
@@ -168,7 +168,8 @@ impl<'a> Installer<'a> {
 }
 
 fn check_space(entry: &Entry, dir: &Path) -> anyhow::Result<()> {
-    let found = rustix::fs::statvfs(dir).with_context(|| format!("the disk of {} does not tell its size", dir.display()))?;
+    let found =
+        rustix::fs::statvfs(dir).with_context(|| format!("the disk of {} does not tell its size", dir.display()))?;
     let free_mb = found.f_bavail.saturating_mul(found.f_frsize) / 1_000_000;
     // npm's cache keeps the packages too, compressed to less than half.
     let wanted_mb = entry.disk_mb + entry.disk_mb / 2;

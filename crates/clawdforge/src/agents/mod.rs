@@ -17,7 +17,7 @@ use std::io::Write;
 use std::pin::pin;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clawdforge_agent::version::Versions;
@@ -35,8 +35,10 @@ pub fn agents_command() -> Command {
     let names = Arg::new("name").value_name("NAME").required(true).num_args(1..).value_parser(known);
     let force = Arg::new("force").long("force").action(ArgAction::SetTrue);
     let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object");
-    let table: String =
-        CATALOGUE.iter().map(|entry| format!("  {:11} {:8} {}\n", entry.name, entry.version(), entry.purpose)).collect();
+    let table: String = CATALOGUE
+        .iter()
+        .map(|entry| format!("  {:11} {:8} {}\n", entry.name, entry.version(), entry.purpose))
+        .collect();
     let install = Command::new("install")
         .about("Install agents below the data directory, from npm, at the versions this release was tested with")
         .after_help(format!("Agents:\n{table}"))
@@ -130,7 +132,9 @@ fn told(entry: &Entry, outcome: &Outcome) -> String {
             let sign_in = entry.sign_in.replace("PROGRAM", &program.to_string_lossy());
             let (size, took) = (progress::size(*bytes), progress::elapsed(*took));
             let program = program.display();
-            format!("{name} {version} is installed ({size} in {took}): {program}\nnext: {sign_in}; then `clawdforge doctor`")
+            format!(
+                "{name} {version} is installed ({size} in {took}): {program}\nnext: {sign_in}; then `clawdforge doctor`"
+            )
         }
     }
 }
@@ -138,11 +142,15 @@ fn told(entry: &Entry, outcome: &Outcome) -> String {
 async fn list_all(config: &Config, json: bool, out: &mut (dyn Write + Send)) -> anyhow::Result<()> {
     let spawner = Spawner::start()?;
     // The service's own memory of versions is not touched: another user may be asking here.
-    let memory = tempfile::tempdir().context("no temporary folder can be made")?;
+    let memory = probe::scratch()?;
     let versions = Versions::load(memory.path().join("versions.json"));
     let mut agents = list::look(config)?;
     list::ask_versions(&mut agents, &spawner, &versions).await;
-    if json { list::json(&agents, out)? } else { list::table(&agents, out)? }
+    if json {
+        list::json(&agents, out)?
+    } else {
+        list::table(&agents, out)?
+    }
     Ok(())
 }
 

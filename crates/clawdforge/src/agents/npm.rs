@@ -47,10 +47,7 @@ const REMEDIES: &[(&[&str], &str)] = &[
         "the registry was not reached: check the network; HTTPS_PROXY, NODE_EXTRA_CA_CERTS and \
          npm_config_registry are passed on to npm, and so is the .npmrc of HOME",
     ),
-    (
-        &["CERT", "SSL"],
-        "the registry's certificate is not trusted: name your proxy's authority in NODE_EXTRA_CA_CERTS",
-    ),
+    (&["CERT", "SSL"], "the registry's certificate is not trusted: name your proxy's authority in NODE_EXTRA_CA_CERTS"),
     (&["E401", "E403", "ENEEDAUTH"], "the registry wants a token: put it into the .npmrc of HOME"),
     (&["E404", "ETARGET"], "the registry does not have this version: use one that mirrors registry.npmjs.org whole"),
     (&["EACCES", "EPERM"], "npm may not write: run this as the user the data directory and HOME belong to"),

@@ -3,9 +3,9 @@
 //! `agents/<name>` is complete whenever it exists. Work happens in `agents/.<name>-<random>` beside it;
 //! what a killed installer left there is removed by the next one, which holds the lock.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,11 +37,9 @@ impl Place {
     /// When the folder cannot be made or written to.
     pub async fn lock(data_dir: &Path, mut waiting: impl FnMut()) -> anyhow::Result<Self> {
         let dir = data_dir.join(AGENTS_DIR);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir)
-            .with_context(|| format!("{} cannot be made; choose another data directory with --data-dir", dir.display()))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(|| {
+            format!("{} cannot be made; choose another data directory with --data-dir", dir.display())
+        })?;
         let path = dir.join(LOCK_FILE);
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = opened.with_context(|| {
@@ -92,7 +90,8 @@ impl Place {
     /// # Errors
     /// When it cannot be made.
     pub fn stage(&self, name: &str) -> anyhow::Result<TempDir> {
-        let staged = tempfile::Builder::new().prefix(&format!(".{name}-")).tempdir_in(&self.dir);
+        let private = Permissions::from_mode(0o700);
+        let staged = tempfile::Builder::new().prefix(&format!(".{name}-")).permissions(private).tempdir_in(&self.dir);
         staged.with_context(|| format!("no folder can be made in {}", self.dir.display()))
     }
 
@@ -141,8 +140,6 @@ fn replace(staged: TempDir, target: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     async fn place() -> (TempDir, Place) {

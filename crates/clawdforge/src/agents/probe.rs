@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
+use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -25,6 +28,16 @@ pub struct Answer {
     pub stdout: String,
     /// The end of what it wrote to standard error.
     pub stderr: String,
+}
+
+/// A temporary folder for what programs leave behind when they are asked, for this user alone.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn scratch() -> anyhow::Result<TempDir> {
+    let private = Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix("clawdforge-").permissions(private).tempdir();
+    made.context("no temporary folder can be made")
 }
 
 /// Starts a program, waits at most `wait_max` for its end, and ends whatever it started. `purpose`

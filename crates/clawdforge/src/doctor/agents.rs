@@ -5,7 +5,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
 use clawdforge_agent::locate::Found;
 use clawdforge_agent::profile::Dialect;
 use clawdforge_agent::version::Versions;
@@ -40,7 +39,7 @@ enum SignIn {
 pub async fn check(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Check>> {
     // Everything asked here leaves its traces here, the memory of versions included: a doctor that
     // remembers would not notice an agent that stopped working.
-    let scratch = tempfile::tempdir().context("no temporary folder can be made")?;
+    let scratch = probe::scratch()?;
     let versions = Versions::load(scratch.path().join("versions.json"));
     let mut agents = list::look(config)?;
     list::ask_versions(&mut agents, spawner, &versions).await;
@@ -105,9 +104,11 @@ async fn check_found(agent: &FoundAgent, found: &Found, needed: bool, spawner: &
             let todo = entry.sign_in.replace("PROGRAM", &found.path.to_string_lossy());
             Check::bad(seriousness(needed), name, format!("{what}; not signed in"), todo)
         }
-        SignIn::Unknown(why) => {
-            Check::warn(name, format!("{what}; sign-in unknown: {why}"), "ask the agent's program itself, as the service's user")
-        }
+        SignIn::Unknown(why) => Check::warn(
+            name,
+            format!("{what}; sign-in unknown: {why}"),
+            "ask the agent's program itself, as the service's user",
+        ),
     }
 }
 
@@ -163,7 +164,10 @@ mod tests {
     fn the_exit_code_of_a_status_command_decides() {
         let json = r#"{"loggedIn": true, "authMethod": "oauth_token", "email": "a@b.example"}"#;
         assert_eq!(read_status(&answer(Some(0), json)), SignIn::Yes("oauth_token".to_owned()));
-        assert_eq!(read_status(&answer(Some(0), "\nLogged in using ChatGPT\n")), SignIn::Yes("Logged in using ChatGPT".to_owned()));
+        assert_eq!(
+            read_status(&answer(Some(0), "\nLogged in using ChatGPT\n")),
+            SignIn::Yes("Logged in using ChatGPT".to_owned())
+        );
         assert_eq!(read_status(&answer(Some(0), "")), SignIn::Yes(String::new()));
         assert_eq!(read_status(&answer(Some(1), r#"{"loggedIn": false}"#)), SignIn::No);
         assert_eq!(read_status(&answer(Some(2), "")), SignIn::Unknown("error: unknown command 'auth'".to_owned()));

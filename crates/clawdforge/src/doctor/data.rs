@@ -26,7 +26,11 @@ pub fn check(loaded: &Loaded) -> Vec<Check> {
         Err(error) if error.kind() == ErrorKind::NotFound => vec![absent(dir)],
         Err(error) => {
             let what = format!("{} cannot be read: {error}", dir.display());
-            vec![Check::fail("data directory", what, "run this as the service's user, or choose another with --data-dir")]
+            vec![Check::fail(
+                "data directory",
+                what,
+                "run this as the service's user, or choose another with --data-dir",
+            )]
         }
     };
     checks.extend(secrets_elsewhere(loaded));
@@ -39,7 +43,11 @@ fn absent(dir: &Path) -> Check {
         return Check::ok("data directory", format!("{} is made at the first start", dir.display()));
     }
     let what = format!("{} is not there, and {} may not be written", dir.display(), above.display());
-    Check::fail("data directory", what, "make it, owned by the service's user with mode 0700, or choose another with --data-dir")
+    Check::fail(
+        "data directory",
+        what,
+        "make it, owned by the service's user with mode 0700, or choose another with --data-dir",
+    )
 }
 
 fn directory(dir: &Path, found: &Metadata, uid: u32) -> Check {
@@ -55,7 +63,8 @@ fn directory(dir: &Path, found: &Metadata, uid: u32) -> Check {
         return if uid == 0 { Check::warn(name, what, todo) } else { Check::fail(name, what, todo) };
     }
     if found.mode() & 0o077 != 0 {
-        let what = format!("{shown} has mode {:o}: others may enter it, and the service refuses it", found.mode() & 0o777);
+        let what =
+            format!("{shown} has mode {:o}: others may enter it, and the service refuses it", found.mode() & 0o777);
         return Check::fail(name, what, format!("chmod 700 {shown}"));
     }
     if access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).is_err() {

@@ -60,7 +60,11 @@ fn judge(path: &Path, found: &Found) -> Check {
     let what = format!("whole, {size} MB, schema {}", found.schema);
     if found.log_bytes > LOG_BYTES_USUAL {
         let log = found.log_bytes / 1_000_000;
-        return Check::warn(NAME, format!("{what}; its log has {log} MB"), "start the service once; it moves the log into the database");
+        return Check::warn(
+            NAME,
+            format!("{what}; its log has {log} MB"),
+            "start the service once; it moves the log into the database",
+        );
     }
     Check::ok(NAME, what)
 }

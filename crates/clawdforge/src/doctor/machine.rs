@@ -84,7 +84,8 @@ fn open_files(hard_limit: Option<u64>) -> Check {
     let name = "open files";
     match hard_limit {
         Some(limit) if limit < OPEN_FILES_MIN => {
-            let todo = format!("raise it to {OPEN_FILES_MIN}: LimitNOFILE= in the unit, `ulimits` in compose, or limits.conf");
+            let todo =
+                format!("raise it to {OPEN_FILES_MIN}: LimitNOFILE= in the unit, `ulimits` in compose, or limits.conf");
             Check::warn(name, format!("at most {limit}"), todo)
         }
         Some(limit) => Check::ok(name, format!("at most {limit}")),
@@ -95,11 +96,8 @@ fn open_files(hard_limit: Option<u64>) -> Check {
 fn memory(available: u64, slots: usize) -> Check {
     let name = "memory";
     let wanted = AGENT_BYTES.saturating_mul(slots as u64);
-    let what = format!(
-        "{} MB available; {slots} agents at once may take {} MB",
-        available / 1_000_000,
-        wanted / 1_000_000
-    );
+    let what =
+        format!("{} MB available; {slots} agents at once may take {} MB", available / 1_000_000, wanted / 1_000_000);
     if available < wanted { Check::warn(name, what, "lower `slots`, or add memory") } else { Check::ok(name, what) }
 }
 
@@ -125,12 +123,10 @@ mod tests {
     #[test]
     fn little_room_is_a_warning_and_none_a_failure() {
         let judged = |mib: u64| judge_disk(mib * MIB, Path::new("/data")).verdict;
-        assert_eq!([judged(99), judged(100), judged(1023), judged(1024)], [
-            Verdict::Fail,
-            Verdict::Warn,
-            Verdict::Warn,
-            Verdict::Ok
-        ]);
+        assert_eq!(
+            [judged(99), judged(100), judged(1023), judged(1024)],
+            [Verdict::Fail, Verdict::Warn, Verdict::Warn, Verdict::Ok]
+        );
     }
 
     #[test]

@@ -83,7 +83,9 @@ pub async fn run_doctor_command(
     let checks = match config::load(&inputs.with_flags(matches)) {
         Ok(loaded) => examine(&loaded, clock).await?,
         // Without a configuration there is nothing else to look at.
-        Err(errors) => vec![Check::fail("configuration", errors.to_string(), "correct it; `clawdforge serve` does not start")],
+        Err(errors) => {
+            vec![Check::fail("configuration", errors.to_string(), "correct it; `clawdforge serve` does not start")]
+        }
     };
     if matches.get_flag("json") {
         report::json(&checks, &mut io.stdout)?;

@@ -46,7 +46,9 @@ pub async fn look(address: SocketAddr) -> Listener {
         Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => try_to_listen(address),
         // Somebody took the connection, or holds the port without taking any.
         Ok(Ok(None) | Err(_)) | Err(_) => match try_to_listen(address) {
-            Listener::Other { holder: Some(holder) } if holder.contains("(clawdforge)") => Listener::Ours { claude: None },
+            Listener::Other { holder: Some(holder) } if holder.contains("(clawdforge)") => {
+                Listener::Ours { claude: None }
+            }
             other => other,
         },
     }
@@ -63,11 +65,17 @@ pub fn check(address: SocketAddr, listener: &Listener) -> Check {
         Listener::Ours { claude: None } => Check::ok(name, format!("a running service holds {address}")),
         Listener::Other { holder } => {
             let who = holder.as_deref().unwrap_or("a process of another user");
-            Check::fail(name, format!("{address} is taken by {who}"), "stop it, or choose another address with --listen")
+            Check::fail(
+                name,
+                format!("{address} is taken by {who}"),
+                "stop it, or choose another address with --listen",
+            )
         }
         Listener::Refused(error) => {
             let todo = match error.kind() {
-                ErrorKind::AddrNotAvailable => "choose an address of this machine with --listen (`ip address` shows them)",
+                ErrorKind::AddrNotAvailable => {
+                    "choose an address of this machine with --listen (`ip address` shows them)"
+                }
                 ErrorKind::PermissionDenied => "choose a port from 1024 on with --listen",
                 _ => "choose another address with --listen",
             };
@@ -79,7 +87,9 @@ pub fn check(address: SocketAddr, listener: &Listener) -> Check {
 fn try_to_listen(address: SocketAddr) -> Listener {
     match TcpListener::bind(address) {
         Ok(_) => Listener::Nobody,
-        Err(error) if error.kind() == ErrorKind::AddrInUse => Listener::Other { holder: holder::of_port(address.port()) },
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            Listener::Other { holder: holder::of_port(address.port()) }
+        }
         Err(error) => Listener::Refused(error),
     }
 }
@@ -166,7 +176,10 @@ mod tests {
 
     #[test]
     fn only_a_good_answer_of_the_right_shape_counts() {
-        assert!(health_in(b"HTTP/1.1 503 no\r\n\r\n{\"ok\":true,\"claude_present\":true,\"claude_version\":null}").is_none());
+        assert!(
+            health_in(b"HTTP/1.1 503 no\r\n\r\n{\"ok\":true,\"claude_present\":true,\"claude_version\":null}")
+                .is_none()
+        );
         assert!(health_in(b"HTTP/1.1 200 OK\r\n\r\n{\"ok\":true}").is_none());
         assert!(health_in(b"\xff").is_none());
     }

@@ -16,7 +16,6 @@ use clawdforge_agent::Agents;
 use clawdforge_agent::oneshot::OneShotDriver;
 use clawdforge_core::app::TokenHash;
 use clawdforge_core::secret::ExposeSecret;
-use clawdforge_core::time::{Clock, Timestamp};
 use clawdforge_engine::{Engine, EngineOptions, Ids, Parts, RecoveryReport};
 use clawdforge_process::Spawner;
 use clawdforge_server::{Server, ServerOptions};
@@ -24,22 +23,12 @@ use clawdforge_store_sql::{Opened, SqliteOptions};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::SystemClock;
 use crate::config::{self, Config, Inputs};
 use crate::profiles;
 
 /// Name of the database in the data directory.
 pub const DATABASE: &str = "clawdforge.sqlite";
-
-/// The system's clock.
-struct SystemClock;
-
-impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the clock that everybody else is handed")]
-    fn now(&self) -> Timestamp {
-        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-    }
-}
 
 /// Runs the service until it is told to stop.
 ///

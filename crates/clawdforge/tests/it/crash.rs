@@ -106,8 +106,9 @@ async fn bytes_of_an_upload_that_was_cut_by_the_crash_are_removed() -> anyhow::R
     std::fs::write(files.join("ff_00000000000000000000000000"), "no row names me")?;
     std::fs::write(files.join("ff_00000000000000000000000001.part"), "half")?;
     let app = killed(app).await?;
-    let left: Vec<String> =
-        std::fs::read_dir(&files)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<anyhow::Result<_>>()?;
+    let left: Vec<String> = std::fs::read_dir(&files)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<anyhow::Result<_>>()?;
     assert_eq!(left, [token]);
     assert!(app.log()?.contains("strays.removed"));
     Ok(())

@@ -50,11 +50,9 @@ async fn apps_and_the_operator_keep_to_their_own_routes() -> anyhow::Result<()> 
     golden.add("the admin token on /run", &app.run(&admin, json!({ "prompt": "hello" })).await?);
     golden.add("an app token on GET /admin/tokens", &get(&app, "/admin/tokens", &demo).await?);
     insta::assert_snapshot!(golden);
-    for (method, path) in [
-        (Method::POST, "/admin/tokens"),
-        (Method::DELETE, "/admin/tokens/demo"),
-        (Method::GET, "/admin/ledger"),
-    ] {
+    for (method, path) in
+        [(Method::POST, "/admin/tokens"), (Method::DELETE, "/admin/tokens/demo"), (Method::GET, "/admin/ledger")]
+    {
         let answer = app.call(method.clone(), path, &demo, json!({ "name": "x" })).await?;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path}");
     }
@@ -104,7 +102,8 @@ async fn an_address_that_is_not_listed_reaches_no_route_at_all() -> anyhow::Resu
             assert_eq!(answer.status, StatusCode::FORBIDDEN, "{method} {path} from {address}");
         }
     }
-    for address in ["198.51.100.7", "::ffff:198.51.100.7", "[2001:db8::1]:443", "127.0.0.1", "203.0.113.9, 198.51.100.7"]
+    for address in
+        ["198.51.100.7", "::ffff:198.51.100.7", "[2001:db8::1]:443", "127.0.0.1", "203.0.113.9, 198.51.100.7"]
     {
         let answer = from(&app, address, Method::POST, "/run", &demo).await?;
         assert_eq!(answer.status, StatusCode::OK, "from {address}: {}", answer.text);

@@ -43,7 +43,11 @@ async fn an_upload_is_answered_with_its_token_its_life_and_its_size() -> anyhow:
         ("too short a life", "/files", vec![file("hello"), ttl("1")]),
         ("a negative life", "/files", vec![file("hello"), ttl("-5")]),
         ("too long a life", "/files", vec![file("hello"), ttl("1000000")]),
-        ("other fields besides", "/files?x=%ff", vec![part("name=\"note\"", "x"), file("hello"), part("name=\"\"", "")]),
+        (
+            "other fields besides",
+            "/files?x=%ff",
+            vec![part("name=\"note\"", "x"), file("hello"), part("name=\"\"", "")],
+        ),
     ] {
         let answer = send(&app, path, &parts).await?;
         assert_eq!(answer.status, StatusCode::OK, "{title}: {}", answer.text);
@@ -99,7 +103,8 @@ async fn odd_filenames_are_taken_and_never_become_paths() -> anyhow::Result<()> 
         assert_eq!(answer.status, StatusCode::OK, "{name:?}: {}", answer.text);
         assert_eq!(read_back(&app, &answer, attachment).await?, "inside", "{name:?}");
     }
-    for disposition in ["name=\"file\"", "name=file; filename=a.txt", "name=\"file\"; filename*=UTF-8''na%C3%AFve.txt"] {
+    for disposition in ["name=\"file\"", "name=file; filename=a.txt", "name=\"file\"; filename*=UTF-8''na%C3%AFve.txt"]
+    {
         let answer = send(&app, "/files", &[part(disposition, "inside")]).await?;
         assert_eq!(answer.status, StatusCode::OK, "{disposition:?}: {}", answer.text);
     }

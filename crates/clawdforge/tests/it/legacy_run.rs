@@ -106,7 +106,8 @@ async fn a_wrong_body_is_refused_with_every_fault_at_its_place() -> anyhow::Resu
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{title}");
         golden.add(title, &answer);
     }
-    for (title, body) in [("nothing", ""), ("broken JSON", "{\"prompt\": \"a\",\n  oops}"), ("half of it", "{\"prompt\"")]
+    for (title, body) in
+        [("nothing", ""), ("broken JSON", "{\"prompt\": \"a\",\n  oops}"), ("half of it", "{\"prompt\"")]
     {
         let request = app.http().post(app.url("/run")).bearer_auth(app.demo_token()?);
         golden.add(title, &read(request.header("content-type", "application/json").body(body)).await?);

@@ -55,7 +55,8 @@ async fn neither_prompt_nor_system_text_is_in_the_process_list() -> anyhow::Resu
     let look = async {
         let pids = app.wait_for_processes(|pids| !pids.is_empty()).await?;
         for pid in pids {
-            let shown = [std::fs::read(format!("/proc/{pid}/cmdline"))?, std::fs::read(format!("/proc/{pid}/environ"))?];
+            let shown =
+                [std::fs::read(format!("/proc/{pid}/cmdline"))?, std::fs::read(format!("/proc/{pid}/environ"))?];
             let shown = String::from_utf8_lossy(&shown.concat()).into_owned();
             assert!(shown.contains("--model=sonnet"), "{shown}");
             assert!(!shown.contains("canary"), "{shown}");
@@ -139,7 +140,14 @@ printf '{"type":"result","subtype":"success","is_error":false,"stop_reason":"end
     let answer = app.run(&token, json!({ "prompt": "hello" })).await?;
     let names = answer.json()["result"].as_str().unwrap_or_default().to_owned();
     assert!(names.contains("ANTHROPIC_API_KEY") && names.contains("HOME"), "{}", answer.text);
-    for secret in ["CLAWDFORGE_ADMIN", "CLAWDFORGE_LOG", "ALLOW_CIDRS", "DATABASE_PASSWORD", "AWS_SECRET_ACCESS_KEY", "LD_LIBRARY_PATH"] {
+    for secret in [
+        "CLAWDFORGE_ADMIN",
+        "CLAWDFORGE_LOG",
+        "ALLOW_CIDRS",
+        "DATABASE_PASSWORD",
+        "AWS_SECRET_ACCESS_KEY",
+        "LD_LIBRARY_PATH",
+    ] {
         assert!(!names.contains(secret), "{names}");
     }
     Ok(())

@@ -50,11 +50,15 @@ pub fn safe_extension(name: &str) -> String {
 }
 
 /// A sender's file name fit for showing: its last path component, without control characters,
-/// cut to `chars_max` characters; `file` when nothing is left.
+/// cut to `chars_max` characters in front of its extension; `file` when nothing is left.
 #[must_use]
 pub fn shown_name(name: &str, chars_max: usize) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last.chars().filter(|c| !c.is_control()).take(chars_max).collect();
+    let mut clean: String = last.chars().filter(|c| !c.is_control()).collect();
+    if clean.chars().count() > chars_max {
+        let extension = safe_extension(&clean);
+        clean = clean.chars().take(chars_max.saturating_sub(extension.len())).collect::<String>() + &extension;
+    }
     if clean.trim().is_empty() || clean == "." || clean == ".." { "file".to_owned() } else { clean }
 }
 
@@ -88,5 +92,6 @@ mod tests {
             assert_eq!(shown_name(empty, 255), "file", "{empty:?}");
         }
         assert_eq!(shown_name(&"x".repeat(300), 255).len(), 255);
+        assert_eq!(shown_name(&format!("{}.CSV", "x".repeat(300)), 255), format!("{}.csv", "x".repeat(251)));
     }
 }

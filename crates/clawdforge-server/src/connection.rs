@@ -12,18 +12,22 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::limits::{CONNECTIONS_DRAIN_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX};
+use crate::limits::{CONNECTIONS_DRAIN_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, LINGER_MAX};
 use crate::{App, ServerOptions, router};
 
 const CONNECTION: TaskKind = TaskKind { name: "connection", on_error: OnError::Log };
 
 /// Pause after a failed accept (no file handle left, most likely), so that it is not tried in a loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes read at a time from a connection that is about to be closed.
+const LINGER_BUFFER_BYTES: usize = 16 * 1024;
 
 /// The HTTP server, ready to take connections.
 pub struct Server {
@@ -87,22 +91,36 @@ async fn connection(router: Router, stream: TcpStream, peer: SocketAddr, stop: C
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT_MAX).max_buf_size(HEAD_BYTES_MAX);
-    let serving = http.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(serving);
+    let mut serving = http.serve_connection(TokioIo::new(stream), service);
     let mut told = false;
     loop {
         tokio::select! {
-            result = serving.as_mut() => {
+            result = &mut serving => {
                 // A peer that goes away or speaks no HTTP is the peer's affair.
                 if let Err(error) = result {
                     tracing::debug!(peer = %peer, %error, "a connection ended with an error");
                 }
-                return;
+                break;
             }
             () = stop.cancelled(), if !told => {
                 told = true;
-                serving.as_mut().graceful_shutdown();
+                Pin::new(&mut serving).graceful_shutdown();
             }
         }
+    }
+    let linger = linger(serving.into_parts().io.into_inner());
+    tokio::select! {
+        () = stop.cancelled() => {}
+        _ = tokio::time::timeout(LINGER_MAX, linger) => {}
+    }
+}
+
+/// Takes in what the peer still sends, until it has heard our end and closes: closing on unread bytes
+/// would be a reset, which can overtake the answer.
+async fn linger(mut stream: TcpStream) {
+    let mut ignored = vec![0; LINGER_BUFFER_BYTES];
+    // A peer that is gone already needs no end.
+    if stream.shutdown().await.is_ok() {
+        while matches!(stream.read(&mut ignored).await, Ok(1..)) {}
     }
 }

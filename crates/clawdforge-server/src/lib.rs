@@ -15,6 +15,7 @@ mod limits;
 mod router;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod validate;
 
 use std::sync::Arc;

@@ -18,8 +18,16 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of form fields beside an upload's file: they hold one number.
 pub const FORM_FIELD_BYTES_MAX: usize = 1_024;
 
+/// Bytes of a form that may be held in memory: a part's head, what stands before the first boundary,
+/// and two buffers of the connection.
+pub const FORM_HELD_BYTES_MAX: usize = 256 * 1024;
+
 /// Bytes of the JSON of an input that a validation fault repeats; larger ones are left out.
 pub const FAULT_INPUT_BYTES_MAX: usize = 512;
 
 /// How long connections may take to finish after the work has been drained.
 pub const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// How long a closing connection still takes in what the peer sends. A peer that was refused while it
+/// was sending would otherwise see a reset instead of the reason.
+pub const LINGER_MAX: Duration = Duration::from_secs(10);

@@ -2,12 +2,12 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::{delete, get, post};
 
 use crate::App;
 use crate::answer::Refusal;
-use crate::{admin, envelope, gate, legacy};
+use crate::{admin, envelope, gate, legacy, unread};
 
 /// The whole surface.
 pub(crate) fn router(app: App) -> Router {
@@ -36,5 +36,6 @@ pub(crate) fn around(app: App, routes: Router) -> Router {
     routes
         .layer(from_fn_with_state(app.clone(), gate::gate))
         .layer(map_response(legacy::no_store))
+        .layer(from_fn(unread::close_behind_errors))
         .layer(from_fn_with_state(app, envelope::envelope))
 }

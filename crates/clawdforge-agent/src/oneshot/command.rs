@@ -72,13 +72,14 @@ fn env(profile: &Profile, scratch: &Path) -> BTreeMap<OsString, OsString> {
         ("CLAUDE_CODE_MAX_RETRIES", retries.as_str()),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
         ("DISABLE_AUTOUPDATER", "1"),
-        // A prompt that says `@/path` would have that file read with no permission asked.
-        ("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1"),
         // Would leave a folder in the operator's home for every workspace there ever was.
         ("CLAUDE_CODE_DISABLE_AUTO_MEMORY", "1"),
     ] {
         env.entry(OsString::from(name)).or_insert_with(|| OsStr::new(value).to_owned());
     }
+    // Not for anybody to switch off: a prompt that says `@/path` would have that file of the host read and
+    // sent to the model with no permission asked.
+    env.insert("CLAUDE_CODE_DISABLE_FILE_MENTIONS".into(), "1".into());
     env
 }
 

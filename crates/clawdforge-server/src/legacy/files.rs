@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::App;
 use crate::answer::Refusal;
 use crate::extract::ByApp;
+use crate::legacy::form_body::{Held, HeldTooMuch};
 use crate::limits::{BODY_PAUSE_MAX, FORM_FIELD_BYTES_MAX};
 
 /// Parts an upload's form may have; the rest of a longer one is refused unread.
@@ -24,12 +25,13 @@ pub(crate) async fn upload(
     Query(parameters): Query<Vec<(String, String)>>,
     request: Request,
 ) -> Result<Json<FileReply>, Refusal> {
-    let form = Multipart::from_request(request, &app).await;
+    let held = Held::default();
+    let form = Multipart::from_request(held.watch(request), &app).await;
     let mut form = form.map_err(|_| Refusal::WrongContentType("multipart/form-data with a boundary"))?;
     let mut ttl = parameters.into_iter().rev().find_map(|(key, value)| (key == "ttl_secs").then_some(value));
     let mut uploaded: Option<(Upload, String)> = None;
     let mut parts = 0;
-    while let Some(field) = patiently(form.next_field()).await? {
+    while let Some(field) = patiently(&held, form.next_field()).await? {
         parts += 1;
         match field.name() {
             _ if parts > PARTS_MAX => return Err(Refusal::BodyBroken(format!("more than {PARTS_MAX} parts"))),
@@ -38,10 +40,10 @@ pub(crate) async fn upload(
             }
             Some("file") => {
                 let name = field.file_name().unwrap_or_default().to_owned();
-                uploaded = Some((store(&app, field).await?, name));
+                uploaded = Some((store(&app, &held, field).await?, name));
             }
-            Some("ttl_secs") => ttl = Some(short_text(field).await?),
-            _ => drop(short_text(field).await?),
+            Some("ttl_secs") => ttl = Some(short_text(&held, field).await?),
+            _ => drop(short_text(&held, field).await?),
         }
     }
     let Some((upload, name)) = uploaded else {
@@ -58,17 +60,19 @@ pub(crate) async fn upload(
     Ok(Json(FileReply { ok: true, file_token: file.id.to_string(), ttl_secs: ttl.as_secs(), size: file.size }))
 }
 
-async fn store(app: &App, mut field: Field<'_>) -> Result<Upload, Refusal> {
+async fn store(app: &App, held: &Held, mut field: Field<'_>) -> Result<Upload, Refusal> {
     let mut upload = app.engine.begin_upload().await?;
-    while let Some(chunk) = patiently(field.chunk()).await? {
+    while let Some(chunk) = patiently(held, field.chunk()).await? {
+        held.give_out(chunk.len());
         upload.write(&chunk).await?;
     }
     Ok(upload)
 }
 
-async fn short_text(mut field: Field<'_>) -> Result<String, Refusal> {
+async fn short_text(held: &Held, mut field: Field<'_>) -> Result<String, Refusal> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = patiently(field.chunk()).await? {
+    while let Some(chunk) = patiently(held, field.chunk()).await? {
+        held.give_out(chunk.len());
         if bytes.len() + chunk.len() > FORM_FIELD_BYTES_MAX {
             return Err(Refusal::BodyTooLarge(FORM_FIELD_BYTES_MAX as u64));
         }
@@ -78,9 +82,10 @@ async fn short_text(mut field: Field<'_>) -> Result<String, Refusal> {
 }
 
 /// The next piece of the form, unless it keeps us waiting for too long.
-async fn patiently<T>(piece: impl Future<Output = Result<T, MultipartError>>) -> Result<T, Refusal> {
+async fn patiently<T>(held: &Held, piece: impl Future<Output = Result<T, MultipartError>>) -> Result<T, Refusal> {
     match tokio::time::timeout(BODY_PAUSE_MAX, piece).await {
         Ok(Ok(piece)) => Ok(piece),
+        Ok(Err(_)) if held.is_too_much() => Err(Refusal::BodyBroken(HeldTooMuch.to_string())),
         Ok(Err(error)) => Err(Refusal::BodyBroken(error.body_text())),
         Err(_elapsed) => Err(Refusal::BodyTooSlow),
     }

@@ -4,6 +4,7 @@
 //! which golden files hold.
 
 pub(crate) mod files;
+mod form_body;
 pub(crate) mod health;
 pub(crate) mod run;
 pub(crate) mod tokens;

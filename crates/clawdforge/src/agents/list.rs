@@ -1,7 +1,7 @@
 //! Which agents are there: the configured ones, and those that can be installed.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::path::Path;
 
 use clawdforge_agent::environment;
 use clawdforge_agent::locate::{Found, Source, locate};
@@ -89,7 +89,7 @@ fn look_for(entry: &'static Entry, config: &Config) -> anyhow::Result<FoundAgent
         config.environment.select(["*"]),
         environment::documented(entry.family),
         &[],
-        &std::collections::BTreeMap::new(),
+        &BTreeMap::new(),
     );
     let mut profile = Profile {
         name: entry.name.parse()?,
@@ -117,32 +117,27 @@ fn look_for(entry: &'static Entry, config: &Config) -> anyhow::Result<FoundAgent
 
 /// Writes an aligned table; agents that are missing say how to get them.
 pub fn table(agents: &[FoundAgent], out: &mut dyn Write) -> io::Result<()> {
-    let rows: Vec<[String; 4]> = agents.iter().map(row).collect();
-    let headings = ["AGENT", "VERSION", "FOUND", "NOTE"];
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([headings[column].len()]).max().unwrap_or_default()
-    };
-    let (names, versions, found) = (width(0), width(1), width(2));
-    let lines = std::iter::once(headings.map(String::from)).chain(rows.clone());
-    for [name, version, place, note] in lines {
-        let line = format!("{name:names$}  {version:versions$}  {place:found$}  {note}");
-        writeln!(out, "{}", line.trim_end())?;
+    let headings = ["AGENT", "VERSION", "FOUND", "WHERE"].map(String::from);
+    let rows: Vec<[String; 4]> = std::iter::once(headings).chain(agents.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let (names, versions, sources) = (width(0), width(1), width(2));
+    for [name, version, source, place] in &rows {
+        writeln!(out, "{name:names$}  {version:versions$}  {source:sources$}  {place}")?;
     }
     Ok(())
 }
 
 fn row(agent: &FoundAgent) -> [String; 4] {
     let version = agent.version.as_ref().and_then(|version| version.as_ref().ok());
-    let place = agent.program.as_ref().ok().map(|found| match found.source {
-        Source::Own | Source::Path | Source::Configured => place(found.source, &found.path),
-    });
-    let cell = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    [agent.name().to_owned(), cell(version.cloned()), cell(place), agent.note().unwrap_or_default()]
-}
-
-fn place(source: Source, path: &Path) -> String {
-    format!("{}: {}", source.as_str(), path.display())
+    let (source, path) = match &agent.program {
+        Ok(found) => (found.source.as_str(), Some(found.path.display().to_string())),
+        Err(_) => ("-", None),
+    };
+    let place = match (path, agent.note()) {
+        (Some(path), Some(note)) => format!("{path} ({note})"),
+        (path, note) => path.or(note).unwrap_or_default(),
+    };
+    [agent.name().to_owned(), version.cloned().unwrap_or_else(|| "-".to_owned()), source.to_owned(), place]
 }
 
 /// Writes one JSON object.

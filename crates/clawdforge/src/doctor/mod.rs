@@ -115,7 +115,7 @@ async fn examine(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Vec<Check
 fn configuration(loaded: &Loaded) -> Vec<Check> {
     if loaded.warnings.is_empty() {
         let set = loaded.rows.iter().filter(|row| row.origin != Origin::Default).count();
-        return vec![Check::ok("configuration", format!("{set} options are set, the rest has defaults"))];
+        return vec![Check::ok("configuration", format!("in order; {set} set, the rest as by default"))];
     }
     let warned = loaded.warnings.iter().map(|warning| {
         Check::warn("configuration", warning, "see `clawdforge config show` for every value and its origin")

@@ -6,6 +6,7 @@
 mod answers;
 mod at_once;
 mod bench;
+mod commands;
 mod endings;
 mod failures;
 mod files;

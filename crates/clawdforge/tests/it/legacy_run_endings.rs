@@ -54,32 +54,53 @@ async fn an_agent_that_falls_silent_is_stopped_and_one_that_chatters_is_not() ->
     assert_nothing_left(&app).await
 }
 
-#[tokio::test]
-async fn misbehaving_agents_end_in_good_order() -> anyhow::Result<()> {
+/// Plays each prompt, looks at status and code, and waits until nothing of it is left.
+async fn play(cases: &[(&str, u16, &str)]) -> anyhow::Result<()> {
     let app = impatient().start().await?;
-    for (prompt, status, code) in [
-        ("crash: 1", 502, "agent_crashed"),
-        ("crash: 0", 502, "agent_crashed"),
-        ("die: SEGV", 502, "agent_crashed"),
-        ("no answer", 502, "agent_crashed"),
-        ("garbage\nsay: after", 200, ""),
-        ("garbage\nno answer", 502, "agent_crashed"),
-        ("flood: 30000\nsay: after", 200, ""),
-        ("stderr: noise\nsay: after", 200, ""),
-        ("grandchild", 200, ""),
-        ("ignore term\ngrandchild\nsay: after", 200, ""),
-        ("grandchild\ncrash: 3", 502, "agent_crashed"),
-        ("close stdout\nsay: unheard", 502, "agent_bad_output"),
-        ("close stdout\nhang", 502, "agent_bad_output"),
-        ("ignore term\nclose stdout\ngrandchild\nhang", 502, "agent_bad_output"),
-    ] {
+    for (prompt, status, code) in cases {
         let answer = app.prompt(prompt).await?;
         let said = answer.json();
-        assert_eq!(answer.status.as_u16(), status, "{prompt:?}: {}", answer.text);
-        assert_eq!(said["code"].as_str().unwrap_or_default(), code, "{prompt:?}: {}", answer.text);
+        let got = (answer.status.as_u16(), said["code"].as_str().unwrap_or_default());
+        assert_eq!(got, (*status, *code), "{prompt:?}: {}", answer.text);
         assert_nothing_left(&app).await?;
     }
     assert_unharmed(&app).await
+}
+
+#[tokio::test]
+async fn agents_that_end_badly_end_in_good_order() -> anyhow::Result<()> {
+    play(&[
+        ("crash: 0", 502, "agent_crashed"),
+        ("crash: 255", 502, "agent_crashed"),
+        ("die: SEGV", 502, "agent_crashed"),
+        ("no answer", 502, "agent_crashed"),
+        ("stderr: noise\nsay: after", 200, ""),
+        ("close stdout\nsay: unheard", 502, "agent_crashed"),
+        ("close stdout\nhang", 502, "agent_crashed"),
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn processes_that_agents_leave_behind_are_ended() -> anyhow::Result<()> {
+    play(&[
+        ("grandchild", 200, ""),
+        ("ignore term\ngrandchild\nsay: after", 200, ""),
+        ("grandchild\ncrash: 3", 502, "agent_crashed"),
+        ("ignore term\nclose stdout\ngrandchild\nhang", 502, "agent_crashed"),
+    ])
+    .await
+}
+
+#[tokio::test]
+async fn garbage_and_floods_are_borne() -> anyhow::Result<()> {
+    play(&[
+        // Among it a line beyond every limit.
+        ("garbage\nsay: after", 200, ""),
+        // More than are kept of one run.
+        ("flood: 21000\nsay: after", 200, ""),
+    ])
+    .await
 }
 
 #[tokio::test]

@@ -148,16 +148,6 @@ async fn a_caller_who_gives_up_waiting_still_has_his_run_done() -> anyhow::Resul
     Ok(())
 }
 
-#[tokio::test]
-async fn an_answer_beyond_the_limit_is_a_failure_and_not_a_torn_answer() -> anyhow::Result<()> {
-    let app = setup().demo().start().await?;
-    let token = app.demo_token()?;
-    let file = app.upload(&token, "a.txt", vec![b'x'; 25 * 1024 * 1024]).await?;
-    let answer = app.run(&token, json!({ "prompt": "read: attachment-1.txt", "files": [file] })).await?;
-    assert_eq!((answer.status, &answer.json()["code"]), (StatusCode::BAD_GATEWAY, &json!("answer_too_large")));
-    Ok(())
-}
-
 /// The store of a service that has been stopped.
 async fn store_of(app: &mut TestApp) -> anyhow::Result<Opened> {
     if app.pid().is_ok() {

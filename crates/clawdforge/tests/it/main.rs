@@ -12,6 +12,7 @@ mod crash;
 mod drain;
 mod gates;
 mod hostile;
+mod hostile_bodies;
 mod ledger;
 mod legacy_files;
 mod legacy_health;

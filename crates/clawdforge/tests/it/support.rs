@@ -37,3 +37,10 @@ pub fn script(path: &Path, body: &str) -> anyhow::Result<()> {
     std::fs::write(path, format!("#!/bin/sh\n{body}\n"))?;
     Ok(std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?)
 }
+
+/// The most memory the service ever had, in KiB.
+pub fn memory_peak_kib(app: &TestApp) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid()?.as_raw_nonzero()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+}

@@ -21,7 +21,7 @@ pub fn describe(scratch: &Path, claude: &str) -> Result<String> {
         format!("date: {}", words("date", &["--utc", "+%Y-%m-%d %H:%M UTC"])?),
         format!("processor: {} × {}", std::thread::available_parallelism()?, processor()),
         format!("kernel: {}", words("uname", &["--kernel-release", "--machine"])?),
-        format!("data directories on: {}", words("stat", &["--file-system", "--format=%T", &scratch])?),
+        format!("data directories on: {}", file_system(&words("df", &["--output=fstype", &scratch])?)),
         format!("load average before the run (1, 5, 15 minutes): {}", load_average()?),
         format!(
             "clawdforge {} at {}{}, {}",
@@ -33,6 +33,11 @@ pub fn describe(scratch: &Path, claude: &str) -> Result<String> {
         format!("claude {claude}"),
     ];
     Ok(facts.map(|fact| format!("- {fact}\n")).concat())
+}
+
+/// The last line: the first is a heading.
+fn file_system(listing: &str) -> &str {
+    listing.lines().last().unwrap_or_default()
 }
 
 fn processor() -> String {

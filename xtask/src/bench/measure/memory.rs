@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use tokio::runtime::Runtime;
 
 use super::Scene;
+use super::fill::Stored;
 use super::load;
 use super::report::{Goal, Table, as_megabytes};
 use super::service::{Memory, Service};
@@ -22,7 +23,7 @@ const RESIDENT_MB_MAX: f64 = 15.0;
 ///
 /// # Errors
 /// When the service fails.
-pub fn measure(scene: &Scene, client: &Runtime, time: Duration) -> Result<([Table; 2], Goal)> {
+pub fn measure(scene: &Scene, client: &Runtime, stored: &Stored, time: Duration) -> Result<([Table; 2], Goal)> {
     let (data, home) = (scene.folder("idle")?, scene.folder("home")?);
     let service = Service::start(&scene.plain(&data, &home), client)?;
     std::thread::sleep(SETTLE);
@@ -39,5 +40,6 @@ pub fn measure(scene: &Scene, client: &Runtime, time: Duration) -> Result<([Tabl
     };
     row(&format!("idle, {} s after the start", SETTLE.as_secs()), idle);
     row(&format!("idle, {} s after the load below", SETTLE.as_secs()), after);
+    row(&format!("another service, after {} runs with the demo agent", stored.runs), stored.memory);
     Ok(([table, served], Goal::megabytes("memory of an idle service (RSS)", RESIDENT_MB_MAX, idle.resident)))
 }

@@ -3,6 +3,7 @@
 pub mod baseline;
 
 mod bare;
+mod fill;
 mod http;
 mod load;
 mod machine;
@@ -103,11 +104,12 @@ fn tables(scene: &Scene, client: &Runtime, effort: &Effort) -> Result<(Vec<Table
         tables.push(table);
     };
 
-    let (table, reached) = start::measure(scene, client, effort.starts, effort.stored_runs)?;
+    let stored = fill::fill(scene, client, effort.stored_runs)?;
+    let (table, reached) = start::measure(scene, client, &stored, effort.starts)?;
     tell(table);
     goals.extend(reached);
 
-    let ([held, served], goal) = memory::measure(scene, client, effort.load)?;
+    let ([held, served], goal) = memory::measure(scene, client, &stored, effort.load)?;
     tell(held);
     tell(served);
     goals.push(goal);

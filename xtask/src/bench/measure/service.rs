@@ -97,7 +97,7 @@ impl Service {
     pub fn mint(&self, client: &Runtime) -> Result<String> {
         let request = post("/admin/tokens", ADMIN_TOKEN, &json!({ "name": "bench" }));
         let reply = client.block_on(async { Connection::open(self.address).await?.ask(&request).await })?;
-        let reply: serde_json::Value = serde_json::from_slice(&reply.expect(201)?)?;
+        let reply: serde_json::Value = serde_json::from_slice(&reply.expect(200)?)?;
         reply["token"].as_str().map(str::to_owned).context("an answer with a token")
     }
 

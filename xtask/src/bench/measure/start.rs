@@ -5,33 +5,23 @@ use std::path::Path;
 
 use anyhow::Result;
 use rustix::process::Signal;
-use serde_json::json;
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 
 use super::Scene;
-use super::http::{Connection, post};
+use super::fill::Stored;
 use super::report::{Goal, Table};
 use super::samples::{Samples, millis};
 use super::service::Service;
 
-/// Apps that ask at once while the data directory is filled; as many as fit a small machine.
-const FILLERS: usize = 4;
-
 /// Milliseconds from exec to the first good answer.
 const READY_MS_MAX: f64 = 20.0;
 
-/// Starts the service often: on nothing, and on `runs` stored runs after a good and after a bad end.
+/// Starts the service often: on nothing, and on stored runs after a good and after a bad end.
 ///
 /// # Errors
 /// When a service does not start or stop.
-pub fn measure(scene: &Scene, client: &Runtime, starts: usize, runs: usize) -> Result<(Table, Vec<Goal>)> {
-    let full = scene.folder("full")?;
+pub fn measure(scene: &Scene, client: &Runtime, stored: &Stored, starts: usize) -> Result<(Table, Vec<Goal>)> {
     let home = scene.folder("home")?;
-    let filled = Service::start(&scene.demo(&full, &home), client)?;
-    fill(&filled, client, runs)?;
-    filled.stop(Signal::TERM)?;
-
     let mut table =
         Table::new("From exec to the first `200 /healthz`", &["data directory", "median", "min", "max", "starts"]);
     let mut goals = Vec::new();
@@ -55,8 +45,10 @@ pub fn measure(scene: &Scene, client: &Runtime, starts: usize, runs: usize) -> R
     };
     let times: Result<_> = (0..starts).map(|_| empty()).collect();
     tell("fresh".to_owned(), &Samples::new(times?));
-    tell(format!("{runs} runs, stopped"), &again(scene, client, &full, &home, starts, Signal::TERM)?);
-    tell(format!("{runs} runs, killed"), &again(scene, client, &full, &home, starts, Signal::KILL)?);
+    for (end, signal) in [("stopped", Signal::TERM), ("killed", Signal::KILL)] {
+        let what = format!("{} runs, {end} before", stored.runs);
+        tell(what, &again(scene, client, &stored.data_dir, &home, starts, signal)?);
+    }
     Ok((table, goals))
 }
 
@@ -69,28 +61,4 @@ fn again(scene: &Scene, client: &Runtime, data: &Path, home: &Path, starts: usiz
         service.stop(signal)?;
     }
     Ok(Samples::new(times))
-}
-
-/// Stores runs, through the front door.
-fn fill(service: &Service, client: &Runtime, runs: usize) -> Result<()> {
-    let token = service.mint(client)?;
-    let address = service.address;
-    client.block_on(async {
-        let mut fillers = JoinSet::new();
-        for filler in 0..FILLERS {
-            let token = token.clone();
-            fillers.spawn(async move {
-                let mut connection = Connection::open(address).await?;
-                for number in (filler..runs).step_by(FILLERS) {
-                    let request = post("/run", &token, &json!({ "prompt": format!("say: this is run {number}") }));
-                    connection.ask(&request).await?.expect(200)?;
-                }
-                anyhow::Ok(())
-            });
-        }
-        while let Some(filled) = fillers.join_next().await {
-            filled??;
-        }
-        Ok(())
-    })
 }

@@ -3,7 +3,8 @@
 //! A pattern is a variable's exact name, or the beginning of names followed by `*`. Pure: the binary
 //! hands in the environment it was started with.
 //!
-//! Invariants: a variable of ours never reaches an agent, whatever the operator lists; a variable by
+//! Invariants: no variable of the service reaches an agent, whatever the operator lists (the one word of
+//! ours in it is the tree mark that the process crate adds, which is no secret); a variable by
 //! which one agent session recognises its own children reaches an agent only when it is listed by its
 //! exact name.
 

@@ -1,5 +1,7 @@
 //! The engine over a real store, with agents that play a script inside the test.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
+
 mod faults;
 mod owner;
 mod stage;

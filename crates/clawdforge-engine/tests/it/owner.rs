@@ -8,7 +8,7 @@ use clawdforge_core::id::SessionId;
 use clawdforge_core::limits::ANSWER_BYTES_MAX;
 use clawdforge_process::Spawner;
 
-use crate::stage::{Step, answers, app, engine, open_store, request};
+use crate::stage::{Step, answers, app, engine, open_store, request, say};
 
 /// Plays one run and gives its outcome and the kinds of its events.
 async fn play(open: Result<(), Failure>, steps: Vec<Step>, timeout: Duration) -> (TurnOutcome, Vec<String>) {
@@ -60,7 +60,7 @@ async fn an_agent_that_cannot_be_opened_ends_the_run_with_its_reason() {
 #[tokio::test]
 async fn an_agent_that_dies_is_a_crash_with_what_it_had_said() {
     let exit = Exit { code: Some(7), signal: None, stderr: "boom".to_owned() };
-    let (outcome, _) = play(Ok(()), vec![Step::Say(AgentSignal::Exited(exit))], LONG).await;
+    let (outcome, _) = play(Ok(()), vec![say(AgentSignal::Exited(exit))], LONG).await;
     assert_eq!(failure(&outcome), FailureKind::Crashed);
     assert_eq!(outcome.stderr, "boom");
 }
@@ -88,7 +88,7 @@ async fn an_answer_too_large_to_return_is_a_failure_and_not_a_cut_answer() {
 
 #[tokio::test]
 async fn a_panic_loses_no_event_that_was_made_before_it() {
-    let steps = vec![Step::Say(AgentSignal::Text("half".to_owned())), Step::Panic];
+    let steps = vec![say(AgentSignal::Text("half".to_owned())), Step::Panic];
     let (outcome, kinds) = play(Ok(()), steps, LONG).await;
     assert_eq!(failure(&outcome), FailureKind::Internal);
     assert_eq!(kinds, ["prompt", "started", "text", "ended"]);

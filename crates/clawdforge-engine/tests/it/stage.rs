@@ -28,7 +28,7 @@ impl Clock for Ticking {
 /// What a scripted agent does when it is asked for its next signal.
 #[derive(Debug, Clone)]
 pub enum Step {
-    Say(AgentSignal),
+    Say(Box<AgentSignal>),
     Panic,
     WaitForEver,
 }
@@ -70,7 +70,7 @@ impl AgentLink for ScriptedLink {
 
     async fn next_signal(&mut self) -> AgentSignal {
         match self.0.next() {
-            Some(Step::Say(signal)) => signal,
+            Some(Step::Say(signal)) => *signal,
             Some(Step::Panic) => panic!("a bug in a driver"),
             Some(Step::WaitForEver) | None => std::future::pending().await,
         }
@@ -81,10 +81,15 @@ impl AgentLink for ScriptedLink {
     }
 }
 
+/// The agent says this.
+pub fn say(signal: AgentSignal) -> Step {
+    Step::Say(Box::new(signal))
+}
+
 /// A script that answers.
 pub fn answers(text: &str) -> Vec<Step> {
     let end = TurnEnd { answer: Some(text.to_owned()), stop_reason: Some("end_turn".to_owned()), ..TurnEnd::default() };
-    vec![Step::Say(AgentSignal::Text(text.to_owned())), Step::Say(AgentSignal::TurnEnded(end))]
+    vec![say(AgentSignal::Text(text.to_owned())), say(AgentSignal::TurnEnded(end))]
 }
 
 pub async fn open_store(dir: &Path) -> Opened {

@@ -183,7 +183,7 @@ mod tests {
         let data_dir = data.path().join("data");
         let (told, heard) = tokio::sync::oneshot::channel();
         let mut told = Some(told);
-        let second = Place::lock(&data_dir, || drop(told.take().map(|told| told.send(()))));
+        let second = Place::lock(&data_dir, || told.take().unwrap().send(()).unwrap());
         let first = async {
             heard.await.unwrap();
             drop(place);

@@ -39,7 +39,7 @@ pub fn check(loaded: &Loaded) -> Vec<Check> {
 
 fn absent(dir: &Path) -> Check {
     let above = dir.ancestors().skip(1).find(|above| above.exists()).unwrap_or(Path::new("/"));
-    if access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
+    if above.is_dir() && access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok() {
         return Check::ok("data directory", format!("{} is made at the first start", dir.display()));
     }
     let what = format!("{} is not there, and {} may not be written", dir.display(), above.display());
@@ -194,7 +194,9 @@ mod tests {
     fn a_directory_that_is_not_there_yet_is_fine_where_it_can_be_made() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(absent(&dir.path().join("a/b")).verdict, Verdict::Ok);
-        assert_eq!(absent(Path::new("/proc/a/b")).verdict, Verdict::Fail);
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert_eq!(absent(&file.join("b")).verdict, Verdict::Fail);
     }
 
     #[test]

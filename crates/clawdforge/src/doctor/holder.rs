@@ -11,12 +11,15 @@ pub fn of_port(port: u16) -> Option<String> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     let inode = tables.iter().find_map(|table| listening_inode(table, port))?;
     let socket = format!("socket:[{inode}]");
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    processes.map(|entry| entry.path()).find(|process| holds(process, &socket)).map(|process| {
-        let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-        let pid = process.file_name().unwrap_or_default().to_string_lossy();
-        format!("process {pid} ({})", name.trim())
-    })
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        // `self` and the other names are no processes of their own.
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        if holds(&entry.path(), &socket) {
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            return Some(format!("process {pid} ({})", name.trim()));
+        }
+    }
+    None
 }
 
 /// The inode of the socket that listens on the port. Lines look like

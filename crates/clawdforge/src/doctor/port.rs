@@ -39,7 +39,7 @@ pub enum Listener {
 /// Asks the address; where nobody answers, tries to listen there for a moment.
 pub async fn look(address: SocketAddr) -> Listener {
     if address.port() == 0 {
-        return Listener::Nobody;
+        return try_to_listen(address);
     }
     match timeout(ANSWER_WAIT_MAX, ask(reachable(address))).await {
         Ok(Ok(Some(health))) => Listener::Ours { claude: health.claude_version },
@@ -139,7 +139,6 @@ mod tests {
             // The port stays taken until the test is over.
             std::future::pending::<()>().await;
         };
-        tokio::task::LocalSet::new();
         #[expect(clippy::disallowed_methods, reason = "the other side of this test; it ends with the runtime")]
         tokio::spawn(serve);
         address

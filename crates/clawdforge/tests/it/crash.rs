@@ -118,7 +118,7 @@ async fn bytes_of_an_upload_that_was_cut_by_the_crash_are_removed() -> anyhow::R
 async fn a_second_service_on_the_same_data_is_refused_with_a_sentence() -> anyhow::Result<()> {
     let app = setup().demo().start().await?;
     let second = setup().demo().data_dir(app.data_dir()).start().await;
-    let told = second.err().expect("a second server on the same data must be refused").to_string();
+    let told = second.expect_err("a second server on the same data must be refused").to_string();
     assert!(told.contains("in use by another server"), "{told}");
     assert_eq!(app.prompt("say: still here").await?.json()["result"], "still here");
     Ok(())

@@ -95,6 +95,7 @@ async fn whoever_is_refused_early_still_hears_why() -> anyhow::Result<()> {
         let large = form(&[file(vec![b'x'; 8_000_000])]);
         let refused = post(&app, "cf_wrong", "/files", large.clone()).await?;
         assert_eq!(refused.status, 401, "round {round}: {}", refused.text);
+        assert_eq!(refused.headers["connection"], "close", "the rest was not read");
         let refused = post(&app, &app.demo_token()?, "/files", large).await?;
         assert_eq!(refused.status, 413, "round {round}: {}", refused.text);
     }

@@ -8,7 +8,9 @@ fn setup() -> clawdforge_testkit::app::Setup {
     clawdforge_testkit::app::Setup::new(BINARY)
 }
 
+mod agents_install;
 mod crash;
+mod doctor;
 mod drain;
 mod gates;
 mod hostile;

@@ -3,6 +3,7 @@
 //! This crate is wiring: configuration, sub-commands, and the choice of implementations. The one
 //! binary is the server, its tools for the operator, and the client.
 
+mod address;
 mod agents;
 mod cli;
 mod clock;

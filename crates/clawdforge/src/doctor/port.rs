@@ -1,7 +1,7 @@
 //! The address: free, or already a clawdforge's; else whose.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use clawdforge_api::legacy::Health;
@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Check, holder};
+use crate::address::reachable;
 
 /// How long a connection and its answer may take: it is this machine.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(3);
@@ -109,16 +110,6 @@ fn health_in(answer: &[u8]) -> Option<Health> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let is_ok = head.split_whitespace().nth(1) == Some("200");
     serde_json::from_str(body).ok().filter(|_| is_ok)
-}
-
-/// The address under which this machine reaches a service: "any address" is none to connect to.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]

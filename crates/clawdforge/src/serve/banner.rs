@@ -1,7 +1,7 @@
 //! The block a start prints: where, what, and a command that works when pasted.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clawdforge_agent::oneshot::OneShotDriver;
@@ -9,6 +9,7 @@ use clawdforge_agent::{AgentDriver, Presence};
 use clawdforge_core::secret::{ExposeSecret, SecretString};
 
 use super::admin_token::{AdminToken, Place};
+use crate::address::reachable;
 use crate::config::Config;
 use crate::profiles;
 
@@ -91,28 +92,5 @@ impl Banner<'_> {
         };
         let body = r#"{"name": "my-app"}"#;
         format!("  curl -s {url}/admin/tokens -H \"Authorization: Bearer {bearer}\" {json} -d '{body}'")
-    }
-}
-
-/// The address under which this machine reaches the service: "any address" is none to connect to.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_address_in_the_block_is_one_to_connect_to() {
-        let show = |text: &str| reachable(text.parse().unwrap()).to_string();
-        assert_eq!(show("0.0.0.0:8800"), "127.0.0.1:8800");
-        assert_eq!(show("[::]:8800"), "[::1]:8800");
-        assert_eq!(show("192.168.0.5:1"), "192.168.0.5:1");
     }
 }

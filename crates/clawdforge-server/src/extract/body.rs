@@ -68,3 +68,32 @@ async fn read(request: Request, bytes_max: usize, pause_max: Duration) -> Result
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_stops_arriving_is_given_up() {
+        let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{\"prompt\":"))]);
+        let stalled = futures_util::StreamExt::chain(begun, stream::pending());
+        let request = Request::new(Body::from_stream(stalled));
+        let refused = read(request, 100, Duration::from_millis(20)).await;
+        assert!(matches!(refused, Err(Refusal::BodyTooSlow)), "{refused:?}");
+    }
+
+    #[test]
+    fn only_json_and_nothing_said_are_taken_for_json() {
+        let with = |value: &'static str| HeaderMap::from_iter([(CONTENT_TYPE, value.parse().unwrap())]);
+        for good in ["application/json", "Application/JSON; charset=utf-8", "application/problem+json"] {
+            assert!(is_json(&with(good)), "{good}");
+        }
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "+json", ""] {
+            assert!(!is_json(&with(bad)), "{bad}");
+        }
+        assert!(is_json(&HeaderMap::new()));
+    }
+}

@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use anyhow::Context;
 use clawdforge_testkit::agents;
+use clawdforge_testkit::app::Setup;
+use clawdforge_testkit::mock_model::{MockModel, Reply};
+use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -66,5 +70,30 @@ async fn the_doctor_knows_whether_claude_is_signed_in() -> anyhow::Result<()> {
     let check = named(&output, "checks", "agent claude");
     assert_eq!(check["verdict"], "ok", "{check}");
     assert!(!String::from_utf8_lossy(&output.stdout).contains(API_KEY), "{output:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_agents_install_put_below_the_data_directory_answers_without_any_configuration() -> anyhow::Result<()> {
+    let Some(claude) = agents::claude()? else { return Ok(()) };
+    let home = TempDir::new()?;
+    let data_dir = home.path().join("data");
+    let installed = data_dir.join("agents").join("claude");
+    std::fs::create_dir_all(&installed)?;
+    std::fs::set_permissions(&data_dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    let packages = claude.ancestors().nth(3).context("the program lies in a package of a scope")?;
+    std::os::unix::fs::symlink(packages, installed.join("node_modules"))?;
+    let model = MockModel::start().await?;
+    model.reply_next(Reply::text("{\"installed\": true}"));
+    let setup = Setup::new(env!("CARGO_BIN_EXE_clawdforge")).data_dir(&data_dir);
+    let setup = setup.env("ANTHROPIC_API_KEY", API_KEY).env("ANTHROPIC_BASE_URL", model.base_url());
+    let mut app = setup.start().await?;
+    let operator = std::fs::read_to_string(data_dir.join("admin-token"))?;
+    let minted = app.call(Method::POST, "/admin/tokens", operator.trim(), json!({ "name": "app" })).await?.json();
+    let token = minted["token"].as_str().context("a token")?;
+    let answer = app.run(token, json!({ "prompt": "Are you there?" })).await?;
+    assert_eq!(answer.json()["result"], json!({ "installed": true }), "{answer:?}; log:\n{}", app.log()?);
+    assert_eq!(model.violations(), Vec::<String>::new());
+    assert!(app.stop().await?.success());
     Ok(())
 }

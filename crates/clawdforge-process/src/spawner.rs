@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::set_child_subreaper;
 use tokio::runtime::Handle;
@@ -21,6 +22,9 @@ use crate::undertaker::{self, Grave, LIVE_TREES_MAX, Remains};
 
 /// Births waiting for the thread; one takes about a millisecond. Further ones wait in `spawn`.
 const BIRTHS_QUEUED_MAX: usize = 64;
+
+/// Pause between two looks at whether all trees are gone.
+const SETTLED_PAUSE: Duration = Duration::from_millis(2);
 
 /// Where process trees come from. Cheap to clone; one per process.
 ///
@@ -101,6 +105,19 @@ impl Spawner {
             tracing::debug!(error = %error, "could not look for orphans");
             0
         })
+    }
+
+    /// Waits until no tree is left, dropped ones included: a process that ends while one of them is being
+    /// killed would leave it stopped but alive. False when some are still there after `wait_max`.
+    pub async fn settled(&self, wait_max: Duration) -> bool {
+        let began = Instant::now();
+        while !self.leaders.pids().is_empty() {
+            if began.elapsed() >= wait_max {
+                return false;
+            }
+            tokio::time::sleep(SETTLED_PAUSE).await;
+        }
+        true
     }
 
     pub(crate) fn runtime(&self) -> &Handle {

@@ -121,6 +121,16 @@ async fn ending_one_tree_leaves_the_others_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_spawner_is_settled_only_when_dropped_trees_are_gone_too() {
+    let bench = Bench::new();
+    let tree = bench.sh("sleep 100 & exec sleep 100").await;
+    assert!(!bench.spawner.settled(Duration::from_millis(20)).await, "a tree lives");
+    drop(tree);
+    assert!(bench.spawner.settled(PATIENCE).await);
+    assert_eq!(bench.marked(), [0; 0], "nothing is left, not even stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_tree_is_killed_whole() {
     let bench = Bench::new();
     let tree = bench.sh(&format!("trap '' TERM; {DAEMON}; while :; do sleep 1; done")).await;

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clawdforge_agent::Agents;
@@ -26,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Inputs};
 use crate::profiles;
+
+/// How long the last processes may take to be gone: a killed process needs milliseconds.
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Name of the database in the data directory.
 pub const DATABASE: &str = "clawdforge.sqlite";
@@ -57,7 +61,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
     let spawner = Spawner::start()?;
     let drivers = profiles::drivers(&config, &spawner)?;
-    let (engine, recovered) = start_engine(&config, &opened, spawner, ids, &drivers, &admin).await?;
+    let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &drivers, &admin).await?;
     tell_of_recovery(recovered);
 
     let demo_token = if config.demo { Some(demo::token(&engine, &config.data_dir).await?) } else { None };
@@ -88,6 +92,10 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
         until_stopped(&engine, &config, signals, stop.clone()),
     )
     .2;
+    // A version that was still being asked for was dropped: its process must not outlive this one.
+    if !spawner.settled(SETTLE_WAIT_MAX).await {
+        tracing::error!("processes are left that could not be ended");
+    }
     opened.close().await.context("the database did not close in good order; nothing acknowledged is lost")?;
     tracing::info!("the service has stopped");
     Ok(code)

@@ -10,10 +10,10 @@ use crate::SqliteOptions;
 
 /// Page cache of the writer. A commit larger than this spills into the log before its end, which
 /// costs speed, not safety; the memory counts against an idle service of 15 MB.
-const WRITER_CACHE_KIB: u32 = 2 * 1024;
+const WRITER_CACHE_KIB: u32 = 1024;
 
 /// Page cache of each reader. Pages beyond it are in the kernel's cache anyway.
-const READER_CACHE_KIB: u32 = 1024;
+const READER_CACHE_KIB: u32 = 512;
 
 /// Connections that read. Each is a thread and a cache; reads are short and mostly of fresh pages.
 const READERS_MAX: u32 = 3;

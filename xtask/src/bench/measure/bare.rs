@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,11 +18,21 @@ use clawdforge_process::TreeMark;
 use super::runs::MODEL;
 use super::service::SEARCH_PATH;
 
+/// What marks the line of the result, in both formats; an answer's own quotation marks are escaped.
+const RESULT_MARK: &[u8] = br#""type":"result""#;
+
+/// How long a run took, from just before the process was started.
+#[derive(Debug, Clone, Copy)]
+pub struct Took {
+    /// To the line with the result.
+    pub result: Duration,
+    /// To the end of the process, with its output read.
+    pub end: Duration,
+}
+
 /// One command line of an agent.
 pub struct Bare {
-    /// The agent's name.
-    pub name: &'static str,
-    /// The command line as it is shown.
+    /// What tells it from the others, in Markdown.
     pub shown: String,
     program: PathBuf,
     launch: Launch,
@@ -66,23 +76,21 @@ impl Bare {
             effort: None,
         };
         let launch = launch(&profile, &spec);
-        let shown = shown(name, &launch.args);
-        Ok(Self { name, shown, program: program.to_owned(), launch, place: place.to_owned() })
+        let shown = format!("`{name} -p` as our driver calls it");
+        Ok(Self { shown, program: program.to_owned(), launch, place: place.to_owned() })
     }
 
     /// The same with other arguments.
-    pub fn with_args(&self, args: &[&str]) -> Self {
-        let args: Vec<OsString> = args.iter().map(OsString::from).collect();
-        let shown = shown(self.name, &args);
-        let launch = Launch { args, env: self.launch.env.clone() };
-        Self { name: self.name, shown, program: self.program.clone(), launch, place: self.place.clone() }
+    pub fn with_args(&self, shown: &str, args: &[&str]) -> Self {
+        let launch = Launch { args: args.iter().map(OsString::from).collect(), env: self.launch.env.clone() };
+        Self { shown: shown.to_owned(), program: self.program.clone(), launch, place: self.place.clone() }
     }
 
     /// Runs it once in fresh directories, which are made before the clock runs and removed after it.
     ///
     /// # Errors
-    /// When it fails or says nothing.
-    pub fn run(&self, prompt: &str) -> Result<Duration> {
+    /// When it fails or gives no result.
+    pub fn run(&self, prompt: &str) -> Result<Took> {
         fs::create_dir_all(work_dir(&self.place))?;
         fs::create_dir_all(tmp_dir(&self.place))?;
         let prompt = prompt_input(prompt.to_owned());
@@ -95,21 +103,27 @@ impl Bare {
         let mut child = command.spawn().with_context(|| format!("could not start {}", self.program.display()))?;
         // Small enough for the pipe; closed behind the prompt.
         child.stdin.take().context("standard input is a pipe")?.write_all(&prompt)?;
+        let mut result = None;
+        let mut lines = BufReader::new(child.stdout.take().context("standard output is a pipe")?);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            if line.windows(RESULT_MARK.len()).any(|part| part == RESULT_MARK) {
+                result = Some(began.elapsed());
+            }
+            line.clear();
+        }
+        // What it says on its error stream is little and waits in the pipe.
         let output = child.wait_with_output()?;
-        let took = began.elapsed();
+        let end = began.elapsed();
 
         let stderr = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success() && !output.stdout.is_empty(), "{}: {}: {stderr}", self.shown, output.status);
+        ensure!(output.status.success(), "{}: {}: {stderr}", self.shown, output.status);
+        let result = result.with_context(|| format!("{} gave no result: {stderr}", self.shown))?;
         fs::remove_dir_all(&self.place)?;
-        Ok(took)
+        Ok(Took { result, end })
     }
 }
 
 fn work_dir(place: &Path) -> PathBuf {
     place.join("work")
-}
-
-fn shown(name: &str, args: &[OsString]) -> String {
-    let words: Vec<_> = args.iter().map(|word| word.to_string_lossy()).collect();
-    format!("`{name} {}`", words.join(" "))
 }

@@ -10,10 +10,7 @@ use super::Scene;
 use super::fill::Stored;
 use super::load;
 use super::report::{Goal, Table, as_megabytes};
-use super::service::{Memory, Service};
-
-/// After this long an idle service has done all it does at its start.
-const SETTLE: Duration = Duration::from_secs(2);
+use super::service::{SETTLE, Service};
 
 /// Megabytes of an idle service.
 const RESIDENT_MB_MAX: f64 = 15.0;
@@ -23,23 +20,27 @@ const RESIDENT_MB_MAX: f64 = 15.0;
 ///
 /// # Errors
 /// When the service fails.
-pub fn measure(scene: &Scene, client: &Runtime, stored: &Stored, time: Duration) -> Result<([Table; 2], Goal)> {
+pub fn measure(scene: &Scene, client: &Runtime, stored: &Stored, time: Duration) -> Result<([Table; 2], Vec<Goal>)> {
     let (data, home) = (scene.folder("idle")?, scene.folder("home")?);
     let service = Service::start(&scene.plain(&data, &home), client)?;
-    std::thread::sleep(SETTLE);
     let idle = service.memory()?;
     let served = load::measure(&service, client, time)?;
-    std::thread::sleep(SETTLE);
     let after = service.memory()?;
     service.stop(Signal::TERM)?;
 
-    let mut table = Table::new("Memory", &["when", "resident (RSS)", "proportional (PSS)", "anonymous"]);
-    let mut row = |when: &str, memory: Memory| {
+    let mut table =
+        Table::new("Memory of an idle service", &["when", "resident (RSS)", "proportional (PSS)", "anonymous"]);
+    let settled = SETTLE.as_secs();
+    let mut goals = Vec::new();
+    for (when, memory) in [
+        (format!("{settled} s after the start"), idle),
+        (format!("{settled} s after the load"), after),
+        (format!("another service, {settled} s after {} runs with the demo agent", stored.runs), stored.memory),
+    ] {
         let shown = |bytes| format!("{:.1} MB", as_megabytes(bytes));
-        table.row([when.to_owned(), shown(memory.resident), shown(memory.proportional), shown(memory.anonymous)]);
-    };
-    row(&format!("idle, {} s after the start", SETTLE.as_secs()), idle);
-    row(&format!("idle, {} s after the load below", SETTLE.as_secs()), after);
-    row(&format!("another service, after {} runs with the demo agent", stored.runs), stored.memory);
-    Ok(([table, served], Goal::megabytes("memory of an idle service (RSS)", RESIDENT_MB_MAX, idle.resident)))
+        let what = format!("memory (RSS), {when}");
+        goals.push(Goal::megabytes(&what, RESIDENT_MB_MAX, memory.resident));
+        table.row([when, shown(memory.resident), shown(memory.proportional), shown(memory.anonymous)]);
+    }
+    Ok(([table, served], goals))
 }

@@ -109,22 +109,23 @@ fn tables(scene: &Scene, client: &Runtime, effort: &Effort) -> Result<(Vec<Table
     tell(table);
     goals.extend(reached);
 
-    let ([held, served], goal) = memory::measure(scene, client, &stored, effort.load)?;
+    let ([held, served], reached) = memory::measure(scene, client, &stored, effort.load)?;
     tell(held);
     tell(served);
-    goals.push(goal);
+    goals.extend(reached);
 
     for (contest, rounds) in [(claude(scene)?, effort.claude_rounds), (demo(scene)?, effort.demo_rounds)] {
-        let (table, goal) = runs::measure(scene, &contest, client, rounds)?;
+        let (table, reached) = runs::measure(scene, &contest, client, rounds)?;
         tell(table);
-        goals.push(goal);
+        goals.extend(reached);
     }
     Ok((tables, goals))
 }
 
 fn claude(scene: &Scene) -> Result<Contest> {
     let driven = scene.bare("claude", &scene.claude, &[], &scene.claude_env)?;
-    let plain = driven.with_args(&["-p", "--output-format", "json", "--model", MODEL]);
+    let plain =
+        driven.with_args("`claude -p --output-format json`", &["-p", "--output-format", "json", "--model", MODEL]);
     Ok(Contest {
         title: "`/run` over bare claude, with a mock model".to_owned(),
         demo: false,

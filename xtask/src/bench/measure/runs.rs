@@ -1,19 +1,21 @@
 //! What `/run` costs over the bare agent: the same program, the same environment, the same prompt, in turns.
 //!
-//! The bare agent is timed from just before its start to its end with its output read. `/run` is timed from
-//! the first byte of the request to the last of the answer, by which the whole process tree is gone and
-//! the outcome is on the disk.
+//! A bare agent is timed from just before its start, to its result and to its end: whoever calls it waits for
+//! the end, while the service answers as soon as the result is on the disk and sees the process off behind
+//! the answer. `/run` is timed from the first byte of the request to the last of the answer. Nobody starts before
+//! what the one before left is gone.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
 use super::Scene;
-use super::bare::Bare;
+use super::bare::{Bare, Took};
 use super::http::{Connection, post};
 use super::report::{Goal, Table};
 use super::samples::{Samples, difference_ms, millis};
@@ -31,8 +33,11 @@ const WARM_UP: usize = 2;
 /// Milliseconds of `/run` over the bare agent, at the median.
 const OVERHEAD_MS_MAX: f64 = 10.0;
 
-/// One agent: how the service runs it, and the bare command lines it is compared with, the one the goal
-/// speaks of first.
+/// How long the agents of an answered run may take to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One agent: how the service runs it, and the bare command lines it is compared with: first what somebody
+/// without the service would call, last what our driver calls. They may be the same.
 pub struct Contest {
     /// What the table is called.
     pub title: String,
@@ -46,55 +51,78 @@ pub struct Contest {
 ///
 /// # Errors
 /// When the service or an agent fails.
-pub fn measure(scene: &Scene, contest: &Contest, client: &Runtime, rounds: usize) -> Result<(Table, Goal)> {
+pub fn measure(scene: &Scene, contest: &Contest, client: &Runtime, rounds: usize) -> Result<(Table, Vec<Goal>)> {
     let (data, home) = (scene.folder("contest")?, scene.folder("home")?);
     let setup = if contest.demo { scene.demo(&data, &home) } else { scene.plain(&data, &home) };
     let service = Service::start(&setup, client)?;
     let token = service.mint(client)?;
     let request = post("/run", &token, &json!({ "prompt": PROMPT, "model": MODEL }));
     let mut connection = client.block_on(Connection::open(service.address))?;
-    let mut served = || -> Result<Duration> {
+    let mut serve = || -> Result<Duration> {
         let began = Instant::now();
         client.block_on(connection.ask(&request))?.expect(200)?;
-        Ok(began.elapsed())
+        let took = began.elapsed();
+        wait_until_gone(&data)?;
+        Ok(took)
     };
 
+    let mut bare: Vec<Vec<Took>> = vec![Vec::new(); contest.bare.len()];
+    let mut served = Vec::new();
     let places = contest.bare.len() + 1;
-    let mut times = vec![Vec::with_capacity(rounds); places];
     for round in 0..WARM_UP + rounds {
+        let counts = round >= WARM_UP;
         // Everybody goes first in turn: whoever does finds the machine as another left it.
         for place in (0..places).map(|place| (place + round) % places) {
-            let time = match contest.bare.get(place) {
-                Some(bare) => bare.run(PROMPT)?,
-                None => served()?,
-            };
-            if round >= WARM_UP {
-                times[place].push(time);
+            match contest.bare.get(place) {
+                Some(agent) => {
+                    let took = agent.run(PROMPT)?;
+                    bare[place].extend(counts.then_some(took));
+                }
+                None => served.extend(Some(serve()?).filter(|_| counts)),
             }
         }
     }
     service.stop(Signal::TERM)?;
     fs::remove_dir_all(&data)?;
+    tell(contest, &bare, &Samples::new(served))
+}
 
-    let samples: Vec<Samples> = times.into_iter().map(Samples::new).collect();
-    let (served, bare) = samples.split_last().context("the service itself")?;
+fn tell(contest: &Contest, bare: &[Vec<Took>], served: &Samples) -> Result<(Table, Vec<Goal>)> {
+    let samples = |took: &[Took], moment: fn(&Took) -> Duration| Samples::new(took.iter().map(moment).collect());
+    let overhead = |bare: &Samples| difference_ms(served.median(), bare.median());
     let mut table = Table::new(&contest.title, &["what", "median", "min", "max", "`/run` is longer by", "times"]);
     let mut row = |what: &str, samples: &Samples, difference: String| {
-        table.row([
-            what.to_owned(),
-            millis(samples.median()),
-            millis(samples.min()),
-            millis(samples.max()),
-            difference,
-            samples.count().to_string(),
-        ]);
+        let times = [samples.median(), samples.min(), samples.max()].map(millis);
+        table.row(std::iter::once(what.to_owned()).chain(times).chain([difference, samples.count().to_string()]));
     };
-    let overhead = |bare: &Samples| difference_ms(served.median(), bare.median());
-    for (agent, samples) in contest.bare.iter().zip(bare) {
-        row(&agent.shown, samples, format!("{:+.2} ms", overhead(samples)));
+    for (agent, took) in contest.bare.iter().zip(bare) {
+        let moments: [(&str, fn(&Took) -> Duration); 2] = [("result", |took| took.result), ("end", |took| took.end)];
+        for (moment, time) in moments {
+            let samples = samples(took, time);
+            row(&format!("{}, to its {moment}", agent.shown), &samples, format!("{:+.2} ms", overhead(&samples)));
+        }
     }
-    row("`POST /run`", served, String::new());
-    let (agent, first) = contest.bare.first().zip(bare.first()).context("a bare agent")?;
-    let what = format!("`/run` over bare {}, at the median", agent.name);
-    Ok((table, Goal::signed_millis(&what, OVERHEAD_MS_MAX, overhead(first))))
+    row("`POST /run`, to its answer", served, String::new());
+
+    let (plain, driven) = bare.first().zip(bare.last()).context("a bare agent")?;
+    let (agent, ours) = contest.bare.first().zip(contest.bare.last()).context("a bare agent")?;
+    let goal = |what: String, samples: &Samples| Goal::signed_millis(&what, OVERHEAD_MS_MAX, overhead(samples));
+    Ok((
+        table,
+        vec![
+            goal(format!("`/run` over {}, to its end, at the median", agent.shown), &samples(plain, |took| took.end)),
+            goal(format!("`/run` over {}, to its result", ours.shown), &samples(driven, |took| took.result)),
+        ],
+    ))
+}
+
+/// Waits until the service has removed the directory of its last run, the last thing it does for it.
+fn wait_until_gone(data_dir: &Path) -> Result<()> {
+    let runs = data_dir.join("runs");
+    let began = Instant::now();
+    while fs::read_dir(&runs)?.next().is_some() {
+        ensure!(began.elapsed() < PATIENCE, "a run that was answered is not cleared away");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }

@@ -27,6 +27,9 @@ const PORTS: std::ops::Range<u16> = 21_000..29_000;
 /// How long a start or a stop may take before the measurement is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// After this long, a service that nobody asks anything is idle.
+pub const SETTLE: Duration = Duration::from_secs(2);
+
 /// How a service is started.
 pub struct Setup<'a> {
     /// The data directory, made when missing.
@@ -101,11 +104,12 @@ impl Service {
         reply["token"].as_str().map(str::to_owned).context("an answer with a token")
     }
 
-    /// What it holds now.
+    /// What it holds when it has had [`SETTLE`] to finish what it was doing.
     ///
     /// # Errors
     /// When the kernel does not say.
     pub fn memory(&self) -> Result<Memory> {
+        std::thread::sleep(SETTLE);
         let path = format!("/proc/{}/smaps_rollup", self.child.id());
         let text = fs::read_to_string(&path).with_context(|| path.clone())?;
         let field = |name: &str| field_bytes(&text, name).with_context(|| format!("{path} has no {name}"));

@@ -86,16 +86,20 @@ impl Slots {
             drop(guard);
             return Ok(Ticket::Ready(Slot { shared: Arc::clone(&self.shared), app }));
         }
-        state.forget_gone(app);
+        if state.waiting >= limits.queue_max {
+            state.forget_gone();
+        }
         if state.waiting >= limits.queue_max {
             return Err(busy("all slots are in use and the queue is full"));
         }
-        let entry = state.apps.entry(app).or_default();
-        if entry.queue.len() >= limits.queue_per_app_max {
+        if state.waiting_of(app) >= limits.queue_per_app_max {
+            state.forget_gone();
+        }
+        if state.waiting_of(app) >= limits.queue_per_app_max {
             return Err(busy("all slots are in use and this app's queue is full"));
         }
         let (sender, receiver) = oneshot::channel();
-        entry.queue.push_back(sender);
+        state.apps.entry(app).or_default().queue.push_back(sender);
         state.waiting += 1;
         Ok(Ticket::Waiting(receiver))
     }
@@ -124,13 +128,17 @@ impl State {
         entry.served_at = served_at;
     }
 
-    /// Drops waiters of the app that have given up, so that they do not count against it.
-    fn forget_gone(&mut self, app: AppId) {
-        if let Some(entry) = self.apps.get_mut(&app) {
-            let before = entry.queue.len();
+    fn waiting_of(&self, app: AppId) -> usize {
+        self.apps.get(&app).map_or(0, |entry| entry.queue.len())
+    }
+
+    /// Drops waiters that have given up, so that they do not keep others out.
+    fn forget_gone(&mut self) {
+        for entry in self.apps.values_mut() {
             entry.queue.retain(|sender| !sender.is_closed());
-            self.waiting -= before - entry.queue.len();
         }
+        self.apps.retain(|_, entry| entry.used > 0 || !entry.queue.is_empty());
+        self.waiting = self.apps.values().map(|entry| entry.queue.len()).sum();
     }
 
     /// Gives a slot back and picks who gets it.
@@ -252,6 +260,18 @@ mod tests {
             }
         }
         false
+    }
+
+    #[test]
+    fn waiters_of_another_app_that_gave_up_do_not_keep_the_queue_full() {
+        let slots = pool(1, 2, 2);
+        let first = ready(slots.admit(app(1)).unwrap());
+        drop(slots.admit(app(1)).unwrap());
+        drop(slots.admit(app(1)).unwrap());
+        let patient = slots.admit(app(2)).expect("nobody waits any more");
+        assert_eq!(slots.load(), (1, 1));
+        drop(first);
+        drop(ready(patient));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clawdforge_agent::oneshot::OneShotDriver;
-use clawdforge_agent::{AgentDriver, Presence};
+use clawdforge_agent::{AgentDriver, Dialect, Presence};
 use clawdforge_core::secret::{ExposeSecret, SecretString};
 
 use super::admin_token::{AdminToken, Place};
@@ -33,9 +33,10 @@ pub fn agents(config: &Config, drivers: &[Arc<OneShotDriver>]) -> Vec<String> {
         let what = match (driver.locate(), driver.presence()) {
             (Ok(found), Presence { version, .. }) => {
                 let version = version.unwrap_or_else(|| "version unknown".to_owned());
-                format!("{version}, {}", found.source.as_str())
+                let source = if driver.profile().dialect == Dialect::Demo { "bundled" } else { found.source.as_str() };
+                format!("{version}, {source}")
             }
-            (Err(failure), _) => format!("not usable: {}", failure.message),
+            (Err(failure), _) => failure.message,
         };
         format!("{name}{role}: {what}")
     };

@@ -64,7 +64,13 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &drivers, &admin).await?;
     tell_of_recovery(recovered);
 
-    let demo_token = if config.demo { Some(demo::token(&engine, &config.data_dir).await?) } else { None };
+    let demo_token = if config.demo {
+        Some(demo::token(&engine, &config.data_dir).await?)
+    } else {
+        // Before the first connection is taken.
+        demo::forget(&engine, &config.data_dir).await?;
+        None
+    };
     tracing::info!(address = %address, data_dir = %config.data_dir.display(), "the service is ready");
 
     let server = Server::new(engine.clone(), server_options(&config));

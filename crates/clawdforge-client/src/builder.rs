@@ -125,7 +125,7 @@ fn bearer(token: Option<SecretString>, kind: TokenKind) -> Result<Option<Bearer>
 fn parse_base(text: &str) -> Result<Url, BuildError> {
     let refuse = |why: &str| Err(BuildError::Url(why.to_owned()));
     let Ok(url) = Url::parse(text.trim()) else {
-        return refuse("cannot be read; it looks like http://127.0.0.1:8800");
+        return refuse("cannot be read; write it with its scheme, like http://127.0.0.1:8800");
     };
     if !matches!(url.scheme(), "http" | "https") {
         return refuse("must begin with http:// or https://");

@@ -16,6 +16,14 @@ pub const DEMO_AGENT: &str = "__demo-agent";
 /// What the whole program is for.
 const ABOUT: &str = "Lets many apps use coding agents over HTTP, with one login in one place";
 
+/// What stands below the list of sub-commands.
+const AFTER_HELP: &str = "\
+Try it without any agent: clawdforge serve --demo
+
+run, upload, token, ledger and healthz speak to CLAWDFORGE_URL (http://127.0.0.1:8800) with CLAWDFORGE_TOKEN or
+CLAWDFORGE_ADMIN_TOKEN; ~/.config/clawdforge/cf.env (mode 0600) may hold them as KEY=VALUE lines. Their exit codes:
+0 done, 1 no connection or a local fault, 2 wrong usage, 3 no token, 4 refused by the service, 5 failed there.";
+
 /// Exit code of a wrong configuration, as clap's of a wrong command line.
 const USAGE: u8 = 2;
 
@@ -44,7 +52,7 @@ fn command() -> Command {
     let serve = config::serve_args(Command::new("serve").about("Run the service"));
     let command = Command::new("clawdforge")
         .version(env!("CARGO_PKG_VERSION"))
-        .after_help("Try it without any agent: clawdforge serve --demo")
+        .after_help(AFTER_HELP)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve)

@@ -71,8 +71,8 @@ fn by_status(status: u16, facts: &ErrorFacts<'_>) -> Failure {
     match status {
         401 => Failure::new(
             FailureKind::Unauthorized,
-            "the model API refused the agent's credentials (401): sign in again on the service's machine \
-             (`claude /login`, or renew the token)",
+            "the model API refused the agent's credentials (401): sign in again with the program that \
+             `clawdforge agents list` shows (`auth login`), or renew the token",
         ),
         403 => Failure::new(
             FailureKind::Forbidden,
@@ -132,8 +132,8 @@ fn by_word(facts: &ErrorFacts<'_>) -> Failure {
 fn not_signed_in() -> Failure {
     Failure::new(
         FailureKind::NotSignedIn,
-        "the agent is not signed in: run `claude /login` on the service's machine as the service's user, or give the \
-         service ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN",
+        "the agent is not signed in: `clawdforge doctor` on the service's machine prints the command that signs it in; \
+         or give the service ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN",
     )
 }
 

@@ -18,7 +18,7 @@ async fn an_api_error_says_which_it_was() {
         ("api error: 429", FailureKind::RateLimited, "429"),
         ("api error: 500", FailureKind::ProviderError, "500"),
         ("api error: 529", FailureKind::Overloaded, "529"),
-        ("not signed in", FailureKind::NotSignedIn, "/login"),
+        ("not signed in", FailureKind::NotSignedIn, "clawdforge doctor"),
         ("refuse", FailureKind::Refused, "refused"),
     ] {
         let end = bench.turn(prompt).await.end();

@@ -64,7 +64,7 @@ pub struct LedgerListArgs {
 #[derive(Debug, Args)]
 pub struct LedgerExportArgs {
     /// One JSON object a line, or comma-separated values with a heading
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value = "jsonl")]
     pub format: LedgerFormat,
     /// Which lines.
     #[command(flatten)]

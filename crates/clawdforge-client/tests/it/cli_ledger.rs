@@ -111,8 +111,12 @@ async fn an_export_that_fails_half_way_says_so() {
     assert!(ended.stderr.contains("the store is gone"), "{ended:?}");
 }
 
-#[test]
-fn an_export_needs_its_format() {
-    assert!(usage_error(&["ledger", "export"]).is_some());
+#[tokio::test]
+async fn an_export_is_json_lines_unless_another_known_format_is_named() {
+    let stub = five_lines().await;
+    let plain = Cli::of(&stub).run(&["ledger", "export"]).await;
+    let named = Cli::of(&stub).run(&["ledger", "export", "--format", "jsonl"]).await;
+    assert_eq!((plain.exit, plain.stdout.lines().count()), (Exit::Done, 5));
+    assert_eq!(plain.stdout, named.stdout);
     assert!(usage_error(&["ledger", "export", "--format", "xml"]).is_some());
 }

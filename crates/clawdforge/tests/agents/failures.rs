@@ -111,7 +111,7 @@ async fn a_refusal_of_the_model_is_a_failure_of_its_own() -> anyhow::Result<()> 
 async fn an_agent_that_nobody_signed_in_says_how_to() -> anyhow::Result<()> {
     let Some(bench) = Bench::start_as(Kind { signed_out: true, ..Kind::default() }).await? else { return Ok(()) };
     let body = bench.failed(json!({ "prompt": "hi" }), "agent_not_signed_in").await?;
-    says(&body, "claude /login");
+    says(&body, "clawdforge doctor");
     assert!(bench.model.requests().is_empty());
     bench.finish().await
 }

@@ -50,7 +50,7 @@ struct Effort {
 }
 
 const FULL: Effort =
-    Effort { starts: 20, stored_runs: 1_000, load: Duration::from_secs(6), claude_rounds: 40, demo_rounds: 100 };
+    Effort { starts: 20, stored_runs: 1_000, load: Duration::from_secs(6), claude_rounds: 20, demo_rounds: 100 };
 
 const QUICK: Effort =
     Effort { starts: 3, stored_runs: 20, load: Duration::from_millis(600), claude_rounds: 3, demo_rounds: 10 };

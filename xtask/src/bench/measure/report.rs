@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::samples::Difference;
 use crate::paths::root;
 
 /// The document with the method and the numbers.
@@ -76,17 +75,17 @@ impl Display for Table {
 impl Goal {
     /// A time that should stay within so many milliseconds.
     pub fn millis(what: &str, limit_ms: f64, time: Duration) -> Self {
-        let measured_ms = time.as_secs_f64() * 1_000.0;
-        Self::new(what, limit_ms, format!("{measured_ms:.2} ms"), measured_ms <= limit_ms)
+        Self::signed_millis(what, limit_ms, time.as_secs_f64() * 1_000.0)
     }
 
-    /// A difference whose median should.
-    pub fn difference(what: &str, limit_ms: f64, difference: Difference) -> Self {
-        Self::new(what, limit_ms, difference.to_string(), difference.median_ms <= limit_ms)
-    }
-
-    fn new(what: &str, limit_ms: f64, measured: String, met: bool) -> Self {
-        Self { what: what.to_owned(), limit: format!("{limit_ms} ms"), measured, met }
+    /// A difference of times that should.
+    pub fn signed_millis(what: &str, limit_ms: f64, measured_ms: f64) -> Self {
+        Self {
+            what: what.to_owned(),
+            limit: format!("{limit_ms} ms"),
+            measured: format!("{measured_ms:.2} ms"),
+            met: measured_ms <= limit_ms,
+        }
     }
 
     /// Memory that should stay within so many megabytes (of a million bytes).

@@ -1,6 +1,5 @@
 //! Measured times and what is told of them.
 
-use std::fmt::{self, Display};
 use std::time::Duration;
 
 /// Times of one thing done often. Never empty where a number is asked for: see [`Samples::quantile`].
@@ -55,38 +54,9 @@ pub fn millis(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1_000.0)
 }
 
-/// How much longer one thing takes than another, in milliseconds, from times taken in pairs: what slows
-/// both of a pair down does not show.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Difference {
-    /// The median of the pairs' differences; negative where the thing is shorter.
-    pub median_ms: f64,
-    /// Between these the true median lies, 19 times of 20.
-    pub interval_ms: (f64, f64),
-}
-
-impl Difference {
-    /// Of pairs of a thing and what it is compared with; all zero where there is none.
-    pub fn of(pairs: impl IntoIterator<Item = (Duration, Duration)>) -> Self {
-        let millis = |(time, base): (Duration, Duration)| (time.as_secs_f64() - base.as_secs_f64()) * 1_000.0;
-        let mut sorted: Vec<f64> = pairs.into_iter().map(millis).collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |place: usize| sorted.get(place).copied().unwrap_or_default();
-        // How many of n pairs lie below the true median is binomial: n/2, give or take 0.98 times the root of n.
-        let middle = sorted.len().saturating_sub(1) / 2;
-        let reach = sorted.len().isqrt();
-        let last = sorted.len().saturating_sub(1);
-        Self {
-            median_ms: at(middle),
-            interval_ms: (at(middle.saturating_sub(reach)), at((middle + reach + 1).min(last))),
-        }
-    }
-}
-
-impl Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:+.2} ms ({:+.1} to {:+.1})", self.median_ms, self.interval_ms.0, self.interval_ms.1)
-    }
+/// How much longer `time` is than `base`, in milliseconds; negative where it is shorter.
+pub fn difference_ms(time: Duration, base: Duration) -> f64 {
+    (time.as_secs_f64() - base.as_secs_f64()) * 1_000.0
 }
 
 #[cfg(test)]
@@ -108,18 +78,8 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_is_that_of_the_pairs_and_may_be_negative() {
-        let pair = |number: u64| (Duration::from_millis(3 + number), Duration::from_millis(5 + number));
-        let steady = Difference::of((0..40).map(pair));
-        assert!((steady.median_ms + 2.0).abs() < 1e-6, "{steady}");
-        assert!((steady.interval_ms.1 + 2.0).abs() < 1e-6, "{steady}");
-    }
-
-    #[test]
-    fn the_interval_of_a_median_is_about_a_root_of_the_count_wide() {
-        let spread = Difference::of((0..100).rev().map(|number| (Duration::from_millis(number), Duration::ZERO)));
-        let rounded = (spread.median_ms.round(), spread.interval_ms.0.round(), spread.interval_ms.1.round());
-        assert_eq!(rounded, (49.0, 39.0, 60.0));
+    fn a_difference_may_be_negative() {
+        assert_eq!(difference_ms(Duration::from_millis(3), Duration::from_millis(5)), -2.0);
         assert_eq!(millis(Duration::from_micros(1_234)), "1.23 ms");
     }
 }

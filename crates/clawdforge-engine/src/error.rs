@@ -44,6 +44,17 @@ pub enum EngineError {
     Internal(String),
 }
 
+impl EngineError {
+    /// What happened, for the operator: with what callers are not told.
+    #[must_use]
+    pub fn for_operator(&self) -> String {
+        match self {
+            Self::Internal(inner) | Self::RecordsUnavailable(inner) => inner.clone(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl From<ReadError> for EngineError {
     fn from(error: ReadError) -> Self {
         Self::RecordsUnavailable(error.to_string())

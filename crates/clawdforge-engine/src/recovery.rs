@@ -18,6 +18,7 @@ use clawdforge_store::UnfinishedTurn;
 use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::record::EndRecord;
+use crate::workspace::remove_stray;
 
 /// How long ending the last service's processes may hold up the start.
 const LEFTOVERS_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -104,14 +105,10 @@ async fn remove_strays(shared: &Arc<Shared>) -> Result<usize, EngineError> {
     let failed = |error: io::Error| EngineError::Internal(format!("cannot tidy the data directory: {error}"));
     let (whole, other) = shared.files.on_disk().map_err(failed)?;
     let mut removed = shared.workspaces.remove_all().map_err(failed)?;
-    for path in other {
-        std::fs::remove_file(&path).map_err(failed)?;
-        removed += 1;
-    }
+    removed += other.iter().filter(|path| remove_stray(path)).count();
     for id in whole {
         if shared.store.files.file(id).await?.is_none() {
-            shared.files.erase(id).await.map_err(failed)?;
-            removed += 1;
+            removed += usize::from(remove_stray(&shared.files.path(id)));
         }
     }
     Ok(removed)

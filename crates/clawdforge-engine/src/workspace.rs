@@ -4,6 +4,7 @@
 //! its temporary files and what is handed to it outside the prompt. Both go when the run is over.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use clawdforge_core::agent::{Failure, FailureKind};
@@ -47,17 +48,12 @@ impl Workspaces {
         Workspace { root: self.dir.join(run.to_string()) }
     }
 
-    /// Removes the directories of all runs; for the start, when none is under way.
+    /// Removes the directories of all runs; for the start, when none is under way. What cannot be removed
+    /// is told and left: no run may keep the service from starting. Gives how many were removed.
     pub fn remove_all(&self) -> io::Result<usize> {
         let mut removed = 0;
         for entry in std::fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                std::fs::remove_dir_all(&path)?
-            } else {
-                std::fs::remove_file(&path)?
-            }
-            removed += 1;
+            removed += usize::from(remove_stray(&entry?.path()));
         }
         Ok(removed)
     }
@@ -99,12 +95,49 @@ impl Workspace {
 
     /// Removes the directories. Blocking.
     pub fn remove(&self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.root)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(path = %self.root.display(), %error, "the directory of a run could not be removed");
+        remove_stray(&self.root);
+    }
+}
+
+/// Removes whatever is at a path, and says so in the log where it cannot. True when something was
+/// removed. Blocking.
+pub(crate) fn remove_stray(path: &Path) -> bool {
+    match remove_any(path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "something a run left behind could not be removed");
+            false
         }
     }
+}
+
+/// Removes a file, a link or a whole directory. An agent may leave directories nobody may write (a Go
+/// module cache is full of them): they are opened up and tried once more.
+fn remove_any(path: &Path) -> io::Result<()> {
+    if !std::fs::symlink_metadata(path)?.is_dir() {
+        return std::fs::remove_file(path);
+    }
+    std::fs::remove_dir_all(path).or_else(|_refused| {
+        open_up(path)?;
+        std::fs::remove_dir_all(path)
+    })
+}
+
+/// Lets the owner into every directory below a path, links not followed. Level by level, because the
+/// depth is the agent's choice.
+fn open_up(path: &Path) -> io::Result<()> {
+    let mut dirs = vec![path.to_owned()];
+    while let Some(dir) = dirs.pop() {
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700))?;
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                dirs.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Hard-links the bytes into place, or copies them across file systems.
@@ -155,6 +188,30 @@ mod tests {
         assert_eq!(std::fs::read_to_string(workspace.work().join("attachment-1.png")).unwrap(), "hi");
         workspace.remove();
         assert_eq!(workspaces.remove_all().unwrap(), 0);
+    }
+
+    #[test]
+    fn directories_nobody_may_write_are_removed_all_the_same_and_links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = dir.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        std::fs::write(outside.join("kept"), "kept").unwrap();
+        std::fs::set_permissions(&outside, std::fs::Permissions::from_mode(0o555)).unwrap();
+        let left = dir.path().join("left");
+        std::fs::create_dir_all(left.join("deep/deeper")).unwrap();
+        std::fs::write(left.join("deep/deeper/file"), "x").unwrap();
+        std::os::unix::fs::symlink(&outside, left.join("deep/link")).unwrap();
+        for closed in ["deep/deeper", "deep", ""] {
+            std::fs::set_permissions(left.join(closed), std::fs::Permissions::from_mode(0o555)).unwrap();
+        }
+        // Root may write anywhere, so what the others need is looked at on its own as well.
+        open_up(&left).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&left.join("deep/deeper")), mode(&outside)), (0o700, 0o555));
+        std::fs::set_permissions(left.join("deep"), std::fs::Permissions::from_mode(0o555)).unwrap();
+        assert!(remove_stray(&left) && !left.exists());
+        assert!(outside.join("kept").exists());
+        assert!(!remove_stray(&left), "what is gone needs no removing");
     }
 
     #[test]

@@ -137,7 +137,7 @@ async fn start_engine(
             sweep_interval: config.sweep_interval,
         },
     };
-    Ok(Engine::start(parts).await?)
+    Engine::start(parts).await.map_err(|error| anyhow::anyhow!("the service cannot start: {}", error.for_operator()))
 }
 
 fn server_options(config: &Config) -> ServerOptions {

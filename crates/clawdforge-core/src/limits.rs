@@ -75,7 +75,8 @@ pub const PAGE_ROWS_MAX: usize = 1_000;
 /// Rows of a page when the caller names no number.
 pub const PAGE_ROWS_DEFAULT: usize = 100;
 
-/// How long the store may take to accept a commit before the work it is for is refused.
+/// How long a commit may wait in the store before it is begun; later it is refused, and nothing happened.
+/// Whoever sent it waits for that answer: giving up on it would leave open whether it happens after all.
 pub const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How often a refused end of a turn is tried again before the service gives up and leaves it to

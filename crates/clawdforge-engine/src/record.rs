@@ -7,7 +7,7 @@ use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
 use clawdforge_core::id::{RequestId, SessionId, TurnId};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts};
-use clawdforge_core::limits::{COMMIT_WAIT_MAX, END_RECORD_TRIES_MAX};
+use clawdforge_core::limits::END_RECORD_TRIES_MAX;
 use clawdforge_core::time::Timestamp;
 use clawdforge_store::{CommitDoor, CommitError, EventReads};
 
@@ -37,13 +37,15 @@ pub(crate) struct EndRecord {
 }
 
 impl Recorder {
-    /// A commit that touches no event log.
-    pub async fn plain(&self, commit: Commit) -> Result<(), EngineError> {
-        Ok(self.within_time(commit).await?)
+    /// A commit that touches no event log. Whoever keeps something in memory beside it must look again
+    /// after a [`CommitError::Unknown`].
+    pub async fn plain(&self, commit: Commit) -> Result<(), CommitError> {
+        self.door.commit(commit).await
     }
 
-    /// A commit whose events end with number `last` of the session. A doubtful answer is resolved:
-    /// either the events are there, or nothing happened.
+    /// A commit whose events end with number `last` of the session. A doubtful answer is resolved by the
+    /// head of the log, since only one writer numbers a session: either the events are there, or nothing
+    /// happened. A refusal is doubtful as well: an earlier try may have happened without an answer.
     pub async fn with_events(
         &self,
         commit: Commit,
@@ -51,9 +53,10 @@ impl Recorder {
         last: EventSeq,
     ) -> Result<Committed, EngineError> {
         let ended = ended_in(&commit);
-        match self.within_time(commit).await {
+        match self.door.commit(commit).await {
             Ok(()) => {}
-            Err(CommitError::Unknown(_)) if self.events.head(session).await? >= last => {}
+            Err(CommitError::Unknown(_) | CommitError::Unexpected { .. })
+                if self.events.head(session).await? >= last => {}
             Err(error) => return Err(error.into()),
         }
         Ok(Committed::after_commit(ended))
@@ -62,7 +65,7 @@ impl Recorder {
     /// Records the end of a turn together with events that still wait, trying again while the store
     /// is not available: an outcome must not be lost to a passing fault.
     pub async fn end(&self, waiting: Vec<Write>, seq: EventSeq, end: EndRecord) -> Result<Committed, EngineError> {
-        let commit = end.into_commit(waiting, seq);
+        let mut commit = end.into_commit(waiting, seq);
         let Some(session) = session_of(&commit) else {
             return Err(EngineError::Internal("an end without a session".to_owned()));
         };
@@ -76,15 +79,13 @@ impl Recorder {
                     pause *= 2;
                     tries += 1;
                 }
+                // Some of what waited was written without our hearing of it: the rest still has to be.
+                Err(EngineError::Internal(_)) if tries < END_RECORD_TRIES_MAX => {
+                    without_durable(&mut commit, self.events.head(session).await?);
+                    tries += 1;
+                }
                 result => return result,
             }
-        }
-    }
-
-    async fn within_time(&self, commit: Commit) -> Result<(), CommitError> {
-        match tokio::time::timeout(COMMIT_WAIT_MAX, self.door.commit(commit)).await {
-            Ok(result) => result,
-            Err(_elapsed) => Err(CommitError::Unknown("the store did not answer in time".to_owned())),
         }
     }
 }
@@ -110,6 +111,22 @@ impl EndRecord {
         writes.push(Write::EndTurn(self.turn, self.at, self.outcome));
         Commit { expects: Vec::new(), writes, ledger: vec![entry] }
     }
+}
+
+/// Takes out of a commit what the log has already, up to its head.
+fn without_durable(commit: &mut Commit, head: EventSeq) {
+    let is_durable = |event: &Event| event.seq <= head;
+    let started = commit.writes.iter().any(|write| match write {
+        Write::AppendEvents(events) => events.iter().any(|event| event.body == EventBody::Started && is_durable(event)),
+        _ => false,
+    });
+    for write in &mut commit.writes {
+        if let Write::AppendEvents(events) = write {
+            events.retain(|event| !is_durable(event));
+        }
+    }
+    // The start of the turn was written with its event.
+    commit.writes.retain(|write| !(started && matches!(write, Write::StartTurn(..))));
 }
 
 fn ended_in(commit: &Commit) -> Option<Arc<TurnOutcome>> {

@@ -57,6 +57,8 @@ pub(crate) async fn sweep(shared: &Arc<Shared>) -> Result<SweepReport, EngineErr
     if reaped > 0 {
         tracing::debug!(reaped, "collected processes whose parents had left them to the service");
     }
+    // After a doubtful commit while the store could not be read either, the memory heals here.
+    shared.tokens.refresh().await?;
     let report = SweepReport { files: expired_files(shared).await?, runs: old_runs(shared).await? };
     if let Some(keep) = shared.options.ledger_retention {
         let before = shared.ids.now().minus(keep);

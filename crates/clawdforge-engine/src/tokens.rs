@@ -1,7 +1,8 @@
 //! Who may speak: app tokens in memory, as the store has them.
 //!
 //! All live tokens are held in memory by their hash, so that checking a request costs no read. The
-//! store stays the truth: a token is answered for only after its commit.
+//! store stays the truth: a token is answered for only after its commit, a revoked one is forgotten before
+//! anybody is told, and after any doubt the memory is read anew. Changes happen one after the other.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,8 +13,9 @@ use clawdforge_core::id::{AppId, RequestId, TokenId};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
 use clawdforge_core::limits::TOKENS_MAX;
 use clawdforge_core::secret::{ExposeSecret, SecretString};
-use clawdforge_store::TokenReads;
+use clawdforge_store::{CommitError, TokenReads};
 use ipnet::IpNet;
+use tokio::sync::Mutex;
 
 use crate::error::EngineError;
 use crate::ids::Ids;
@@ -33,19 +35,31 @@ pub(crate) struct Tokens {
     recorder: Recorder,
     ids: Ids,
     by_hash: RwLock<HashMap<TokenHash, Arc<AppToken>>>,
+    /// Held over a change and over a reading anew, so that neither undoes the other in memory.
+    changing: Mutex<()>,
 }
 
 impl Tokens {
     pub async fn load(reads: Arc<dyn TokenReads>, recorder: Recorder, ids: Ids) -> Result<Self, EngineError> {
-        let live = reads.live_tokens().await?;
-        let by_hash = live.into_iter().map(|token| (token.hash, Arc::new(token))).collect();
-        Ok(Self { reads, recorder, ids, by_hash: RwLock::new(by_hash) })
+        let tokens = Self { reads, recorder, ids, by_hash: RwLock::default(), changing: Mutex::default() };
+        tokens.read_anew().await?;
+        Ok(tokens)
+    }
+
+    /// Makes the memory what the store is, whatever happened.
+    pub async fn refresh(&self) -> Result<(), EngineError> {
+        let _alone = self.changing.lock().await;
+        self.read_anew().await
+    }
+
+    async fn read_anew(&self) -> Result<(), EngineError> {
+        let live = self.reads.live_tokens().await?;
+        *self.write() = live.into_iter().map(|token| (token.hash, Arc::new(token))).collect();
+        Ok(())
     }
 
     pub fn find(&self, bearer: &str) -> Option<Arc<AppToken>> {
-        let hash = TokenHash::of(bearer);
-        let map = self.by_hash.read().unwrap_or_else(PoisonError::into_inner);
-        map.get(&hash).map(Arc::clone)
+        self.find_hash(&TokenHash::of(bearer))
     }
 
     pub fn list(&self) -> Vec<Arc<AppToken>> {
@@ -56,6 +70,7 @@ impl Tokens {
     }
 
     pub async fn mint(&self, name: AppName, cidrs: Vec<IpNet>, request: RequestId) -> Result<Minted, EngineError> {
+        let _alone = self.changing.lock().await;
         if self.list().len() >= TOKENS_MAX {
             return Err(EngineError::TooManyTokens(TOKENS_MAX));
         }
@@ -75,16 +90,21 @@ impl Tokens {
             writes: vec![Write::AddApp(app, now), Write::AddToken(token.clone())],
             ledger: vec![self.line(&token, request, LedgerFact::TokenMinted(token.id))],
         };
-        self.recorder.plain(commit).await.map_err(|error| match error {
-            EngineError::Internal(_) => EngineError::NameTaken(name.to_string()),
-            other => other,
-        })?;
+        if let Err(error) = self.recorder.plain(commit).await {
+            // It may be there all the same; its secret is lost then, but it can be revoked.
+            self.read_anew().await?;
+            return Err(match error {
+                CommitError::Unexpected { .. } => EngineError::NameTaken(name.to_string()),
+                other => other.into(),
+            });
+        }
         let token = Arc::new(token);
         self.write().insert(token.hash, Arc::clone(&token));
         Ok(Minted { token, secret })
     }
 
     pub async fn revoke(&self, name: &AppName, request: RequestId) -> Result<(), EngineError> {
+        let _alone = self.changing.lock().await;
         let token = self.list().into_iter().find(|token| token.app.name == *name);
         let token = token.ok_or(EngineError::NotFound("token"))?;
         let commit = Commit {
@@ -92,12 +112,22 @@ impl Tokens {
             writes: vec![Write::RevokeToken(token.id, self.ids.now())],
             ledger: vec![self.line(&token, request, LedgerFact::TokenRevoked(token.id))],
         };
-        self.recorder.plain(commit).await.map_err(|error| match error {
-            EngineError::Internal(_) => EngineError::NotFound("token"),
-            other => other,
-        })?;
+        let outcome = self.recorder.plain(commit).await;
+        // Forgotten before the answer is looked at: in doubt a token to be revoked is not good any more.
         self.write().remove(&token.hash);
-        Ok(())
+        let Err(error) = outcome else { return Ok(()) };
+        self.read_anew().await?;
+        match error {
+            // Somebody else has revoked it meanwhile.
+            CommitError::Unexpected { .. } => Err(EngineError::NotFound("token")),
+            CommitError::Unknown(_) if self.find_hash(&token.hash).is_none() => Ok(()),
+            other => Err(other.into()),
+        }
+    }
+
+    fn find_hash(&self, hash: &TokenHash) -> Option<Arc<AppToken>> {
+        let map = self.by_hash.read().unwrap_or_else(PoisonError::into_inner);
+        map.get(hash).map(Arc::clone)
     }
 
     fn line(&self, token: &AppToken, request: RequestId, fact: LedgerFact) -> LedgerEntry {

@@ -134,6 +134,13 @@ pub async fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
     Ok(Opened { store, path, door, readers, writer })
 }
 
+#[cfg(test)]
+impl Opened {
+    pub(crate) fn door(&self) -> &Door {
+        &self.door
+    }
+}
+
 impl Opened {
     /// Reads the whole database and compares its parts: seconds for each gigabyte.
     ///

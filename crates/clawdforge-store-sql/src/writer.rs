@@ -6,14 +6,18 @@
 //!
 //! - A commit that is refused leaves its neighbours alone: the transaction is made again, with a
 //!   savepoint for each. Refusals are rare, and without them savepoints would double the cost.
+//! - A commit that had to wait for too long is not written any more, and its caller is told so. Nobody
+//!   else may decide that: a caller that stopped waiting would not know whether it happens later.
 //! - Answers are given after `COMMIT`. A caller that no longer waits changes nothing.
 //! - When storage itself fails, the whole transaction is lost and the connection is thrown away
 //!   before anybody is answered; the next transaction opens a new one. So there is no half-open
 //!   transaction to reason about, and service resumes by itself when the disk does.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use clawdforge_core::commit::Commit;
-use clawdforge_core::limits::{COMMIT_QUEUE_MAX, COMMITS_PER_TRANSACTION_MAX};
+use clawdforge_core::limits::{COMMIT_QUEUE_MAX, COMMIT_WAIT_MAX, COMMITS_PER_TRANSACTION_MAX};
 use clawdforge_store::{CommitDoor, CommitError};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
@@ -29,7 +33,8 @@ type Outcome = Result<(), CommitError>;
 
 /// What can be put into the writer's queue.
 enum Message {
-    Commit(Commit, oneshot::Sender<Outcome>),
+    /// A change, whom to answer, and when it is too late to begin it.
+    Commit(Commit, oneshot::Sender<Outcome>, Instant),
     /// Nothing that comes later is accepted.
     Close,
 }
@@ -51,7 +56,7 @@ impl Door {
 impl CommitDoor for Door {
     async fn commit(&self, commit: Commit) -> Outcome {
         let (answer, waiting) = oneshot::channel();
-        self.queue.try_send(Message::Commit(commit, answer)).map_err(|error| {
+        self.queue.try_send(Message::Commit(commit, answer, Instant::now() + COMMIT_WAIT_MAX)).map_err(|error| {
             CommitError::Unavailable(match error {
                 TrySendError::Full(_) => format!("{COMMIT_QUEUE_MAX} changes are waiting to be written"),
                 TrySendError::Closed(_) => "it is closed".to_owned(),
@@ -96,7 +101,12 @@ impl Writer {
             let (mut commits, mut answers) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
             for message in messages.drain(..) {
                 match message {
-                    Message::Commit(commit, answer) => {
+                    Message::Commit(_, answer, latest) if latest <= Instant::now() => {
+                        let waited = format!("it waited for more than {} s to be written", COMMIT_WAIT_MAX.as_secs());
+                        // A caller that went away needs no answer; nothing happened.
+                        let _ = answer.send(Err(CommitError::Unavailable(waited)));
+                    }
+                    Message::Commit(commit, answer, _) => {
                         commits.push(commit);
                         answers.push(answer);
                     }
@@ -197,4 +207,28 @@ async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result
 
 fn nothing_happened(error: sqlx::Error) -> CommitError {
     CommitError::Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdforge_core::commit::Write;
+    use clawdforge_core::id::AppId;
+    use clawdforge_core::time::Timestamp;
+
+    use super::*;
+    use crate::{SqliteOptions, open};
+
+    #[tokio::test]
+    async fn a_change_that_waited_for_too_long_is_refused_and_never_happens() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(SqliteOptions::at(dir.path().join("db"))).await.unwrap();
+        let name: clawdforge_core::app::AppName = "late".parse().unwrap();
+        let at = Timestamp::from_micros(1);
+        let app = clawdforge_core::app::App { id: AppId::new(at, [1; 10]), name: name.clone() };
+        let commit = Commit { writes: vec![Write::AddApp(app, at)], ..Commit::default() };
+        let (answer, waiting) = oneshot::channel();
+        opened.door().queue.send(Message::Commit(commit, answer, Instant::now())).await.ok().unwrap();
+        assert!(matches!(waiting.await.unwrap(), Err(CommitError::Unavailable(why)) if why.contains("waited")));
+        assert_eq!(opened.store.tokens.app(&name).await, Ok(None));
+    }
 }

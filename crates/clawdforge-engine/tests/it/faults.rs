@@ -1,14 +1,17 @@
 //! The Nth commit fails, for every N: nothing accepted is lost, nothing refused was done.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use clawdforge_core::event::EventBody;
+use async_trait::async_trait;
+use clawdforge_core::event::{Event, EventBody, EventSeq};
+use clawdforge_core::id::SessionId;
 use clawdforge_core::ledger::{LedgerQuery, Order};
 use clawdforge_engine::{Engine, EngineError};
 use clawdforge_process::Spawner;
-use clawdforge_store::Store;
 use clawdforge_store::faults::{Fault, FaultyDoor};
+use clawdforge_store::{EventReads, ReadError, Store};
 
 use crate::stage::{answers, app, engine, open_store, request};
 
@@ -62,6 +65,46 @@ async fn check(store: &Store, seen: &Result<String, EngineError>, interrupted: u
     assert!(events.iter().enumerate().all(|(place, event)| event.seq == place as u64 + 1), "numbers have no gap");
     let ends = events.iter().filter(|event| matches!(event.body, EventBody::Ended(_))).count();
     assert_eq!((ends, matches!(events.last().map(|e| &e.body), Some(EventBody::Ended(_)))), (1, true));
+}
+
+/// Reads of the event log, whose first looks at a head fail.
+struct Blind {
+    inner: Arc<dyn EventReads>,
+    looks: AtomicUsize,
+}
+
+#[async_trait]
+impl EventReads for Blind {
+    async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError> {
+        self.inner.events_after(session, after, limit).await
+    }
+
+    async fn head(&self, session: SessionId) -> Result<EventSeq, ReadError> {
+        if self.looks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+            return Err(ReadError("injected fault".to_owned()));
+        }
+        self.inner.head(session).await
+    }
+}
+
+#[tokio::test]
+async fn a_lost_answer_that_cannot_be_looked_up_either_still_leaves_one_outcome_without_a_gap() {
+    for nth in 2..=4 {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open_store(dir.path()).await;
+        let spawner = Spawner::start().unwrap();
+        let (first, _) = engine(dir.path(), &spawner, opened.store.clone(), Ok(()), Vec::new()).await.unwrap();
+        let by = app(&first).await;
+        first.drain(Duration::from_secs(5)).await;
+        let door = FaultyDoor::new(Arc::clone(&opened.store.door), Fault::LoseAnswer, nth, 1);
+        let events = Blind { inner: Arc::clone(&opened.store.events), looks: AtomicUsize::new(1) };
+        let store = Store { door: Arc::new(door), events: Arc::new(events), ..opened.store.clone() };
+        let (second, _) = engine(dir.path(), &spawner, store, Ok(()), answers("hello")).await.unwrap();
+        let seen = run(&second, &by).await;
+        second.drain(Duration::from_secs(30)).await;
+        assert!(matches!(seen.as_deref(), Ok("hello" | "internal")), "commit {nth}: {seen:?}");
+        check(&opened.store, &seen, 0).await;
+    }
 }
 
 /// Commits of a run's story are few; a loop that goes on beyond this has lost its way.

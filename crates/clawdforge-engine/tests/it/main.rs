@@ -5,3 +5,4 @@
 mod faults;
 mod owner;
 mod stage;
+mod tokens;

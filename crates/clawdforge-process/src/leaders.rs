@@ -28,12 +28,12 @@ pub(crate) struct Leaders {
 
 impl Leaders {
     pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self {
-            us: rustix::process::getpid().as_raw_pid(),
-            our_session: rustix::process::getsid(None)?.as_raw_pid(),
-            unreaped: Mutex::default(),
-            birth_or_reaping: Mutex::default(),
-        })
+        Ok(Self::of(rustix::process::getpid().as_raw_pid(), proc::own_session()?))
+    }
+
+    /// As [`Self::new`] for a process of this number and session.
+    pub(crate) fn of(us: i32, our_session: i32) -> Self {
+        Self { us, our_session, unreaped: Mutex::default(), birth_or_reaping: Mutex::default() }
     }
 
     /// The number of this process.
@@ -41,7 +41,8 @@ impl Leaders {
         self.us
     }
 
-    /// The session of this process, which no process of a tree can be in.
+    /// The session of this process, which no process of a tree can be in; 0 where its leader is outside of
+    /// our PID namespace. A session opened in a tree always has a leader inside, thus never 0.
     pub(crate) fn our_session(&self) -> i32 {
         self.our_session
     }

@@ -63,6 +63,15 @@ pub(crate) fn carries_mark(pid: i32, wanted: impl Fn(&[u8]) -> bool) -> io::Resu
     Ok(marks_in(&bytes).any(wanted))
 }
 
+/// The session of this process; 0 when its leader is outside of our PID namespace, as it is for what a
+/// container runtime or `unshare --pid` started without a session of its own.
+pub(crate) fn own_session() -> io::Result<i32> {
+    // Not `rustix::process::getsid`: it takes 0 for impossible.
+    let us = rustix::process::getpid().as_raw_pid();
+    let entry = entry(us)?.ok_or_else(|| io::Error::other("/proc does not show this process; is it mounted?"))?;
+    Ok(entry.session)
+}
+
 /// The children of this process, by any of its threads; nothing when the kernel does not list them or
 /// they come and go too fast. Far cheaper than a pass over everyone.
 pub(crate) fn own_children() -> Option<Vec<i32>> {
@@ -218,7 +227,7 @@ mod tests {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         let own = entry(pid).unwrap().unwrap();
         assert_eq!(own.key.pid, pid);
-        assert_eq!(own.session, rustix::process::getsid(None).unwrap().as_raw_nonzero().get());
+        assert_eq!(own.session, own_session().unwrap());
         assert!(everyone().unwrap().iter().any(|entry| entry.key == own.key));
         assert_eq!(boot_id().unwrap().len(), 36);
     }

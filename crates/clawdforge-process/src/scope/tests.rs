@@ -9,6 +9,10 @@ type Row = (i32, i64, i32, i32, i32);
 
 const STRANGER: i32 = 900_000;
 
+/// Our own number: a real one could be any of those below.
+const US: i32 = 800_000;
+const OUR_SESSION: i32 = 799_999;
+
 fn table(rows: &[Row]) -> Vec<Entry> {
     let entry = |&(pid, start, ppid, group, session): &Row| Entry {
         key: Key { pid, start_ticks: start.unsigned_abs() },
@@ -33,14 +37,17 @@ fn key(pid: i32, start_ticks: u64) -> Key {
 }
 
 fn tree(leader: Key) -> (Scope, i32) {
-    let leaders = Arc::new(Leaders::new().unwrap());
-    let us = leaders.us();
-    (Scope::of_tree(leader, TreeMark::new("m").unwrap(), leaders), us)
+    (tree_in(OUR_SESSION, leader), US)
+}
+
+fn tree_in(our_session: i32, leader: Key) -> Scope {
+    Scope::of_tree(leader, TreeMark::new("m").unwrap(), Arc::new(Leaders::of(US, our_session)))
 }
 
 fn leftovers(leader: Option<Key>) -> (Scope, i32) {
-    let scope = Scope::of_leftovers(leader.into_iter().collect(), HashSet::from([TreeMark::new("m").unwrap()]));
-    (scope, rustix::process::getpid().as_raw_pid())
+    let mut scope = Scope::of_leftovers(leader.into_iter().collect(), HashSet::from([TreeMark::new("m").unwrap()]));
+    scope.reach = Reach::Everywhere { us: US };
+    (scope, US)
 }
 
 #[test]
@@ -67,10 +74,12 @@ fn whoever_shares_a_session_opened_in_the_tree_belongs() {
 
 #[test]
 fn our_own_session_makes_nobody_a_member() {
-    let (scope, us) = tree(key(50, 10));
-    let ours = rustix::process::getsid(None).unwrap().as_raw_pid();
-    let rows = [(us, 1, 1, us, ours), (50, 10, us, ours, ours), (80, 30, us, ours, ours)];
-    assert_eq!(select(&scope, &rows, &[]), [50]);
+    // 0 is a session whose leader is outside of our PID namespace.
+    for ours in [OUR_SESSION, 0] {
+        let scope = tree_in(ours, key(50, 10));
+        let rows = [(US, 1, 1, US, ours), (50, 10, US, ours, ours), (80, 30, US, ours, ours)];
+        assert_eq!(select(&scope, &rows, &[]), [50]);
+    }
 }
 
 #[test]

@@ -65,7 +65,8 @@ pub enum Ticket {
 
 /// Permission to run one agent process tree; given back on drop.
 pub struct Slot {
-    shared: Arc<Shared>,
+    /// Empty once the slot was given back by hand.
+    pool: Option<Arc<Shared>>,
     app: AppId,
 }
 
@@ -84,7 +85,7 @@ impl Slots {
         if state.used < limits.slots {
             state.grant(app);
             drop(guard);
-            return Ok(Ticket::Ready(Slot { shared: Arc::clone(&self.shared), app }));
+            return Ok(Ticket::Ready(self.shared.slot(app)));
         }
         if state.waiting >= limits.queue_max {
             state.forget_gone();
@@ -115,6 +116,21 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing between lock and unlock can leave the counts half done, so a poisoned lock is usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(self: &Arc<Self>, app: AppId) -> Slot {
+        Slot { pool: Some(Arc::clone(self)), app }
+    }
+
+    /// Gives a slot back and on to who waits. A loop, because a whole queue may have given up: were each
+    /// returned slot left to its drop, that queue would be as many calls deep.
+    fn give_back(self: &Arc<Self>, mut from: AppId) {
+        loop {
+            let Some((next, sender)) = self.lock().hand_on(from) else { return };
+            let Err(mut refused) = sender.send(self.slot(next)) else { return };
+            refused.pool = None;
+            from = next;
+        }
     }
 }
 
@@ -165,10 +181,8 @@ impl State {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let next = self.shared.lock().hand_on(self.app);
-        if let Some((app, sender)) = next {
-            // A waiter that gave up returns the slot, whose drop hands it on again.
-            drop(sender.send(Slot { shared: Arc::clone(&self.shared), app }));
+        if let Some(pool) = self.pool.take() {
+            pool.give_back(self.app);
         }
     }
 }
@@ -272,6 +286,23 @@ mod tests {
         assert_eq!(slots.load(), (1, 1));
         drop(first);
         drop(ready(patient));
+    }
+
+    #[test]
+    fn a_long_queue_that_gave_up_is_passed_over_on_a_small_stack() {
+        const GONE: usize = 50_000;
+        let pass_over = || {
+            let slots = pool(1, GONE + 1, GONE + 1);
+            let first = ready(slots.admit(app(1)).unwrap());
+            for _ in 0..GONE {
+                drop(slots.admit(app(2)).unwrap());
+            }
+            let patient = slots.admit(app(1)).unwrap();
+            drop(first);
+            drop(ready(patient));
+            assert_eq!(slots.load(), (0, 0));
+        };
+        std::thread::Builder::new().stack_size(256 * 1024).spawn(pass_over).unwrap().join().unwrap();
     }
 
     #[test]

@@ -99,6 +99,38 @@ pub enum EventBody {
     Ended(TurnOutcome),
 }
 
+impl EventBody {
+    /// Bytes it takes in memory, near enough to bound how much is gathered.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let own = size_of::<Self>();
+        own + match self {
+            Self::Prompt { text, model, system, .. } => {
+                text.len() + model.len() + system.as_ref().map_or(0, String::len)
+            }
+            Self::Started => 0,
+            Self::Text { content } | Self::Thinking { content } => content.len(),
+            Self::ToolCall { call, name, args } => call.len() + name.len() + value_weight(args),
+            Self::ToolResult { call, result, .. } => call.len() + value_weight(result),
+            Self::Retry { reason, .. } => reason.len(),
+            Self::Unrecognised { raw } => raw.len(),
+            Self::Ended(outcome) => outcome.answer.as_ref().map_or(0, String::len) + outcome.stderr.len(),
+        }
+    }
+}
+
+fn value_weight(value: &Value) -> usize {
+    let within = match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(value_weight).sum(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| size_of::<String>() + key.len() + value_weight(value)).sum()
+        }
+    };
+    size_of::<Value>() + within
+}
+
 /// The recorded outcome of a turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TurnOutcome {

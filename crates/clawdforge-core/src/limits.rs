@@ -57,6 +57,14 @@ pub const EVENT_TEXT_BYTES_MAX: usize = 256 * 1024;
 /// Events one turn may record. A flood beyond it is counted, not kept; the answer still counts.
 pub const EVENTS_PER_TURN_MAX: u64 = 20_000;
 
+/// Bytes of memory that the recorded events of one turn may come to. Beyond it they are counted, not
+/// kept; the answer still counts. An honest turn of 20,000 events with 5 KiB each stays below.
+pub const EVENT_BYTES_PER_TURN_MAX: usize = 128 * 1024 * 1024;
+
+/// Bytes of a tool's name, of the agent's id of a call, and of its word for why it stopped. Honest ones
+/// have less than a hundred.
+pub const NAME_BYTES_MAX: usize = 1024;
+
 /// Bytes of an agent's error stream that are kept (its end).
 pub const STDERR_TAIL_BYTES_MAX: usize = 64 * 1024;
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
 use crate::event::EventBody;
-use crate::limits::{EVENT_TEXT_BYTES_MAX, EVENTS_PER_TURN_MAX};
+use crate::limits::{EVENT_BYTES_PER_TURN_MAX, EVENT_TEXT_BYTES_MAX, EVENTS_PER_TURN_MAX, NAME_BYTES_MAX};
 
 #[cfg(test)]
 mod tests;
@@ -97,6 +97,7 @@ pub struct TurnMachine {
     state: State,
     limits: TurnLimits,
     events: u64,
+    event_bytes: usize,
     events_dropped: u64,
 }
 
@@ -104,7 +105,7 @@ impl TurnMachine {
     /// Starts a turn: what to do first.
     #[must_use]
     pub fn start(limits: TurnLimits) -> (Self, Vec<Effect>) {
-        let machine = Self { state: State::Opening, limits, events: 1, events_dropped: 0 };
+        let machine = Self { state: State::Opening, limits, events: 1, event_bytes: 0, events_dropped: 0 };
         let effects = vec![
             Effect::Record(EventBody::Started),
             Effect::SetTimer(Timer::Total, limits.total),
@@ -164,25 +165,34 @@ impl TurnMachine {
             AgentSignal::Working => return vec![self.alive()],
             AgentSignal::Text(content) => EventBody::Text { content: cut(content) },
             AgentSignal::Thought(content) => EventBody::Thinking { content: cut(content) },
-            AgentSignal::ToolCall { call, name, args } => EventBody::ToolCall { call, name, args: cut_value(args) },
+            AgentSignal::ToolCall { call, name, args } => {
+                EventBody::ToolCall { call: cut_name(call), name: cut_name(name), args: cut_value(args) }
+            }
             AgentSignal::ToolResult { call, result, failed } => {
-                EventBody::ToolResult { call, result: cut_value(result), failed }
+                EventBody::ToolResult { call: cut_name(call), result: cut_value(result), failed }
             }
             AgentSignal::Retrying { attempt, status, reason } => {
                 EventBody::Retry { attempt, status, reason: cut(reason) }
             }
             AgentSignal::Unrecognised { raw } => EventBody::Unrecognised { raw: cut(raw) },
-            AgentSignal::TurnEnded(end) => {
+            AgentSignal::TurnEnded(mut end) => {
+                end.stop_reason = end.stop_reason.map(cut_name);
+                end.usage.model = end.usage.model.map(cut_name);
+                end.failure = end.failure.map(|failure| Failure { message: cut(failure.message), ..failure });
                 self.state = State::Closing;
                 return vec![Effect::RecordEnd(end, self.events_dropped), Effect::CloseLink];
             }
             AgentSignal::Exited(exit) => return self.end_after_close(crashed(exit)),
         };
-        if self.events >= EVENTS_PER_TURN_MAX {
+        let weight = body.weight();
+        let full = self.events >= EVENTS_PER_TURN_MAX || self.event_bytes + weight > EVENT_BYTES_PER_TURN_MAX;
+        // After the first gap nothing is kept: the log is whole up to some point, never with holes.
+        if full || self.events_dropped > 0 {
             self.events_dropped += 1;
             return vec![self.alive()];
         }
         self.events += 1;
+        self.event_bytes += weight;
         vec![Effect::Record(body), self.alive()]
     }
 
@@ -233,6 +243,10 @@ fn crashed(exit: Exit) -> TurnEnd {
 
 fn cut(text: String) -> String {
     cut_to(text, EVENT_TEXT_BYTES_MAX)
+}
+
+fn cut_name(text: String) -> String {
+    cut_to(text, NAME_BYTES_MAX)
 }
 
 /// The text, cut at a character boundary to at most so many bytes, with a mark where it was cut.

@@ -110,6 +110,47 @@ fn a_flood_of_events_is_counted_but_not_kept_and_the_answer_still_counts() {
 }
 
 #[test]
+fn a_turn_of_heavy_events_is_bounded_in_bytes_and_whole_up_to_where_it_is_cut() {
+    let (mut machine, _) = TurnMachine::start(LIMITS);
+    machine.step(Input::LinkOpened);
+    let text = |bytes: usize| Input::Signal(AgentSignal::Text("x".repeat(bytes)));
+    let mut kept = 0;
+    for _ in 0..EVENT_BYTES_PER_TURN_MAX / EVENT_TEXT_BYTES_MAX + 10 {
+        let effects = machine.step(text(2 * EVENT_TEXT_BYTES_MAX));
+        kept += effects
+            .iter()
+            .filter_map(|effect| match effect {
+                Effect::Record(body) => Some(body.weight()),
+                _ => None,
+            })
+            .sum::<usize>();
+    }
+    assert!(kept <= EVENT_BYTES_PER_TURN_MAX && kept > EVENT_BYTES_PER_TURN_MAX - 2 * EVENT_TEXT_BYTES_MAX, "{kept}");
+    assert!(!matches!(machine.step(text(1))[0], Effect::Record(_)), "nothing follows a gap");
+    let effects = machine.step(answer("done"));
+    assert!(matches!(&effects[0], Effect::RecordEnd(end, dropped) if *dropped >= 10 && end.failure.is_none()));
+}
+
+#[test]
+fn names_that_an_agent_makes_up_are_bounded_too() {
+    let (mut machine, _) = TurnMachine::start(LIMITS);
+    machine.step(Input::LinkOpened);
+    let long = || "n".repeat(64 * NAME_BYTES_MAX);
+    let call = AgentSignal::ToolCall { call: long(), name: long(), args: serde_json::Value::Null };
+    let result = AgentSignal::ToolResult { call: long(), result: serde_json::Value::Null, failed: false };
+    for signal in [call, result] {
+        let effects = machine.step(Input::Signal(signal));
+        assert!(matches!(&effects[0], Effect::Record(body) if body.weight() < 4 * NAME_BYTES_MAX), "{effects:?}");
+    }
+    let failure = Failure::new(FailureKind::Crashed, "m".repeat(2 * EVENT_TEXT_BYTES_MAX));
+    let end = TurnEnd { stop_reason: Some(long()), failure: Some(failure), ..TurnEnd::default() };
+    let effects = machine.step(Input::Signal(AgentSignal::TurnEnded(end)));
+    let Effect::RecordEnd(end, 0) = &effects[0] else { panic!("{effects:?}") };
+    assert!(end.stop_reason.as_ref().unwrap().len() < 2 * NAME_BYTES_MAX);
+    assert!(end.failure.as_ref().unwrap().message.len() < EVENT_TEXT_BYTES_MAX + 40);
+}
+
+#[test]
 fn an_oversized_event_is_cut_at_a_character_with_a_mark() {
     let text = "é".repeat(EVENT_TEXT_BYTES_MAX);
     let cut = cut(text);

@@ -16,6 +16,20 @@ use crate::hub::Publisher;
 use crate::record::{EndRecord, Recorder};
 use crate::runs::PROMPT_SEQ;
 
+/// Events gathered at most before they are committed.
+const GATHER_EVENTS_MAX: usize = 256;
+
+/// Bytes of events gathered before they are committed. One event more may come on top (256 KiB), and a
+/// commit holds everything twice for its time.
+const GATHER_BYTES_MAX: usize = 1024 * 1024;
+
+/// How many events wait to be committed.
+#[derive(Default)]
+struct Gathered {
+    events: usize,
+    bytes: usize,
+}
+
 /// The log of one turn from its first event after the prompt to its end.
 pub(super) struct TurnLog {
     pub turn: Turn,
@@ -26,18 +40,20 @@ pub(super) struct TurnLog {
     last: EventSeq,
     /// Events made since the last commit, and what else belongs to it.
     waiting: Vec<Write>,
-    /// How many of them are events.
-    gathered: usize,
+    /// What they weigh.
+    gathered: Gathered,
 }
 
 impl TurnLog {
     pub fn new(session: Session, turn: Turn, facts: RunFacts, publisher: Publisher) -> Self {
-        Self { turn, facts, session, publisher, last: PROMPT_SEQ, waiting: Vec::new(), gathered: 0 }
+        Self { turn, facts, session, publisher, last: PROMPT_SEQ, waiting: Vec::new(), gathered: Gathered::default() }
     }
 
-    /// Makes the next event; gives how many wait to be committed.
-    pub fn push(&mut self, at: Timestamp, body: EventBody) -> usize {
+    /// Makes the next event; true when so much waits that it should be committed now.
+    pub fn push(&mut self, at: Timestamp, body: EventBody) -> bool {
         self.last += 1;
+        self.gathered.events += 1;
+        self.gathered.bytes += body.weight();
         if body == EventBody::Started {
             self.waiting.push(Write::StartTurn(self.turn.id, at));
         }
@@ -46,8 +62,7 @@ impl TurnLog {
             Some(Write::AppendEvents(events)) => events.push(event),
             _ => self.waiting.push(Write::AppendEvents(vec![event])),
         }
-        self.gathered += 1;
-        self.gathered
+        self.gathered.events >= GATHER_EVENTS_MAX || self.gathered.bytes >= GATHER_BYTES_MAX
     }
 
     /// Remembers the process tree with the next commit.
@@ -64,7 +79,7 @@ impl TurnLog {
         match recorder.with_events(commit, self.session.id, self.last).await {
             Ok(committed) => {
                 self.waiting.clear();
-                self.gathered = 0;
+                self.gathered = Gathered::default();
                 self.publisher.publish(committed);
                 None
             }
@@ -87,7 +102,7 @@ impl TurnLog {
         };
         tell_of_end(&end);
         let waiting = std::mem::take(&mut self.waiting);
-        self.gathered = 0;
+        self.gathered = Gathered::default();
         match recorder.end(waiting, self.last + 1, end).await {
             Ok(committed) => {
                 self.last += 1;

@@ -35,9 +35,6 @@ use self::log::{TurnLog, outcome};
 /// burst costs one flush of the disk.
 const GATHER: Duration = Duration::from_millis(40);
 
-/// Events gathered at most before they are committed.
-const GATHER_EVENTS_MAX: usize = 256;
-
 const OWNER: TaskKind = TaskKind { name: "owner", on_error: OnError::Log };
 
 /// A turn that was accepted, with all it needs.
@@ -174,8 +171,8 @@ impl Owner {
     async fn perform(&mut self, effect: Effect, open: &mut Option<Opening>) -> Option<Input> {
         match effect {
             Effect::Record(body) => {
-                let gathered = self.log.push(self.shared.ids.now(), body);
-                if gathered >= GATHER_EVENTS_MAX {
+                let full = self.log.push(self.shared.ids.now(), body);
+                if full {
                     return self.flush().await;
                 }
                 self.flush_at.get_or_insert_with(|| Instant::now() + GATHER);

@@ -13,7 +13,7 @@ use clawdforge_core::event::{EventBody, TurnOutcome};
 use clawdforge_core::ledger::RunFacts;
 use clawdforge_core::turn::TurnState;
 use clawdforge_process::{TreeMark, reaper};
-use clawdforge_store::UnfinishedTurn;
+use clawdforge_store::{EndedTurn, UnfinishedTurn};
 
 use crate::engine::Shared;
 use crate::error::EngineError;
@@ -22,6 +22,10 @@ use crate::workspace::remove_stray;
 
 /// How long ending the last service's processes may hold up the start.
 const LEFTOVERS_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// How long after its recorded end a process tree may still have been there when the last service died: the
+/// longest grace an operator can give agents (60 s), and the seconds that killing and counting may take.
+const CLOSING_MAX: Duration = Duration::from_secs(90);
 
 /// What recovery found and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +42,8 @@ pub struct RecoveryReport {
 
 pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<RecoveryReport, EngineError> {
     let unfinished = shared.store.sessions.unfinished_turns().await?;
-    let mut report = end_processes(&unfinished).await;
+    let ended = shared.store.sessions.turns_just_ended(CLOSING_MAX).await?;
+    let mut report = end_processes(&unfinished, &ended).await;
     for found in unfinished {
         end_turn(shared, found).await?;
         report.interrupted += 1;
@@ -47,12 +52,15 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<RecoveryReport, Engi
     Ok(report)
 }
 
-async fn end_processes(unfinished: &[UnfinishedTurn]) -> RecoveryReport {
+async fn end_processes(unfinished: &[UnfinishedTurn], ended: &[EndedTurn]) -> RecoveryReport {
     let running = unfinished.iter().filter(|found| found.turn.state == TurnState::Running);
+    let running = running.map(|found| (found.turn.id, &found.process));
+    let closing = ended.iter().map(|found| (found.turn, &found.process));
     let leftovers: Vec<_> = running
-        .filter_map(|found| {
-            let mark = TreeMark::new(found.turn.id.to_string()).ok()?;
-            let identity = found.process.as_deref().and_then(|text| text.parse().ok());
+        .chain(closing)
+        .filter_map(|(turn, process)| {
+            let mark = TreeMark::new(turn.to_string()).ok()?;
+            let identity = process.as_deref().and_then(|text| text.parse().ok());
             Some(reaper::Leftover { mark, identity })
         })
         .collect();

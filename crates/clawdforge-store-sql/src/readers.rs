@@ -2,6 +2,8 @@
 //!
 //! A read sees everything acknowledged before it began. It may be dropped at any time.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use clawdforge_core::app::{App, AppName, AppToken};
 use clawdforge_core::event::{Event, EventSeq};
@@ -11,7 +13,8 @@ use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_store::{
-    EventReads, FileReads, LedgerQuery, LedgerReads, Order, ReadError, SessionReads, TokenReads, UnfinishedTurn,
+    EndedTurn, EventReads, FileReads, LedgerQuery, LedgerReads, Order, ReadError, SessionReads, TokenReads,
+    UnfinishedTurn,
 };
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Sqlite};
@@ -93,6 +96,14 @@ impl SessionReads for Windows {
              WHERE ended_at IS NULL ORDER BY queued_at, turns.id",
         );
         self.all(query, rows::unfinished_turn).await
+    }
+
+    async fn turns_just_ended(&self, window: Duration) -> Result<Vec<EndedTurn>, ReadError> {
+        let query = sqlx::query(
+            "SELECT id, process FROM turns WHERE ended_at >= (SELECT max(ended_at) FROM turns) - ?1 ORDER BY ended_at, id",
+        );
+        let window = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
+        self.all(query.bind(window), rows::ended_turn).await
     }
 
     async fn runs_ended_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError> {

@@ -12,7 +12,7 @@ use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::session::{Session, SessionKind};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{Turn, TurnState};
-use clawdforge_store::{ReadError, UnfinishedTurn};
+use clawdforge_store::{EndedTurn, ReadError, UnfinishedTurn};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row, Sqlite, Type};
 
@@ -62,6 +62,11 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
 /// A row of `turns` joined with its session.
 pub(crate) fn unfinished_turn(row: &SqliteRow) -> Result<UnfinishedTurn, ReadError> {
     Ok(UnfinishedTurn { session: session(row)?, turn: turn(row)?, process: get(row, "process")? })
+}
+
+/// A row of `turns` that has an end.
+pub(crate) fn ended_turn(row: &SqliteRow) -> Result<EndedTurn, ReadError> {
+    Ok(EndedTurn { turn: parsed(row, "id")?, process: get(row, "process")? })
 }
 
 fn turn(row: &SqliteRow) -> Result<Turn, ReadError> {

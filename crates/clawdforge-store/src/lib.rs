@@ -5,13 +5,14 @@
 //! component takes only the windows it looks through.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::app::{App, AppName, AppToken};
 use clawdforge_core::commit::Commit;
 use clawdforge_core::event::{Event, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{FileId, SessionId};
+use clawdforge_core::id::{FileId, SessionId, TurnId};
 pub use clawdforge_core::ledger::{LedgerLine, LedgerQuery, Order};
 use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
@@ -73,6 +74,9 @@ pub trait FileReads: Send + Sync {
 pub trait SessionReads: Send + Sync {
     /// Turns that have no outcome yet, with their sessions and the process they noted, oldest first.
     async fn unfinished_turns(&self) -> Result<Vec<UnfinishedTurn>, ReadError>;
+    /// Turns whose end was recorded within `window` before the newest recorded end. An end may be recorded
+    /// before the process tree is gone, so after a crash these trees may still be there.
+    async fn turns_just_ended(&self, window: Duration) -> Result<Vec<EndedTurn>, ReadError>;
     /// Runs that ended before `before`, oldest first.
     async fn runs_ended_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError>;
 }
@@ -84,6 +88,15 @@ pub struct UnfinishedTurn {
     pub session: Session,
     /// The turn.
     pub turn: Turn,
+    /// The process tree it noted, in the process crate's text form.
+    pub process: Option<String>,
+}
+
+/// A turn with its outcome recorded, as recovery needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedTurn {
+    /// The turn.
+    pub turn: TurnId,
     /// The process tree it noted, in the process crate's text form.
     pub process: Option<String>,
 }

@@ -27,6 +27,7 @@ pub(super) struct Player<W> {
     wire: Wire<W>,
     answer: Vec<String>,
     calls: usize,
+    lingers: bool,
 }
 
 /// What comes after a step.
@@ -38,7 +39,7 @@ enum Flow {
 impl<W: Write> Player<W> {
     pub(super) fn new(args: Vec<OsString>, flags: Flags, system: Option<String>, out: W) -> Self {
         let wire = Wire::new(out, flags.model.clone().unwrap_or_else(|| "demo".to_owned()));
-        Self { args, flags, system, wire, answer: Vec::new(), calls: 0 }
+        Self { args, flags, system, wire, answer: Vec::new(), calls: 0, lingers: false }
     }
 
     /// Plays a prompt to its end and returns the exit code.
@@ -55,6 +56,9 @@ impl<W: Write> Player<W> {
         }
         let answer = if self.answer.is_empty() { "done".to_owned() } else { self.answer.join("\n") };
         self.wire.answered(&answer, prompt.chars().count())?;
+        if self.lingers {
+            stay_for_ever();
+        }
         Ok(0)
     }
 
@@ -70,9 +74,8 @@ impl<W: Write> Player<W> {
                 self.say(told)?;
             }
             Step::Sleep(time) => std::thread::sleep(time),
-            Step::Hang => loop {
-                std::thread::park();
-            },
+            Step::Hang => stay_for_ever(),
+            Step::Linger => self.lingers = true,
             Step::Chatter(time) => self.chatter(time)?,
             Step::Flood(lines) => self.flood(lines)?,
             Step::Garbage => self.garbage()?,
@@ -221,6 +224,12 @@ fn echo(prompt: &str) -> String {
     match prompt.chars().count() {
         chars if chars > ECHO_CHARS_MAX => format!("You said {chars} characters."),
         _ => format!("You said: {prompt}"),
+    }
+}
+
+fn stay_for_ever() -> ! {
+    loop {
+        std::thread::park();
     }
 }
 

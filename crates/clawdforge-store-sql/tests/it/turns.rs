@@ -3,7 +3,7 @@
 use clawdforge_core::commit::{Expect, Write};
 use clawdforge_core::session::Session;
 use clawdforge_core::turn::{Turn, TurnState};
-use clawdforge_store::UnfinishedTurn;
+use clawdforge_store::{EndedTurn, UnfinishedTurn};
 
 use crate::support::{Fixture, accept, at, outcome, session, session_id, text, turn, turn_id, unexpected};
 
@@ -113,6 +113,23 @@ async fn the_sweep_finds_runs_by_when_they_ended() {
     assert_eq!(ended(100, 10).await, [], "the end itself is not before");
     assert_eq!(ended(1_000, 10).await, [session(2), session(3), session(1)]);
     assert_eq!(ended(1_000, 2).await, [session(2), session(3)]);
+}
+
+#[tokio::test]
+async fn recovery_finds_what_had_just_ended_by_the_newest_end() {
+    let fixture = Fixture::with_app().await;
+    let just_ended = async || fixture.store().sessions.turns_just_ended(at(300).since(at(200))).await.unwrap();
+    assert_eq!(just_ended().await, [], "no turn has ended");
+    fixture.write(accept(4)).await.unwrap();
+    for (number, ended) in [(1, 300), (2, 199), (3, 200)] {
+        let [open, queue] = accept(number);
+        let process = Write::NoteProcess(turn_id(number), format!("process {number}"));
+        let start = Write::StartTurn(turn_id(number), at(50));
+        let end = Write::EndTurn(turn_id(number), at(ended), outcome());
+        fixture.write([open, queue, start, process, end]).await.unwrap();
+    }
+    let ended = |number| EndedTurn { turn: turn_id(number), process: Some(format!("process {number}")) };
+    assert_eq!(just_ended().await, [ended(3), ended(1)]);
 }
 
 #[tokio::test]

@@ -60,6 +60,19 @@ async fn a_process_an_agent_had_detached_is_found_and_ended() -> anyhow::Result<
 }
 
 #[tokio::test]
+async fn an_agent_that_stayed_after_its_answer_is_found_and_ended() -> anyhow::Result<()> {
+    // The answer is recorded and sent before the agent's tree is gone; the service dies in between.
+    let app = setup().demo().env("CLAWDFORGE_KILL_GRACE_MS", "30000").start().await?;
+    let answer = app.prompt("ignore term\ngrandchild\nlinger").await?;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(app.agent_processes().len() >= 2, "the agent and what it left are still there");
+    let app = killed(app).await?;
+    assert_eq!(app.agent_processes(), Vec::<i32>::new());
+    assert_eq!(outcomes(&app.ledger().await?), ["completed"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_run_that_still_waited_gets_an_outcome_and_is_not_started() -> anyhow::Result<()> {
     let app = setup().demo().arg("--slots").arg("1").start().await?;
     let running = start_run(&app, "hang")?;

@@ -26,8 +26,7 @@ const FILES_DIR: &str = "files";
 /// What the name of an unfinished upload ends with.
 const PART_SUFFIX: &str = ".part";
 
-/// Uploads are hard-linked into workspaces, so nobody may write them in place, not even their owner
-/// by accident.
+/// Uploads never change once they are whole, so nobody may write them, not even their owner by accident.
 const UPLOAD_MODE: u32 = 0o400;
 
 /// An upload under way. Dropping it removes what was written.

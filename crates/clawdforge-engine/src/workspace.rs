@@ -3,19 +3,24 @@
 //! `runs/<run>/work` is the agent's working directory with its attachments; `runs/<run>/scratch` holds
 //! its temporary files and what is handed to it outside the prompt. Both go when the run is over.
 
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use clawdforge_core::agent::{Failure, FailureKind};
 use clawdforge_core::file::{File, safe_extension};
 use clawdforge_core::id::RunId;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::EngineError;
 use crate::files::make_private_dir;
 
 /// Name of the folder of runs below the data directory.
 const RUNS_DIR: &str = "runs";
+
+/// Bytes of an attachment copied between two looks at whether anybody still wants it: a fraction of a
+/// second on a slow disk.
+const COPY_STEP_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What begins the list of attachments at the end of a prompt. Clients of the first versions rely on
 /// the words.
@@ -71,8 +76,13 @@ impl Workspace {
     }
 
     /// Makes the directories, lays the attachments in, and gives the prompt with their list.
-    /// Blocking: a copy across file systems takes as long as the disk does.
-    pub fn prepare(&self, attachments: &[(File, PathBuf)], prompt: String) -> Result<String, Failure> {
+    /// Blocking: copies take as long as the disk does, or until they are given up.
+    pub fn prepare(
+        &self,
+        attachments: &[(File, PathBuf)],
+        prompt: String,
+        given_up: &CancellationToken,
+    ) -> Result<String, Failure> {
         let broken = |error: &io::Error| {
             tracing::error!(path = %self.root.display(), %error, "the directory of a run could not be made");
             Failure::new(FailureKind::Internal, "the service could not make a directory for the run")
@@ -82,9 +92,17 @@ impl Workspace {
         let mut names = Vec::with_capacity(attachments.len());
         for (place, (file, bytes)) in attachments.iter().enumerate() {
             let name = format!("attachment-{}{}", place + 1, safe_extension(&file.name));
-            attach(bytes, &self.work().join(&name)).map_err(|error| match error.kind() {
+            attach(bytes, &self.work().join(&name), given_up).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => {
                     Failure::new(FailureKind::AttachmentGone, format!("file {} expired before the run began", file.id))
+                }
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    tracing::error!(path = %self.root.display(), %error, "an attachment found no room");
+                    let message = format!("the service's disk is full; file {} could not be attached", file.id);
+                    Failure::new(FailureKind::Internal, message)
+                }
+                io::ErrorKind::Interrupted => {
+                    Failure::new(FailureKind::Interrupted, "the run was given up while its files were attached")
                 }
                 _ => broken(&error),
             })?;
@@ -140,12 +158,18 @@ fn open_up(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Hard-links the bytes into place, or copies them across file systems.
-fn attach(from: &Path, to: &Path) -> io::Result<()> {
-    match std::fs::hard_link(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => std::fs::copy(from, to).map(drop),
-        result => result,
+/// Copies an upload into place, as the agent's own to change. Never a link: what an agent writes must not
+/// reach the upload, which other runs attach as well. On file systems that share blocks (Btrfs, XFS) the
+/// kernel copies nothing.
+fn attach(from: &Path, to: &Path, given_up: &CancellationToken) -> io::Result<()> {
+    let mut from = std::fs::File::open(from)?;
+    let mut to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    while io::copy(&mut (&mut from).take(COPY_STEP_BYTES), &mut to)? > 0 {
+        if given_up.is_cancelled() {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
     }
+    Ok(())
 }
 
 fn with_manifest(prompt: String, names: &[String]) -> String {
@@ -183,7 +207,7 @@ mod tests {
         let workspaces = Workspaces::new(dir.path()).unwrap();
         let workspace = workspaces.of(RunId::new(Timestamp::from_micros(0), [0; 10]));
         let attachments = [(file("../../evil.PNG"), bytes.clone()), (file("no extension"), bytes)];
-        let prompt = workspace.prepare(&attachments, "look".to_owned()).unwrap();
+        let prompt = workspace.prepare(&attachments, "look".to_owned(), &CancellationToken::new()).unwrap();
         assert_eq!(prompt, "look\n\nAttached files in the current directory:\n- attachment-1.png\n- attachment-2\n");
         assert_eq!(std::fs::read_to_string(workspace.work().join("attachment-1.png")).unwrap(), "hi");
         workspace.remove();
@@ -215,10 +239,38 @@ mod tests {
     }
 
     #[test]
+    fn what_an_agent_does_to_an_attachment_does_not_reach_the_upload() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = dir.path().join("bytes");
+        std::fs::write(&bytes, "as sent").unwrap();
+        std::fs::set_permissions(&bytes, std::fs::Permissions::from_mode(0o400)).unwrap();
+        let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
+        workspace.prepare(&[(file("a.txt"), bytes.clone())], String::new(), &CancellationToken::new()).unwrap();
+        let attached = workspace.work().join("attachment-1.txt");
+        assert_eq!(std::fs::metadata(&attached).unwrap().permissions().mode() & 0o777, 0o600, "its own to change");
+        std::fs::write(&attached, "changed").unwrap();
+        assert_eq!(std::fs::read_to_string(&bytes).unwrap(), "as sent");
+    }
+
+    #[test]
+    fn copying_attachments_ends_when_the_run_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = dir.path().join("bytes");
+        std::fs::write(&bytes, "hi").unwrap();
+        let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
+        let given_up = CancellationToken::new();
+        given_up.cancel();
+        let failure = workspace.prepare(&[(file("a"), bytes)], String::new(), &given_up).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Interrupted);
+    }
+
+    #[test]
     fn an_attachment_that_is_gone_fails_the_run_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
-        let failure = workspace.prepare(&[(file("a.txt"), dir.path().join("gone"))], String::new()).unwrap_err();
+        let failure = workspace
+            .prepare(&[(file("a.txt"), dir.path().join("gone"))], String::new(), &CancellationToken::new())
+            .unwrap_err();
         assert_eq!(failure.kind, FailureKind::AttachmentGone);
         assert!(failure.message.contains("ff_"), "{}", failure.message);
     }

@@ -36,6 +36,8 @@ pub(super) struct TurnLog {
     pub facts: RunFacts,
     session: Session,
     publisher: Publisher,
+    /// The end was recorded, or could not be: nothing more is.
+    over: bool,
     /// The number of the last event made, durable or waiting.
     last: EventSeq,
     /// Events made since the last commit, and what else belongs to it.
@@ -46,7 +48,16 @@ pub(super) struct TurnLog {
 
 impl TurnLog {
     pub fn new(session: Session, turn: Turn, facts: RunFacts, publisher: Publisher) -> Self {
-        Self { turn, facts, session, publisher, last: PROMPT_SEQ, waiting: Vec::new(), gathered: Gathered::default() }
+        Self {
+            turn,
+            facts,
+            session,
+            publisher,
+            over: false,
+            last: PROMPT_SEQ,
+            waiting: Vec::new(),
+            gathered: Gathered::default(),
+        }
     }
 
     /// Makes the next event; true when so much waits that it should be committed now.
@@ -87,9 +98,12 @@ impl TurnLog {
         }
     }
 
-    /// Commits what waits together with the end, trying again for a while. A turn whose end the store
+    /// Commits what waits together with the end, once, trying again for a while. A turn whose end the store
     /// will not take stays unfinished there, and the next start gives it its outcome.
     pub async fn end(&mut self, recorder: &Recorder, at: Timestamp, outcome: TurnOutcome) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
         let end = EndRecord {
             session: self.session.id,
             turn: self.turn.id,

@@ -22,6 +22,7 @@ use clawdforge_core::turn::Turn;
 use clawdforge_process::TreeMark;
 use futures_util::FutureExt;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::Shared;
 use crate::hub::Publisher;
@@ -34,6 +35,9 @@ use self::log::{TurnLog, outcome};
 /// How long events are gathered before they are committed: short enough to watch, long enough that a
 /// burst costs one flush of the disk.
 const GATHER: Duration = Duration::from_millis(40);
+
+/// How long, beyond the grace of its agent, a run whose owner panicked may take to be closed.
+const CLOSE_AFTER_PANIC_MAX: Duration = Duration::from_secs(10);
 
 const OWNER: TaskKind = TaskKind { name: "owner", on_error: OnError::Log };
 
@@ -73,6 +77,7 @@ async fn own(shared: Arc<Shared>, work: Work) {
         silence_at: None,
         flush_at: None,
         drain_told: false,
+        given_up: CancellationToken::new(),
     };
     let slot = match wait_for_slot(&owner.shared, place).await {
         Ok(slot) => slot,
@@ -132,6 +137,8 @@ struct Owner {
     silence_at: Option<Instant>,
     flush_at: Option<Instant>,
     drain_told: bool,
+    /// Tells what is still opening that nobody wants it any more.
+    given_up: CancellationToken,
 }
 
 impl Owner {
@@ -188,6 +195,7 @@ impl Owner {
             }
             Effect::BeginTurn => self.begin_turn().await,
             Effect::CloseLink => {
+                self.given_up.cancel();
                 if self.opening.is_some() || self.closing.is_some() {
                     return None;
                 }
@@ -225,6 +233,7 @@ impl Owner {
         let files = attachments.into_iter().map(|file| (file.clone(), self.shared.files.path(file.id)));
         let files: Vec<_> = files.collect();
         let mark = self.log.turn.id.to_string();
+        let given_up = self.given_up.clone();
         Box::pin(async move {
             let internal = |what: String| {
                 tracing::error!(error = what, "a run could not be prepared");
@@ -233,7 +242,7 @@ impl Owner {
             let mark = TreeMark::new(mark).map_err(|error| internal(error.to_string()))?;
             let prompt = std::mem::take(&mut request.prompt);
             let laid = workspace.clone();
-            let prepared = tokio::task::spawn_blocking(move || laid.prepare(&files, prompt)).await;
+            let prepared = tokio::task::spawn_blocking(move || laid.prepare(&files, prompt, &given_up)).await;
             let prompt = prepared.map_err(|error| internal(error.to_string()))??;
             let spec = OpenSpec {
                 workspace: workspace.work(),
@@ -336,15 +345,38 @@ impl Owner {
         self.log.end(&self.shared.recorder, self.shared.ids.now(), outcome(end, events_dropped, lived)).await;
     }
 
-    /// After a panic: the tree must be gone before the run is told to be over.
+    /// After a panic: the tree must be gone before the run is told to be over, and nobody may still work in
+    /// its directory. What panicked may do so again; its tree was dropped then, which kills it.
     async fn close_whatever_is_open(&mut self) {
-        if let Some(link) = self.link.take() {
-            link.close(self.shared.options.kill_grace).await;
+        self.given_up.cancel();
+        let grace = self.shared.options.kill_grace;
+        let (link, opening, closing) = (self.link.take(), self.opening.take(), self.closing.take());
+        let close = async {
+            if let Some(closing) = closing {
+                closing.await;
+            }
+        };
+        let close_opened = async {
+            let opened = match opening {
+                Some(opening) => opening.await.ok().map(|(link, _)| link),
+                None => link,
+            };
+            if let Some(link) = opened {
+                link.close(grace).await;
+            }
+        };
+        let (close, close_opened) =
+            (AssertUnwindSafe(close).catch_unwind(), AssertUnwindSafe(close_opened).catch_unwind());
+        let both = async { (close.await, close_opened.await) };
+        match tokio::time::timeout(grace + CLOSE_AFTER_PANIC_MAX, both).await {
+            Ok((Ok(()), Ok(()))) => {}
+            Ok(_) => {
+                tracing::error!(run.id = %self.log.facts.run, "closing an agent panicked; its processes are killed")
+            }
+            Err(_) => {
+                tracing::error!(run.id = %self.log.facts.run, "an agent could not be closed in time; it is killed")
+            }
         }
-        if let Some(closing) = self.closing.take() {
-            closing.await;
-        }
-        self.opening = None;
     }
 }
 

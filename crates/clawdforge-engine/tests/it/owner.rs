@@ -80,6 +80,22 @@ async fn a_panic_in_a_driver_ends_only_its_own_run() {
 }
 
 #[tokio::test]
+async fn a_panic_while_closing_leaves_the_answer_as_it_was_and_the_directory_gone() {
+    let mut steps = answers("hello");
+    steps.push(Step::Panic);
+    let (outcome, kinds) = play(Ok(()), steps, LONG).await;
+    assert_eq!((outcome.answer.as_deref(), &outcome.failure), (Some("hello"), &None));
+    assert_eq!(kinds, ["prompt", "started", "text", "ended"]);
+}
+
+#[tokio::test]
+async fn a_driver_that_panics_twice_still_ends_its_run() {
+    let (outcome, kinds) = play(Ok(()), vec![Step::Panic, Step::Panic], LONG).await;
+    assert_eq!(failure(&outcome), FailureKind::Internal);
+    assert_eq!(kinds, ["prompt", "started", "ended"]);
+}
+
+#[tokio::test]
 async fn an_answer_too_large_to_return_is_a_failure_and_not_a_cut_answer() {
     let (outcome, _) = play(Ok(()), answers(&"x".repeat(ANSWER_BYTES_MAX + 1)), LONG).await;
     assert_eq!(failure(&outcome), FailureKind::AnswerTooLarge);

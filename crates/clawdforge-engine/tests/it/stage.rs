@@ -25,7 +25,7 @@ impl Clock for Ticking {
     }
 }
 
-/// What a scripted agent does when it is asked for its next signal.
+/// What a scripted agent does when it is asked for its next signal, and at the end when it is closed.
 #[derive(Debug, Clone)]
 pub enum Step {
     Say(Box<AgentSignal>),
@@ -76,7 +76,8 @@ impl AgentLink for ScriptedLink {
         }
     }
 
-    async fn close(self: Box<Self>, _: Duration) -> CloseReport {
+    async fn close(mut self: Box<Self>, _: Duration) -> CloseReport {
+        assert!(!matches!(self.0.next(), Some(Step::Panic)), "a bug in how a driver closes");
         CloseReport { stderr: "the script is over".to_owned(), ..CloseReport::default() }
     }
 }

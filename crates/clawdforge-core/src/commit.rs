@@ -64,6 +64,7 @@ pub enum Write {
     EndTurn(TurnId, Timestamp, TurnOutcome),
     /// Erases a session with its turns and events.
     EraseSession(SessionId),
-    /// Erases ledger lines older than this.
+    /// Erases ledger lines older than this, the oldest first, at most
+    /// [`LEDGER_LINES_PER_TRIM_MAX`](crate::limits::LEDGER_LINES_PER_TRIM_MAX) of them.
     TrimLedger(Timestamp),
 }

@@ -77,6 +77,10 @@ pub const COMMIT_QUEUE_MAX: usize = 4_096;
 /// Commits written in one transaction.
 pub const COMMITS_PER_TRANSACTION_MAX: usize = 512;
 
+/// Ledger lines erased by one commit, which takes the store's writer some tens of milliseconds; everybody
+/// else waits meanwhile.
+pub const LEDGER_LINES_PER_TRIM_MAX: usize = 5_000;
+
 /// Rows of one page of any list.
 pub const PAGE_ROWS_MAX: usize = 1_000;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
 use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::Shared;
 use crate::error::EngineError;
@@ -40,7 +41,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            match sweep(&sweeper).await {
+            match sweep(&sweeper, &stop).await {
                 Ok(report) if report != SweepReport::default() => {
                     tracing::info!(files = report.files, runs = report.runs, "the sweep erased what had expired");
                 }
@@ -51,26 +52,28 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     });
 }
 
-/// One pass.
-pub(crate) async fn sweep(shared: &Arc<Shared>) -> Result<SweepReport, EngineError> {
+/// One pass. It ends early, after a commit, when told to stop: what is left is for the next one.
+pub(crate) async fn sweep(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<SweepReport, EngineError> {
     let reaped = shared.spawner.reap_orphans();
     if reaped > 0 {
         tracing::debug!(reaped, "collected processes whose parents had left them to the service");
     }
     // After a doubtful commit while the store could not be read either, the memory heals here.
     shared.tokens.refresh().await?;
-    let report = SweepReport { files: expired_files(shared).await?, runs: old_runs(shared).await? };
+    let report = SweepReport { files: expired_files(shared, stop).await?, runs: old_runs(shared, stop).await? };
     if let Some(keep) = shared.options.ledger_retention {
         let before = shared.ids.now().minus(keep);
-        let commit = Commit { writes: vec![Write::TrimLedger(before)], ..Commit::default() };
-        shared.recorder.plain(commit).await?;
+        while !stop.is_cancelled() && shared.store.ledger.has_lines_before(before).await? {
+            let commit = Commit { writes: vec![Write::TrimLedger(before)], ..Commit::default() };
+            shared.recorder.plain(commit).await?;
+        }
     }
     Ok(report)
 }
 
-async fn expired_files(shared: &Arc<Shared>) -> Result<usize, EngineError> {
+async fn expired_files(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<usize, EngineError> {
     let mut erased = 0;
-    loop {
+    while !stop.is_cancelled() {
         let expired = shared.store.files.expired_files(shared.ids.now(), FILES_PER_COMMIT).await?;
         let Some(last) = expired.len().checked_sub(1) else { return Ok(erased) };
         let commit = Commit {
@@ -87,11 +90,12 @@ async fn expired_files(shared: &Arc<Shared>) -> Result<usize, EngineError> {
         }
         erased += last + 1;
     }
+    Ok(erased)
 }
 
-async fn old_runs(shared: &Arc<Shared>) -> Result<usize, EngineError> {
+async fn old_runs(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<usize, EngineError> {
     let mut erased = 0;
-    loop {
+    while !stop.is_cancelled() {
         let before = shared.ids.now().minus(shared.options.run_retention);
         let old = shared.store.sessions.runs_ended_before(before, RUNS_PER_COMMIT).await?;
         let Some(last) = old.len().checked_sub(1) else { return Ok(erased) };
@@ -106,6 +110,7 @@ async fn old_runs(shared: &Arc<Shared>) -> Result<usize, EngineError> {
         shared.recorder.plain(commit).await?;
         erased += last + 1;
     }
+    Ok(erased)
 }
 
 fn line(shared: &Arc<Shared>, fact: LedgerFact, app: Option<String>) -> LedgerEntry {

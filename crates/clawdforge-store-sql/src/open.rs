@@ -139,9 +139,19 @@ impl Opened {
     pub(crate) fn door(&self) -> &Door {
         &self.door
     }
+
+    pub(crate) fn writer(&self) -> &JoinHandle<Result<(), sqlx::Error>> {
+        &self.writer
+    }
 }
 
 impl Opened {
+    /// Resolves when nothing can be written any more: the writer failed for good. A full or failing disk is
+    /// not that; the writer goes on when the disk does.
+    pub async fn broken(&self) {
+        self.door.closed().await;
+    }
+
     /// Reads the whole database and compares its parts: seconds for each gigabyte.
     ///
     /// # Errors

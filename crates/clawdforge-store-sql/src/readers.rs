@@ -158,6 +158,11 @@ impl LedgerReads for Windows {
         sql.push_bind(rows_max(query.limit));
         self.all(sql.build(), rows::ledger_line).await
     }
+
+    async fn has_lines_before(&self, before: Timestamp) -> Result<bool, ReadError> {
+        let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ledger WHERE at < ?1)").bind(before.micros());
+        query.fetch_one(&self.readers).await.map_err(read_error)
+    }
 }
 
 /// A negative limit would mean none; this one never is.

@@ -45,6 +45,11 @@ pub(crate) struct Door {
 }
 
 impl Door {
+    /// Resolves when the writer has ended or was asked to.
+    pub(crate) async fn closed(&self) {
+        self.queue.closed().await;
+    }
+
     /// Asks the writer to finish what is queued and end.
     pub(crate) async fn close(&self) {
         // It fails when the writer ended already, which is what was asked for.
@@ -217,6 +222,17 @@ mod tests {
 
     use super::*;
     use crate::{SqliteOptions, open};
+
+    #[tokio::test]
+    async fn a_writer_that_is_gone_is_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = open(SqliteOptions::at(dir.path().join("db"))).await.unwrap();
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, opened.broken()).await.is_err(), "all is well");
+        opened.writer().abort();
+        opened.broken().await;
+        let outcome = opened.store.door.commit(Commit::default()).await;
+        assert!(matches!(outcome, Err(CommitError::Unavailable(_))), "{outcome:?}");
+    }
 
     #[tokio::test]
     async fn a_change_that_waited_for_too_long_is_refused_and_never_happens() {

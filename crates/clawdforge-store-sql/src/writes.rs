@@ -9,6 +9,7 @@ use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{Event, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{FileId, SessionId, TokenId, TurnId};
+use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
 use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
@@ -218,7 +219,9 @@ async fn erase_session(connection: &mut SqliteConnection, session: SessionId) ->
 }
 
 async fn trim_ledger(connection: &mut SqliteConnection, before: Timestamp) -> Result<bool, sqlx::Error> {
-    ensures(connection, sqlx::query("DELETE FROM ledger WHERE at < ?1").bind(before.micros())).await
+    let query =
+        sqlx::query("DELETE FROM ledger WHERE seq IN (SELECT seq FROM ledger WHERE at < ?1 ORDER BY at, seq LIMIT ?2)");
+    ensures(connection, query.bind(before.micros()).bind(integer(LEDGER_LINES_PER_TRIM_MAX as u64))).await
 }
 
 /// SQLite's integers are signed; nothing we count comes near the difference.

@@ -115,6 +115,8 @@ pub trait EventReads: Send + Sync {
 pub trait LedgerReads: Send + Sync {
     /// A page of lines.
     async fn ledger(&self, query: LedgerQuery) -> Result<Vec<LedgerLine>, ReadError>;
+    /// Whether there are lines older than `before`.
+    async fn has_lines_before(&self, before: Timestamp) -> Result<bool, ReadError>;
 }
 
 /// A whole store: the door and all windows. Components take only what they need of it.

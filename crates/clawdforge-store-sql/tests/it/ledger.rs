@@ -4,6 +4,7 @@ use clawdforge_core::agent::Usage;
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::id::{RequestId, RunId};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact, LedgerLine, RunFacts};
+use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
 use clawdforge_store::{LedgerQuery, Order};
 
 use crate::support::{Fixture, all_lines, at, erased, file_id, line, token_id};
@@ -142,11 +143,25 @@ async fn paged(fixture: &Fixture, mut query: LedgerQuery) -> Vec<u64> {
 }
 
 #[tokio::test]
+async fn one_trim_erases_a_bounded_number_of_lines_oldest_first() {
+    let fixture = Fixture::new().await;
+    let lines = i64::try_from(LEDGER_LINES_PER_TRIM_MAX).unwrap() + 2;
+    add(&fixture, (0..lines).rev().map(|second| line(second, "cauldron", erased(1)))).await;
+    fixture.write([Write::TrimLedger(at(lines))]).await.unwrap();
+    assert_eq!(paged(&fixture, all_lines()).await, [1, 2], "the two newest, which were written first");
+    fixture.write([Write::TrimLedger(at(lines))]).await.unwrap();
+    assert_eq!(paged(&fixture, all_lines()).await, [0u64; 0]);
+}
+
+#[tokio::test]
 async fn trimmed_lines_go_by_their_time_and_their_numbers_never_return() {
     let fixture = Fixture::new().await;
     add(&fixture, [10, 20, 30].map(|seconds| line(seconds, "cauldron", erased(1)))).await;
+    let has_lines_before = async |second| fixture.store().ledger.has_lines_before(at(second)).await.unwrap();
+    assert!(has_lines_before(30).await && !has_lines_before(10).await);
     fixture.write([Write::TrimLedger(at(30))]).await.unwrap();
     assert_eq!(paged(&fixture, all_lines()).await, [3]);
+    assert!(!has_lines_before(30).await);
 
     fixture.write([Write::TrimLedger(at(31))]).await.unwrap();
     assert_eq!(paged(&fixture, all_lines()).await, [0u64; 0]);

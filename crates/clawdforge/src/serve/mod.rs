@@ -95,7 +95,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let code = tokio::join!(
         server.serve(listener, stop.clone()),
         announce,
-        until_stopped(&engine, &config, signals, stop.clone()),
+        until_stopped(&engine, opened.broken(), &config, signals, stop.clone()),
     )
     .2;
     // A version that was still being asked for was dropped: its process must not outlive this one.
@@ -153,6 +153,7 @@ fn server_options(config: &Config) -> ServerOptions {
 /// Waits for a reason to stop, then stops: no new work, then the work, then the connections.
 async fn until_stopped(
     engine: &Engine,
+    store_broken: impl Future<Output = ()>,
     config: &Config,
     mut signals: signals::Signals,
     stop: CancellationToken,
@@ -165,6 +166,10 @@ async fn until_stopped(
         }
         () = engine.broken() => {
             tracing::error!("stopping: something broke without which the service cannot go on");
+            ExitCode::FAILURE
+        }
+        () = store_broken => {
+            tracing::error!("stopping: the store's writer has ended; see above for why, then start again");
             ExitCode::FAILURE
         }
     };

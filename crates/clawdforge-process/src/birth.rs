@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 use crate::error::SpawnError;
 use crate::mark::TREE_MARK_VARIABLE;
@@ -20,7 +20,8 @@ const ORPHANED_AT_BIRTH: i32 = 127;
 const PLAIN_SIGNALS: std::ops::RangeInclusive<i32> = 1..=31;
 
 /// Starts the program. Must be called on the thread whose end shall mean the child's end.
-pub(crate) fn bear(spec: &SpawnSpec) -> Result<Child, SpawnError> {
+/// It gets `open_files` as its limit of open files.
+pub(crate) fn bear(spec: &SpawnSpec, open_files: Rlimit) -> Result<Child, SpawnError> {
     let mut command = Command::new(&spec.program);
     command
         .args(&spec.args)
@@ -37,16 +38,16 @@ pub(crate) fn bear(spec: &SpawnSpec) -> Result<Child, SpawnError> {
     let server = rustix::process::getpid();
     #[expect(unsafe_code, reason = "settling the child before exec; `settle` makes only bare system calls")]
     // SAFETY: `settle` neither allocates nor locks nor touches memory shared with other threads; it
-    // makes system calls that are safe between fork and exec and captures one plain number.
+    // makes system calls that are safe between fork and exec and captures plain numbers.
     unsafe {
-        command.pre_exec(move || settle(server));
+        command.pre_exec(move || settle(server, open_files));
     }
     #[expect(clippy::disallowed_methods, reason = "this is the one way to start a program the ban points to")]
     command.spawn().map_err(|source| SpawnError::from_birth(spec, source))
 }
 
 /// Runs in the child, between fork and exec.
-fn settle(server: Pid) -> io::Result<()> {
+fn settle(server: Pid, open_files: Rlimit) -> io::Result<()> {
     // A session rather than only a group: tools cannot leave it for ours, and no terminal is in reach,
     // so an agent that asks there gets an error instead of being stopped for ever.
     rustix::process::setsid()?;
@@ -60,6 +61,7 @@ fn settle(server: Pid) -> io::Result<()> {
         }
     }
     close_inherited_on_exec();
+    setrlimit(Resource::Nofile, open_files)?;
     // TERM, not KILL: agents end the tools they started on TERM, and would leave them behind on KILL.
     rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
     // The server may have died before the line above; then no signal will ever come.
@@ -83,6 +85,18 @@ fn close_inherited_on_exec() {
     unsafe {
         libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
+}
+
+/// Raises this process's limit of open files to what it may have: every connection and every tree costs
+/// some. Gives the limit as it was, for children: programs that still use `select` break on numbers above
+/// 1,023, and some close every possible descriptor when they start.
+pub(crate) fn raise_open_files() -> Rlimit {
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
+    before
 }
 
 /// A process that was started with "ignore" for the end of children gets no exit status of any: the

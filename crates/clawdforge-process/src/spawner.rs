@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::set_child_subreaper;
+use rustix::process::{Rlimit, set_child_subreaper};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
 use tokio::sync::oneshot;
@@ -49,7 +49,8 @@ struct Birth {
 }
 
 impl Spawner {
-    /// Starts the threads and makes this process the subreaper of everything born from them.
+    /// Starts the threads and makes this process the subreaper of everything born from them. Raises the
+    /// limit of open files of this process as far as it may; children get it as it was.
     ///
     /// To be called once in a process, inside a Tokio runtime that outlives all trees.
     ///
@@ -65,12 +66,13 @@ impl Spawner {
         set_child_subreaper(Some(rustix::process::getpid()))
             .map_err(Into::into)
             .map_err(SpawnError::os("become the subreaper of our children"))?;
+        let open_files = birth::raise_open_files();
         let (births, ordered) = mpsc::channel(BIRTHS_QUEUED_MAX);
         let (graves, dropped) = mpsc::channel(LIVE_TREES_MAX);
         // The threads end by themselves with their queues; joining them would make the last drop block.
         thread::Builder::new()
             .name("births".to_owned())
-            .spawn(move || deliver(ordered))
+            .spawn(move || deliver(ordered, open_files))
             .map_err(SpawnError::os("start the spawner thread"))?;
         thread::Builder::new()
             .name("undertaker".to_owned())
@@ -145,7 +147,7 @@ impl fmt::Debug for Spawner {
 }
 
 /// The thread's life: one birth after the other, until no spawner and no tree is left.
-fn deliver(mut ordered: Receiver<Birth>) {
+fn deliver(mut ordered: Receiver<Birth>, open_files: Rlimit) {
     while let Some(Birth { spec, place, spawner, reply }) = ordered.blocking_recv() {
         if reply.is_closed() {
             continue;
@@ -153,7 +155,7 @@ fn deliver(mut ordered: Receiver<Birth>) {
         // Pipes register with the runtime's reactor when the tree takes them.
         let runtime = spawner.runtime.clone();
         let _inside = runtime.enter();
-        let born = spawner.leaders.bear(|| birth::bear(&spec)).and_then(|(child, leader)| {
+        let born = spawner.leaders.bear(|| birth::bear(&spec, open_files)).and_then(|(child, leader)| {
             // From here on a failure, or a caller that went away, ends what was born.
             let grave = spawner.grave(place, leader, spec.mark);
             Tree::take(child, leader, grave, spawner)

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use clawdforge_process::{SpawnError, StdinMode, Tree};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::server::Server;
@@ -41,6 +42,17 @@ async fn the_child_leads_a_session_of_its_own_and_inherits_no_descriptor() {
     assert!(lines[0].ends_with(&format!(" {pid} {pid}")), "{text}");
     assert_eq!(lines[1], pid);
     assert_eq!(lines[2..], ["0", "1", "2"]);
+    tree.end(PATIENCE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_limit_of_open_files_is_raised_for_us_and_not_for_the_child() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum: hard }).unwrap();
+    let bench = Bench::new();
+    let mut tree = bench.sh("ulimit -Sn").await;
+    assert_eq!(stdout_of(&mut tree).await, "200\n");
+    assert_eq!(getrlimit(Resource::Nofile), Rlimit { current: hard, maximum: hard });
     tree.end(PATIENCE).await;
 }
 

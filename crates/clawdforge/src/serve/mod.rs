@@ -45,15 +45,15 @@ pub fn serve(inputs: &Inputs) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(loaded.config))
 }
 
 async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen()?;
-    data_dir::prepare(&config.data_dir)?;
+    // First of all: a start that is refused for its address leaves no directory behind.
     let listener = TcpListener::bind(config.listen).await.with_context(|| listen_hint(config.listen))?;
+    data_dir::prepare(&config.data_dir)?;
     let address = listener.local_addr()?;
     let opened = clawdforge_store_sql::open(SqliteOptions::at(config.data_dir.join(DATABASE))).await?;
     let ids = Ids::new(Arc::new(SystemClock));
@@ -219,14 +219,4 @@ fn tell_of_recovery(report: RecoveryReport) {
 
 fn listen_hint(address: SocketAddr) -> String {
     format!("cannot listen on {address}; is another service there? Choose another address with --listen")
-}
-
-/// Every connection and every agent costs file handles; the hard limit is there to be used.
-fn raise_file_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files could not be raised");
-    }
 }

@@ -243,7 +243,7 @@ pub static ALLOW_CIDRS: Opt<Cidrs> = Opt {
         "allow_cidrs",
         &["ALLOW_CIDRS", "CLAWDFORGE_ALLOW_CIDRS"],
         "",
-        "The addresses that may call the service, beside loopback, which always may.",
+        "The addresses that may call the service, such as `10.0.0.0/8,192.168.1.20`, beside loopback, which always may.",
     ),
     kind: Cidrs,
 };
@@ -435,7 +435,7 @@ pub static LOG_FORMAT: Opt<Choice<LogFormat>> = Opt {
         "log_format",
         &["CLAWDFORGE_LOG_FORMAT"],
         "auto",
-        "How log lines look; `auto` means for people on a terminal and JSON elsewhere.",
+        "How log lines look: `human`, `json`, or `auto`, which is `human` on a terminal and `json` elsewhere.",
     ),
     kind: Choice(&[("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)]),
 };
@@ -446,7 +446,7 @@ pub static LOG_LEVEL: Opt<LogFilter> = Opt {
         "log_level",
         &["CLAWDFORGE_LOG"],
         "info",
-        "What is logged: a level, or directives per module.",
+        "What is logged: a level, or directives per module, such as `info,clawdforge_engine=debug`.",
     ),
     kind: LogFilter,
 };

@@ -128,6 +128,18 @@ async fn bytes_of_an_upload_that_was_cut_by_the_crash_are_removed() -> anyhow::R
 }
 
 #[tokio::test]
+async fn a_start_that_is_refused_for_its_address_leaves_nothing_behind() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let (dir, address) = (tempfile::tempdir()?, app.url("").replace("http://", ""));
+    let data_dir = dir.path().join("data");
+    let second = setup().demo().data_dir(&data_dir).arg("--listen").arg(address).start().await;
+    let told = second.expect_err("the address is taken").to_string();
+    assert!(told.contains("--listen"), "{told}");
+    assert!(!data_dir.exists());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_second_service_on_the_same_data_is_refused_with_a_sentence() -> anyhow::Result<()> {
     let app = setup().demo().start().await?;
     let second = setup().demo().data_dir(app.data_dir()).start().await;

@@ -1,5 +1,7 @@
 //! Listening: connections with bounds on their number, their heads and their patience.
 
+use std::error::Error as _;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +14,17 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::limits::{CONNECTIONS_DRAIN_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, LINGER_MAX};
-use crate::{App, ServerOptions, router};
+use crate::limits::{
+    CONNECTIONS_DRAIN_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, LINGER_MAX, STRANGERS_MAX, WRITE_PAUSE_MAX,
+};
+use crate::{App, ServerOptions, gate, router};
 
 const CONNECTION: TaskKind = TaskKind { name: "connection", on_error: OnError::Log };
 
@@ -32,21 +37,33 @@ const LINGER_BUFFER_BYTES: usize = 16 * 1024;
 /// The HTTP server, ready to take connections.
 pub struct Server {
     router: Router,
+    options: Arc<ServerOptions>,
+    patience: Patience,
     tasks: Tasks,
+}
+
+/// How long a connection waits for its peer.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    head: Duration,
+    write: Duration,
 }
 
 impl Server {
     /// A server in front of an engine.
     #[must_use]
     pub fn new(engine: Engine, options: ServerOptions) -> Self {
-        let app = App { engine, options: Arc::new(options) };
-        Self { router: router::router(app), tasks: Tasks::default() }
+        let options = Arc::new(options);
+        let app = App { engine, options: Arc::clone(&options) };
+        let patience = Patience { head: HEAD_WAIT_MAX, write: WRITE_PAUSE_MAX };
+        Self { router: router::router(app), options, patience, tasks: Tasks::default() }
     }
 
     /// Takes connections until told to stop, then lets those that are answering finish, for a short
     /// time.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
         loop {
             // A place first: beyond the limit, callers wait in the kernel's queue.
             let place = tokio::select! {
@@ -61,7 +78,10 @@ impl Server {
             };
             match (accepted, place) {
                 (Ok((stream, peer)), Ok(place)) => {
-                    let connection = connection(self.router.clone(), stream, peer, stop.clone());
+                    let known = gate::may_connect(&self.options, peer.ip());
+                    // Closed unheard when there are too many of them.
+                    let Some(place) = place_of(known, place, &strangers) else { continue };
+                    let connection = connection(self.router.clone(), stream, peer, self.patience, stop.clone());
                     self.tasks.spawn(CONNECTION, async move {
                         connection.await;
                         drop(place);
@@ -80,7 +100,12 @@ impl Server {
     }
 }
 
-async fn connection(router: Router, stream: TcpStream, peer: SocketAddr, stop: CancellationToken) {
+/// The place a connection keeps: the general one, or for strangers one of their own few.
+fn place_of(known: bool, place: OwnedSemaphorePermit, strangers: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if known { Some(place) } else { Arc::clone(strangers).try_acquire_owned().ok() }
+}
+
+async fn connection(router: Router, stream: TcpStream, peer: SocketAddr, patience: Patience, stop: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps Nagle's delay");
     }
@@ -90,22 +115,25 @@ async fn connection(router: Router, stream: TcpStream, peer: SocketAddr, stop: C
         router.clone().oneshot(request)
     });
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WAIT_MAX).max_buf_size(HEAD_BYTES_MAX);
-    let mut serving = http.serve_connection(TokioIo::new(stream), service);
+    http.timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(HEAD_BYTES_MAX);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(patience.write));
+    let mut serving = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut told = false;
-    loop {
+    let result = loop {
         tokio::select! {
-            result = &mut serving => {
-                // A peer that goes away or speaks no HTTP is the peer's affair.
-                if let Err(error) = result {
-                    tracing::debug!(peer = %peer, %error, "a connection ended with an error");
-                }
-                break;
-            }
+            result = &mut serving => break result,
             () = stop.cancelled(), if !told => {
                 told = true;
                 Pin::new(&mut serving).graceful_shutdown();
             }
+        }
+    };
+    // A peer that goes away or speaks no HTTP is the peer's affair.
+    if let Err(error) = result {
+        tracing::debug!(peer = %peer, %error, "a connection ended with an error");
+        if took_nothing(&error) {
+            return;
         }
     }
     let linger = linger(serving.into_parts().io.into_inner());
@@ -115,12 +143,83 @@ async fn connection(router: Router, stream: TcpStream, peer: SocketAddr, stop: C
     }
 }
 
+/// Whether the peer did not take in what was written to it; it would not hear our end either.
+fn took_nothing(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if inner.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
+}
+
 /// Takes in what the peer still sends, until it has heard our end and closes: closing on unread bytes
 /// would be a reset, which can overtake the answer.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut ignored = vec![0; LINGER_BUFFER_BYTES];
     // A peer that is gone already needs no end.
     if stream.shutdown().await.is_ok() {
         while matches!(stream.read(&mut ignored).await, Ok(1..)) {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+
+    /// Far longer than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn serve(write: Duration) -> (SocketAddr, Tasks, CancellationToken) {
+        // More than the kernel's buffers on both sides hold.
+        let router = Router::new().route("/", get(async || vec![b'x'; 64 * 1024 * 1024]));
+        let options = ServerOptions {
+            allow_cidrs: Vec::new(),
+            trusted_proxies: Vec::new(),
+            default_model: String::new(),
+            default_timeout: PATIENCE,
+            timeout_max: PATIENCE,
+        };
+        let patience = Patience { head: PATIENCE, write };
+        let server = Server { router, options: Arc::new(options), patience, tasks: Tasks::default() };
+        let (connections, stop) = (server.tasks.clone(), CancellationToken::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        Tasks::default().spawn(CONNECTION, server.serve(listener, stop.clone()));
+        (address, connections, stop)
+    }
+
+    async fn begin(address: SocketAddr) -> TcpStream {
+        let mut peer = TcpStream::connect(address).await.unwrap();
+        peer.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        // The first byte of the answer: the connection is there, and writing.
+        assert_eq!(peer.read_u8().await.unwrap(), b'H');
+        peer
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_asks_and_never_reads_loses_its_place() {
+        let (address, connections, stop) = serve(Duration::from_millis(50)).await;
+        let peer = begin(address).await;
+        tokio::time::timeout(PATIENCE, connections.idle()).await.expect("the connection ended");
+        drop(peer);
+        stop.cancel();
+    }
+
+    #[test]
+    fn strangers_cannot_take_the_places_of_others() {
+        let (places, strangers) = (Arc::new(Semaphore::new(10)), Arc::new(Semaphore::new(1)));
+        let place = || Arc::clone(&places).try_acquire_owned().unwrap();
+        let first = place_of(false, place(), &strangers);
+        assert!(first.is_some() && place_of(false, place(), &strangers).is_none());
+        assert_eq!(places.available_permits(), 10, "a stranger holds no general place");
+        let known = place_of(true, place(), &strangers);
+        assert!(known.is_some() && places.available_permits() == 9);
+        drop(first);
+        assert!(place_of(false, place(), &strangers).is_some());
     }
 }

@@ -12,8 +12,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use ipnet::IpNet;
 
-use crate::App;
 use crate::answer::Refusal;
+use crate::{App, ServerOptions};
 
 /// The address that counts for a request, put beside it by the gate.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,12 @@ pub(crate) async fn gate(
     }
     request.extensions_mut().insert(CallerAddress(address));
     Ok(next.run(request).await)
+}
+
+/// Whether anybody at this peer may be let in: the address itself, or callers behind a proxy there.
+pub(crate) fn may_connect(options: &ServerOptions, peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    allows(&options.allow_cidrs, peer) || contains(&options.trusted_proxies, peer)
 }
 
 /// Whether a list lets an address in; loopback always may.
@@ -95,6 +101,26 @@ mod tests {
             assert_eq!(allows(&list, address.parse().unwrap()), let_in, "{address}");
         }
         assert!(!allows(&[], "10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn proxies_and_those_who_are_let_in_are_no_strangers() {
+        let options = ServerOptions {
+            allow_cidrs: nets(&["192.168.0.0/24"]),
+            trusted_proxies: nets(&["10.0.0.1/32"]),
+            default_model: String::new(),
+            default_timeout: std::time::Duration::ZERO,
+            timeout_max: std::time::Duration::ZERO,
+        };
+        for (peer, known) in [
+            ("127.0.0.1", true),
+            ("::ffff:192.168.0.9", true),
+            ("10.0.0.1", true),
+            ("10.0.0.2", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(may_connect(&options, peer.parse().unwrap()), known, "{peer}");
+        }
     }
 
     #[test]

@@ -6,6 +6,14 @@ use std::time::Duration;
 /// soft and far more hard, which the service raises to at start.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
+/// Connections at the same time from addresses that are not let in. They get their 403, but must not take
+/// the places of those who are.
+pub const STRANGERS_MAX: usize = 64;
+
+/// How long an answer may wait for a peer that takes in nothing. A slow reader is no dead one: every byte
+/// it takes starts the time anew.
+pub const WRITE_PAUSE_MAX: Duration = Duration::from_secs(30);
+
 /// How long the head of a request may take to arrive; a slower one is an attack or a dead peer.
 pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
 

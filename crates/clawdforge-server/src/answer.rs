@@ -6,6 +6,10 @@ use axum::response::{IntoResponse, Response};
 use clawdforge_api::legacy::{ErrorReply, ValidationFault, ValidationReply};
 use clawdforge_engine::EngineError;
 
+/// When a caller whose body found no room should come back: bodies are held for as long as they take to
+/// arrive.
+const BODY_ROOM_RETRY_SECS: u64 = 5;
+
 /// A request that is not answered with what it asked for.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -27,6 +31,8 @@ pub(crate) enum Refusal {
     BodyTooLarge(u64),
     /// The body stopped arriving.
     BodyTooSlow,
+    /// The bodies of other requests take all the memory there is for bodies.
+    NoRoomForBody,
     /// The body broke off or is no proper form.
     BodyBroken(String),
     /// The body was read, and these are its faults.
@@ -68,6 +74,10 @@ impl IntoResponse for Refusal {
                 text(StatusCode::PAYLOAD_TOO_LARGE, format!("the body is larger than the allowed {bytes_max} bytes"))
             }
             Self::BodyTooSlow => text(StatusCode::REQUEST_TIMEOUT, "the body stopped arriving; send it again"),
+            Self::NoRoomForBody => busy(
+                "the service is taking in as many large requests as it may; try again in 5 s".to_owned(),
+                BODY_ROOM_RETRY_SECS,
+            ),
             Self::BodyBroken(what) => text(StatusCode::BAD_REQUEST, format!("the body could not be read: {what}")),
             Self::Invalid(faults) => invalid(faults),
             Self::Engine(error) => engine(error),

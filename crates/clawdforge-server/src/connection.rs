@@ -21,6 +21,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::extract::BodyRoom;
 use crate::limits::{
     CONNECTIONS_DRAIN_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, LINGER_MAX, STRANGERS_MAX, WRITE_PAUSE_MAX,
 };
@@ -54,7 +55,7 @@ impl Server {
     #[must_use]
     pub fn new(engine: Engine, options: ServerOptions) -> Self {
         let options = Arc::new(options);
-        let app = App { engine, options: Arc::clone(&options) };
+        let app = App { engine, options: Arc::clone(&options), body_room: BodyRoom::new() };
         let patience = Patience { head: HEAD_WAIT_MAX, write: WRITE_PAUSE_MAX };
         Self { router: router::router(app), options, patience, tasks: Tasks::default() }
     }

@@ -46,4 +46,5 @@ pub struct ServerOptions {
 pub(crate) struct App {
     pub engine: Engine,
     pub options: Arc<ServerOptions>,
+    pub body_room: extract::BodyRoom,
 }

@@ -20,6 +20,13 @@ pub const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a pause within a request body may be. Bodies come from the local network.
 pub const BODY_PAUSE_MAX: Duration = Duration::from_secs(30);
 
+/// How long a whole JSON body may take to arrive: the largest at a megabit a second.
+pub const BODY_WAIT_MAX: Duration = Duration::from_secs(150);
+
+/// Bytes of memory that the JSON bodies of all requests together may take; beyond it, requests are told to
+/// come back. Enough for eight of the largest, or for thousands of ordinary ones.
+pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Bytes of the head of a request, and of the buffer a connection reads into.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 

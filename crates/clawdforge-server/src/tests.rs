@@ -20,6 +20,7 @@ use clawdforge_store_sql::SqliteOptions;
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
+use crate::extract::BodyRoom;
 use crate::router::around;
 use crate::{App, ServerOptions};
 
@@ -79,7 +80,7 @@ async fn app(dir: &tempfile::TempDir) -> App {
         default_timeout: Duration::from_secs(120),
         timeout_max: Duration::from_secs(3600),
     };
-    App { engine: Engine::start(parts).await.unwrap().0, options: Arc::new(options) }
+    App { engine: Engine::start(parts).await.unwrap().0, options: Arc::new(options), body_room: BodyRoom::new() }
 }
 
 async fn ask(router: Router, path: &str, peer: &str) -> (StatusCode, String, Response<()>) {

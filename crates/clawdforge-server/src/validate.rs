@@ -3,71 +3,89 @@
 //! The old service validated with pydantic, and its clients know that shape: `type`, `loc`, `msg`,
 //! `input`. Like it, we take `"120"` and `120.0` for an integer, and pass over keys we do not know.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use clawdforge_api::legacy::ValidationFault;
-use serde_json::{Map, Value, json};
+use serde::Deserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use crate::limits::FAULT_INPUT_BYTES_MAX;
 
+/// Most bytes of JSON text that one byte of a string can take: `\u0000`.
+const ESCAPED_BYTES_MAX: usize = 6;
+
 /// The fields of a body that is an object, and the faults found so far.
-pub(crate) struct Fields {
-    object: Map<String, Value>,
+///
+/// Fields stay JSON text until they are asked for, and those nobody asks for are passed over: small
+/// numbers take sixteen times the memory of their text once they are expanded.
+pub(crate) struct Fields<'a> {
+    values: Vec<(&'static str, Cow<'a, str>)>,
+    /// The whole input, as a fault repeats it.
+    whole: Value,
     faults: Vec<ValidationFault>,
     place: &'static str,
 }
 
-impl Fields {
-    /// The fields of a body; its faults are placed at `body`.
-    pub fn of_body(body: Value) -> Result<Self, Vec<ValidationFault>> {
-        match body {
-            Value::Object(object) => Ok(Self { object, faults: Vec::new(), place: "body" }),
-            other => Err(vec![ValidationFault {
+impl<'a> Fields<'a> {
+    /// The known fields of a JSON body; its faults are placed at `body`. Of equal keys the last counts.
+    pub fn of_body(body: &'a [u8], known: &'static [&'static str]) -> Result<Self, Vec<ValidationFault>> {
+        let bad_json = |error| vec![not_json(body, &error)];
+        if !body.trim_ascii_start().starts_with(b"{") {
+            let other: &RawValue = serde_json::from_slice(body).map_err(bad_json)?;
+            return Err(vec![ValidationFault {
                 kind: "model_attributes_type".to_owned(),
                 loc: vec![json!("body")],
                 msg: "Input should be a valid dictionary or object to extract fields from".to_owned(),
-                input: shown(&other),
+                input: shown(other.get()),
                 ctx: None,
-            }]),
+            }]);
         }
+        let mut reader = serde_json::Deserializer::from_slice(body);
+        let values = reader.deserialize_map(KnownFields(known)).map_err(bad_json)?;
+        reader.end().map_err(bad_json)?;
+        let whole = std::str::from_utf8(body).map_or(Value::Null, shown);
+        Ok(Self { values, whole, faults: Vec::new(), place: "body" })
     }
 
-    /// The parameters of a query; their faults are placed at `query`.
-    pub fn of_query(parameters: Vec<(String, String)>) -> Self {
-        let object = parameters.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
-        Self { object, faults: Vec::new(), place: "query" }
+    /// The known parameters of a query; their faults are placed at `query`.
+    pub fn of_query(parameters: Vec<(String, String)>, known: &'static [&'static str]) -> Self {
+        let mut values = Vec::new();
+        for (key, value) in parameters {
+            if let Some(key) = known.iter().find(|known| **known == key) {
+                put(&mut values, key, Cow::Owned(Value::String(value).to_string()));
+            }
+        }
+        Self { values, whole: Value::Null, faults: Vec::new(), place: "query" }
     }
 
     /// A string that must be there and hold more than white space.
     pub fn required_text(&mut self, key: &str, bytes_max: usize) -> String {
-        if self.object.contains_key(key) {
-            let text = self.text_or_fault(key, bytes_max).unwrap_or_default();
-            if text.trim().is_empty() && !self.has_fault(key) {
-                let input = Value::String(text.clone());
-                self.fault(
-                    key,
-                    "string_too_short",
-                    "String should have at least 1 character",
-                    &input,
-                    Some(json!({"min_length": 1})),
-                );
-            }
-            return text;
+        let Some(raw) = self.take(key) else {
+            let input = self.whole.clone();
+            self.fault(key, "missing", "Field required", input, None);
+            return String::new();
+        };
+        let text = self.text_or_fault(key, &raw, bytes_max).unwrap_or_default();
+        if text.trim().is_empty() && !self.has_fault(key) {
+            let message = "String should have at least 1 character";
+            self.fault(key, "string_too_short", message, shown(&raw), Some(json!({"min_length": 1})));
         }
-        let input = Value::Object(self.object.clone());
-        self.fault(key, "missing", "Field required", &input, None);
-        String::new()
+        text
     }
 
     /// A string that may be absent or null; an empty one counts as absent, as it did for the old service.
     pub fn optional_text(&mut self, key: &str, bytes_max: usize) -> Option<String> {
-        match self.object.get(key) {
-            None | Some(Value::Null) => None,
-            Some(_) => self.text_or_fault(key, bytes_max).filter(|text| !text.is_empty()),
-        }
+        let raw = self.take(key).filter(|raw| raw != "null")?;
+        self.text_or_fault(key, &raw, bytes_max).filter(|text| !text.is_empty())
     }
 
     /// One of a list of words, or absent or null.
     pub fn optional_word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let input = self.object.get(key).filter(|input| !input.is_null())?.clone();
+        let raw = self.take(key).filter(|raw| raw != "null")?;
+        let input = shown(&raw);
         let found = input.as_str().and_then(|text| words.iter().find(|(word, _)| *word == text));
         if found.is_none() {
             let quoted: Vec<String> = words.iter().map(|(word, _)| format!("'{word}'")).collect();
@@ -77,14 +95,20 @@ impl Fields {
                 None => String::new(),
             };
             let message = format!("Input should be {expected}");
-            self.fault(key, "literal_error", &message, &input, Some(json!({ "expected": expected })));
+            self.fault(key, "literal_error", &message, input, Some(json!({ "expected": expected })));
         }
         found.map(|(_, value)| *value)
     }
 
     /// A whole number within bounds, or absent or null.
     pub fn optional_integer(&mut self, key: &str, min: i64, max: i64) -> Option<i64> {
-        let input = self.object.get(key).filter(|input| !input.is_null())?.clone();
+        let raw = self.take(key).filter(|raw| raw != "null")?;
+        if raw.len() > FAULT_INPUT_BYTES_MAX {
+            let message = "Input should be a valid integer, and this is far too long for one";
+            self.fault(key, "int_parsing_size", message, Value::Null, None);
+            return None;
+        }
+        let input: Value = self.parsed(key, &raw)?;
         let Some(number) = integer(&input) else {
             let (kind, message) = match input {
                 Value::String(_) => {
@@ -95,53 +119,68 @@ impl Fields {
                 }
                 _ => ("int_type", "Input should be a valid integer"),
             };
-            self.fault(key, kind, message, &input, None);
+            self.fault(key, kind, message, input, None);
             return None;
         };
         if number < min {
             let message = format!("Input should be greater than or equal to {min}");
-            self.fault(key, "greater_than_equal", &message, &input, Some(json!({ "ge": min })));
+            self.fault(key, "greater_than_equal", &message, input, Some(json!({ "ge": min })));
         } else if number > max {
             let message = format!("Input should be less than or equal to {max}");
-            self.fault(key, "less_than_equal", &message, &input, Some(json!({ "le": max })));
+            self.fault(key, "less_than_equal", &message, input, Some(json!({ "le": max })));
         }
         Some(number)
     }
 
     /// A list of strings, or absent or null.
     pub fn text_list(&mut self, key: &str, items_max: usize) -> Vec<String> {
-        let input = match self.object.get(key) {
-            None | Some(Value::Null) => return Vec::new(),
-            Some(input) => input.clone(),
-        };
-        let Value::Array(items) = &input else {
-            self.fault(key, "list_type", "Input should be a valid list", &input, None);
+        let Some(raw) = self.take(key).filter(|raw| raw != "null") else { return Vec::new() };
+        if !raw.starts_with('[') {
+            self.fault(key, "list_type", "Input should be a valid list", shown(&raw), None);
             return Vec::new();
+        }
+        let read = serde_json::Deserializer::from_str(&raw).deserialize_seq(FirstItems(items_max));
+        let (items, count) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                self.json_fault(vec![json!(self.place), json!(key)], &error);
+                return Vec::new();
+            }
         };
-        if items.len() > items_max {
-            let message = format!("List should have at most {items_max} items after validation, not {}", items.len());
-            self.fault(key, "too_long", &message, &Value::Null, Some(json!({ "max_length": items_max })));
+        if count > items_max {
+            let message = format!("List should have at most {items_max} items after validation, not {count}");
+            self.fault(key, "too_long", &message, Value::Null, Some(json!({ "max_length": items_max })));
             return Vec::new();
         }
         let mut texts = Vec::with_capacity(items.len());
-        for (place, item) in items.iter().enumerate() {
-            match item {
-                Value::String(text) => texts.push(text.clone()),
-                other => self.faults.push(ValidationFault {
+        for (place, item) in items.into_iter().map(RawValue::get).enumerate() {
+            let loc = vec![json!(self.place), json!(key), json!(place)];
+            if item.starts_with('"') {
+                match serde_json::from_str(item) {
+                    Ok(text) => texts.push(text),
+                    Err(error) => self.json_fault(loc, &error),
+                }
+            } else {
+                self.faults.push(ValidationFault {
                     kind: "string_type".to_owned(),
-                    loc: vec![json!(self.place), json!(key), json!(place)],
+                    loc,
                     msg: "Input should be a valid string".to_owned(),
-                    input: shown(other),
+                    input: shown(item),
                     ctx: None,
-                }),
+                });
             }
         }
         texts
     }
 
+    /// Whether a field is a string.
+    pub fn is_text(&self, key: &str) -> bool {
+        self.values.iter().any(|(name, raw)| *name == key && raw.starts_with('"'))
+    }
+
     /// Adds a fault that only the caller can know of, with the input, which was taken out by then.
     pub fn value_fault(&mut self, key: &str, message: &str, input: &Value) {
-        self.fault(key, "value_error", message, input, None);
+        self.fault(key, "value_error", message, shown(&input.to_string()), None);
     }
 
     /// All good, or every fault.
@@ -149,36 +188,104 @@ impl Fields {
         if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }
     }
 
-    fn text_or_fault(&mut self, key: &str, bytes_max: usize) -> Option<String> {
-        // Taken out, not cloned: a prompt may be megabytes.
-        match self.object.get_mut(key) {
-            Some(Value::String(text)) if text.len() <= bytes_max => Some(std::mem::take(text)),
-            Some(Value::String(_)) => {
-                let message = format!("String should have at most {bytes_max} bytes");
-                self.fault(key, "string_too_long", &message, &Value::Null, Some(json!({ "max_length": bytes_max })));
-                None
-            }
-            other => {
-                let input = other.cloned().unwrap_or(Value::Null);
-                self.fault(key, "string_type", "Input should be a valid string", &input, None);
-                None
+    fn take(&mut self, key: &str) -> Option<Cow<'a, str>> {
+        let place = self.values.iter().position(|(name, _)| *name == key)?;
+        Some(self.values.swap_remove(place).1)
+    }
+
+    fn text_or_fault(&mut self, key: &str, raw: &str, bytes_max: usize) -> Option<String> {
+        if !raw.starts_with('"') {
+            self.fault(key, "string_type", "Input should be a valid string", shown(raw), None);
+            return None;
+        }
+        let certainly_too_long = raw.len() > bytes_max.saturating_mul(ESCAPED_BYTES_MAX) + 2;
+        if !certainly_too_long {
+            let text: String = self.parsed(key, raw)?;
+            if text.len() <= bytes_max {
+                return Some(text);
             }
         }
+        let message = format!("String should have at most {bytes_max} bytes");
+        self.fault(key, "string_too_long", &message, Value::Null, Some(json!({ "max_length": bytes_max })));
+        None
+    }
+
+    /// A value whose text is JSON by its shape only so far: half a character or a number beyond all
+    /// numbers shows when it is read.
+    fn parsed<T: serde::de::DeserializeOwned>(&mut self, key: &str, raw: &str) -> Option<T> {
+        let parsed = serde_json::from_str(raw);
+        parsed.map_err(|error| self.json_fault(vec![json!(self.place), json!(key)], &error)).ok()
     }
 
     fn has_fault(&self, key: &str) -> bool {
         self.faults.iter().any(|fault| fault.loc.get(1).and_then(Value::as_str) == Some(key))
     }
 
-    fn fault(&mut self, key: &str, kind: &str, message: &str, input: &Value, ctx: Option<Value>) {
+    fn fault(&mut self, key: &str, kind: &str, message: &str, input: Value, ctx: Option<Value>) {
         self.faults.push(ValidationFault {
             kind: kind.to_owned(),
             loc: vec![json!(self.place), json!(key)],
             msg: message.to_owned(),
-            input: shown(input),
+            input,
             ctx,
         });
     }
+
+    fn json_fault(&mut self, loc: Vec<Value>, error: &serde_json::Error) {
+        self.faults.push(json_invalid(loc, error));
+    }
+}
+
+/// Reads the known fields of an object as text and passes over the others.
+struct KnownFields(&'static [&'static str]);
+
+impl<'de> Visitor<'de> for KnownFields {
+    type Value = Vec<(&'static str, Cow<'de, str>)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            match self.0.iter().find(|known| **known == key) {
+                Some(known) => put(&mut values, known, Cow::Borrowed(map.next_value::<&RawValue>()?.get())),
+                None => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// Reads the first items of a list as text, and counts all of them.
+struct FirstItems(usize);
+
+impl<'de> Visitor<'de> for FirstItems {
+    type Value = (Vec<&'de RawValue>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < self.0
+            && let Some(item) = list.next_element()?
+        {
+            items.push(item);
+        }
+        let mut count = items.len();
+        while list.next_element::<IgnoredAny>()?.is_some() {
+            count += 1;
+        }
+        Ok((items, count))
+    }
+}
+
+fn put<'a>(values: &mut Vec<(&'static str, Cow<'a, str>)>, key: &'static str, raw: Cow<'a, str>) {
+    values.retain(|(name, _)| *name != key);
+    values.push((key, raw));
 }
 
 /// The fault of a body that is not there.
@@ -193,12 +300,16 @@ pub(crate) fn missing_body() -> ValidationFault {
 }
 
 /// The fault of a body that is not JSON, with its place counted in bytes.
-pub(crate) fn not_json(bytes: &[u8], error: &serde_json::Error) -> ValidationFault {
+fn not_json(bytes: &[u8], error: &serde_json::Error) -> ValidationFault {
     let before: usize =
         bytes.split(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(|l| l.len() + 1).sum();
+    json_invalid(vec![json!("body"), json!(before + error.column().saturating_sub(1))], error)
+}
+
+fn json_invalid(loc: Vec<Value>, error: &serde_json::Error) -> ValidationFault {
     ValidationFault {
         kind: "json_invalid".to_owned(),
-        loc: vec![json!("body"), json!(before + error.column().saturating_sub(1))],
+        loc,
         msg: "JSON decode error".to_owned(),
         input: json!({}),
         ctx: Some(json!({ "error": error.to_string() })),
@@ -217,23 +328,24 @@ fn integer(input: &Value) -> Option<i64> {
     }
 }
 
-/// An input fit to be repeated in a fault: small ones whole, large ones not at all.
-fn shown(input: &Value) -> Value {
-    match input {
-        Value::Object(fields) if fields.len() > 16 => Value::Null,
-        Value::Array(items) if items.len() > 64 => Value::Null,
-        Value::String(text) if text.len() > FAULT_INPUT_BYTES_MAX => Value::Null,
-        small if small.to_string().len() > FAULT_INPUT_BYTES_MAX => Value::Null,
-        small => small.clone(),
+/// An input fit to be repeated in a fault: a small one whole, a large one not at all.
+fn shown(raw: &str) -> Value {
+    if raw.len() > FAULT_INPUT_BYTES_MAX {
+        return Value::Null;
     }
+    // JSON by its shape only (half a character, say) is not repeated either.
+    serde_json::from_str(raw).unwrap_or(Value::Null)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const KNOWN: &[&str] = &["prompt", "system", "mode", "timeout_secs", "files", "model"];
+
     fn faults_of(body: Value) -> Vec<(String, String)> {
-        let mut fields = Fields::of_body(body).unwrap();
+        let body = body.to_string();
+        let mut fields = Fields::of_body(body.as_bytes(), KNOWN).unwrap();
         fields.required_text("prompt", 10);
         fields.optional_text("system", 10);
         fields.optional_word("mode", &[("append", 1), ("replace", 2)]);
@@ -258,7 +370,7 @@ mod tests {
         let body =
             json!({"prompt": "p", "system": null, "mode": null, "timeout_secs": null, "files": null, "created_at": 0});
         assert_eq!(kinds(body), Vec::<String>::new());
-        let mut fields = Fields::of_body(json!({"model": ""})).unwrap();
+        let mut fields = Fields::of_body(br#"{"model": ""}"#, KNOWN).unwrap();
         assert_eq!(fields.optional_text("model", 5), None);
     }
 
@@ -294,9 +406,42 @@ mod tests {
 
     #[test]
     fn a_large_input_is_not_repeated() {
-        let mut fields = Fields::of_body(json!({"files": "x".repeat(5000)})).unwrap();
+        let body = json!({"files": "x".repeat(5000)}).to_string();
+        let mut fields = Fields::of_body(body.as_bytes(), KNOWN).unwrap();
         fields.text_list("files", 2);
         assert_eq!(fields.finish().unwrap_err()[0].input, Value::Null);
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts() {
+        let mut fields = Fields::of_body(br#"{"model": "a", "x": [], "model": "b"}"#, KNOWN).unwrap();
+        assert_eq!(fields.optional_text("model", 5).as_deref(), Some("b"));
+        let twice = vec![("model".to_owned(), "a".to_owned()), ("model".to_owned(), "b".to_owned())];
+        assert_eq!(Fields::of_query(twice, KNOWN).optional_text("model", 5).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_list_beyond_its_bound_is_counted_and_not_kept() {
+        let body = format!(r#"{{"prompt": "p", "files": [{}1]}}"#, "1,".repeat(1_000_000));
+        let mut fields = Fields::of_body(body.as_bytes(), KNOWN).unwrap();
+        assert_eq!(fields.text_list("files", 2), Vec::<String>::new());
+        let faults = fields.finish().unwrap_err();
+        assert_eq!(faults[0].msg, "List should have at most 2 items after validation, not 1000001");
+    }
+
+    #[test]
+    fn what_is_json_only_by_its_shape_is_told_at_its_field_and_passed_over_elsewhere() {
+        let body =
+            br#"{"x": "\ud800", "prompt": "\ud800", "timeout_secs": 1e999, "files": ["\ud800"], "mode": "\ud800"}"#;
+        let mut fields = Fields::of_body(body, KNOWN).unwrap();
+        fields.required_text("prompt", 10);
+        fields.optional_integer("timeout_secs", 5, 600);
+        fields.text_list("files", 2);
+        assert_eq!(fields.optional_word("mode", &[("append", 1)]), None);
+        let faults = fields.finish().unwrap_err();
+        let kinds: Vec<_> = faults.iter().map(|fault| fault.kind.as_str()).collect();
+        assert_eq!(kinds, ["json_invalid", "json_invalid", "json_invalid", "literal_error"]);
+        assert_eq!(faults[2].loc, [json!("body"), json!("files"), json!(0)]);
     }
 
     #[test]

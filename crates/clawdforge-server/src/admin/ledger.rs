@@ -11,6 +11,8 @@ use crate::answer::Refusal;
 use crate::extract::ByOperator;
 use crate::validate::Fields;
 
+const FIELDS: [&str; 5] = ["app", "kind", "order", "cursor", "limit"];
+
 /// More than an app or a kind may be called.
 const FILTER_BYTES_MAX: usize = 128;
 
@@ -28,7 +30,7 @@ pub(crate) async fn page(
 }
 
 fn read(parameters: Vec<(String, String)>) -> Result<LedgerQuery, Refusal> {
-    let mut fields = Fields::of_query(parameters);
+    let mut fields = Fields::of_query(parameters, &FIELDS);
     let app = fields.optional_text("app", FILTER_BYTES_MAX);
     let kind = fields.optional_text("kind", FILTER_BYTES_MAX);
     let orders = [("newest", Order::NewestFirst), ("oldest", Order::OldestFirst)];

@@ -1,5 +1,6 @@
-//! JSON bodies: bounded, patient but not for ever, and read into a value that is then validated.
+//! JSON bodies: bounded each and all together, and patient but not for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, Request};
@@ -9,31 +10,69 @@ use bytes::Bytes;
 use clawdforge_core::limits::JSON_BODY_BYTES_MAX;
 use http_body::Body;
 use http_body_util::BodyExt;
-use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::App;
 use crate::answer::Refusal;
-use crate::limits::BODY_PAUSE_MAX;
+use crate::limits::{BODIES_BYTES_MAX, BODY_PAUSE_MAX, BODY_WAIT_MAX};
 use crate::validate;
 
-/// A JSON body of whatever shape.
-pub(crate) struct JsonBody(pub Value);
+/// The unit in which room is counted, in bytes.
+const ROOM_UNIT_BYTES: usize = 1_024;
+
+/// Units of room taken at a time, so that a body that comes in small pieces does not ask for each.
+const ROOM_STEP_UNITS: usize = 64;
+
+/// A JSON body, as text. Its room is given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct JsonBody {
+    pub bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// The memory that all JSON bodies together may take.
+#[derive(Clone)]
+pub(crate) struct BodyRoom(Arc<Semaphore>);
+
+impl BodyRoom {
+    pub fn new() -> Self {
+        Self::of(BODIES_BYTES_MAX)
+    }
+
+    fn of(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / ROOM_UNIT_BYTES)))
+    }
+
+    /// Adds to the room that is held until it is enough for so many bytes.
+    fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<(), Refusal> {
+        let units = bytes.div_ceil(ROOM_UNIT_BYTES);
+        let had = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        if units <= had {
+            return Ok(());
+        }
+        let more = u32::try_from((units - had).max(ROOM_STEP_UNITS)).unwrap_or(u32::MAX);
+        let more = Arc::clone(&self.0).try_acquire_many_owned(more).map_err(|_| Refusal::NoRoomForBody)?;
+        match held {
+            Some(held) => held.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
+}
 
 impl FromRequest<App> for JsonBody {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, _app: &App) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refusal> {
         if !is_json(request.headers()) {
             return Err(Refusal::WrongContentType("application/json"));
         }
-        let bytes = read(request, JSON_BODY_BYTES_MAX, BODY_PAUSE_MAX).await?;
-        if bytes.is_empty() {
+        let body = read(request, &app.body_room, JSON_BODY_BYTES_MAX, BODY_PAUSE_MAX);
+        let body = tokio::time::timeout(BODY_WAIT_MAX, body).await.unwrap_or(Err(Refusal::BodyTooSlow))?;
+        if body.bytes.is_empty() {
             return Err(Refusal::Invalid(vec![validate::missing_body()]));
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(value) => Ok(Self(value)),
-            Err(error) => Err(Refusal::Invalid(vec![validate::not_json(&bytes, &error)])),
-        }
+        Ok(body)
     }
 }
 
@@ -46,17 +85,18 @@ fn is_json(headers: &HeaderMap) -> bool {
         || (essence.len() > 5 && essence[essence.len() - 5..].eq_ignore_ascii_case("+json"))
 }
 
-async fn read(request: Request, bytes_max: usize, pause_max: Duration) -> Result<Bytes, Refusal> {
+async fn read(request: Request, room: &BodyRoom, bytes_max: usize, pause_max: Duration) -> Result<JsonBody, Refusal> {
     let mut body = request.into_body();
     // What says of itself that it is too large is not waited for.
     if body.size_hint().lower() > bytes_max as u64 {
         return Err(Refusal::BodyTooLarge(bytes_max as u64));
     }
     let mut bytes = Vec::new();
+    let mut held = None;
     loop {
         let frame = match tokio::time::timeout(pause_max, body.frame()).await {
             Err(_elapsed) => return Err(Refusal::BodyTooSlow),
-            Ok(None) => return Ok(bytes.into()),
+            Ok(None) => return Ok(JsonBody { bytes: bytes.into(), _room: held }),
             Ok(Some(Err(error))) => return Err(Refusal::BodyBroken(error.to_string())),
             Ok(Some(Ok(frame))) => frame,
         };
@@ -64,6 +104,8 @@ async fn read(request: Request, bytes_max: usize, pause_max: Duration) -> Result
             if bytes.len() + data.len() > bytes_max {
                 return Err(Refusal::BodyTooLarge(bytes_max as u64));
             }
+            // A vector that grows has twice its length at most.
+            room.hold(&mut held, 2 * (bytes.len() + data.len()))?;
             bytes.extend_from_slice(&data);
         }
     }
@@ -81,8 +123,19 @@ mod tests {
         let begun = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"{\"prompt\":"))]);
         let stalled = futures_util::StreamExt::chain(begun, stream::pending());
         let request = Request::new(Body::from_stream(stalled));
-        let refused = read(request, 100, Duration::from_millis(20)).await;
+        let refused = read(request, &BodyRoom::new(), 100, Duration::from_millis(20)).await;
         assert!(matches!(refused, Err(Refusal::BodyTooSlow)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn bodies_beyond_the_room_for_all_are_refused_until_there_is_room_again() {
+        let room = BodyRoom::of(1_000_000);
+        let body = || read(Request::new(Body::from(vec![b'x'; 300_000])), &room, 1_000_000, Duration::from_secs(9));
+        let first = body().await.unwrap();
+        assert_eq!(first.bytes.len(), 300_000);
+        assert!(matches!(body().await, Err(Refusal::NoRoomForBody)));
+        drop(first);
+        body().await.unwrap();
     }
 
     #[test]

@@ -3,5 +3,5 @@
 mod body;
 mod principal;
 
-pub(crate) use body::JsonBody;
+pub(crate) use body::{BodyRoom, JsonBody};
 pub(crate) use principal::{ByApp, ByOperator};

@@ -16,25 +16,28 @@ use clawdforge_core::limits::{
 };
 use clawdforge_core::run::{Effort, RunRequest, SystemMode};
 use clawdforge_engine::EngineError;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::answer::{Refusal, with_retry_after};
 use crate::extract::{ByApp, JsonBody};
 use crate::validate::Fields;
 use crate::{App, ServerOptions};
 
+const FIELDS: [&str; 7] = ["prompt", "model", "system", "system_mode", "effort", "files", "timeout_secs"];
+
 /// When a caller whose run found no slot should come back.
 const RETRY_AFTER_SECS: u64 = 5;
 
 /// Runs one prompt and waits for its outcome. A caller who hangs up stops only the waiting.
-pub(crate) async fn run(State(app): State<App>, by: ByApp, JsonBody(body): JsonBody) -> Result<Response, Refusal> {
-    let request = read(&app.options, body)?;
+pub(crate) async fn run(State(app): State<App>, by: ByApp, body: JsonBody) -> Result<Response, Refusal> {
+    let request = read(&app.options, &body.bytes)?;
     let ticket = app.engine.submit_run(&by.token, request, by.request).await?;
+    drop(body);
     Ok(render(&*ticket.outcome().await?))
 }
 
-fn read(options: &ServerOptions, body: Value) -> Result<RunRequest, Refusal> {
-    let mut fields = Fields::of_body(body).map_err(Refusal::Invalid)?;
+fn read(options: &ServerOptions, body: &[u8]) -> Result<RunRequest, Refusal> {
+    let mut fields = Fields::of_body(body, &FIELDS).map_err(Refusal::Invalid)?;
     let prompt = fields.required_text("prompt", PROMPT_BYTES_MAX);
     let model = fields.optional_text("model", MODEL_CHARS_MAX);
     if let Some(model) = &model

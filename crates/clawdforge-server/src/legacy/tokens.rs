@@ -11,7 +11,7 @@ use clawdforge_core::limits::TOKEN_CIDRS_MAX;
 use clawdforge_engine::EngineError;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::App;
 use crate::answer::Refusal;
@@ -21,13 +21,12 @@ use crate::validate::Fields;
 /// More than a name may have, so that a long one is told apart from a wrong one.
 const NAME_BYTES_MAX: usize = 1_024;
 
+/// More than all the ranges a token may have take as one text: 43 bytes each at most.
+const CIDRS_BYTES_MAX: usize = 64 * TOKEN_CIDRS_MAX;
+
 /// Mints a token: the only time it is shown.
-pub(crate) async fn mint(
-    State(app): State<App>,
-    by: ByOperator,
-    JsonBody(body): JsonBody,
-) -> Result<Json<MintReply>, Refusal> {
-    let (name, cidrs) = read(body)?;
+pub(crate) async fn mint(State(app): State<App>, by: ByOperator, body: JsonBody) -> Result<Json<MintReply>, Refusal> {
+    let (name, cidrs) = read(&body.bytes)?;
     let minted = app.engine.mint_token(name, cidrs, by.request).await?;
     Ok(Json(MintReply {
         ok: true,
@@ -61,12 +60,10 @@ pub(crate) async fn revoke(
     Ok(Json(Done { ok: true }))
 }
 
-fn read(body: Value) -> Result<(AppName, Vec<IpNet>), Refusal> {
-    // The old service's clients send a list; an old note shows a comma-separated string as well.
-    let body = with_cidr_list(body);
-    let mut fields = Fields::of_body(body).map_err(Refusal::Invalid)?;
+fn read(body: &[u8]) -> Result<(AppName, Vec<IpNet>), Refusal> {
+    let mut fields = Fields::of_body(body, &["name", "ip_cidrs"]).map_err(Refusal::Invalid)?;
     let name = fields.required_text("name", NAME_BYTES_MAX);
-    let cidrs = fields.text_list("ip_cidrs", TOKEN_CIDRS_MAX);
+    let cidrs = cidrs(&mut fields);
     let parsed_name = name.parse::<AppName>();
     if let Err(error) = &parsed_name
         && !name.trim().is_empty()
@@ -88,13 +85,19 @@ fn read(body: Value) -> Result<(AppName, Vec<IpNet>), Refusal> {
     Ok((name, nets))
 }
 
-fn with_cidr_list(mut body: Value) -> Value {
-    if let Some(Value::String(text)) = body.get("ip_cidrs") {
-        let list: Vec<Value> =
-            text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(Value::from).collect();
-        body["ip_cidrs"] = Value::Array(list);
+/// The old service's clients send a list; an old note shows a comma-separated string as well.
+fn cidrs(fields: &mut Fields<'_>) -> Vec<String> {
+    if !fields.is_text("ip_cidrs") {
+        return fields.text_list("ip_cidrs", TOKEN_CIDRS_MAX);
     }
-    body
+    let text = fields.optional_text("ip_cidrs", CIDRS_BYTES_MAX).unwrap_or_default();
+    let list: Vec<String> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect();
+    if list.len() > TOKEN_CIDRS_MAX {
+        let message = format!("Value error, a token has at most {TOKEN_CIDRS_MAX} address ranges, not {}", list.len());
+        fields.value_fault("ip_cidrs", &message, &json!(text));
+        return Vec::new();
+    }
+    list
 }
 
 /// A range, or a bare address as the range of just itself.

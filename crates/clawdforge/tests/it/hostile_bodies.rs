@@ -23,10 +23,8 @@ fn padded(bytes: usize) -> Vec<u8> {
 async fn json_that_is_none_is_a_422() -> anyhow::Result<()> {
     let app = setup().demo().start().await?;
     let deep = |open: &str, close: &str| format!("{}{}", open.repeat(100_000), close.repeat(100_000));
-    let cases: [(&str, Vec<u8>); 12] = [
-        ("arrays 100,000 deep", deep("[", "]").into()),
-        ("objects 100,000 deep", deep(r#"{"prompt":"#, "}").into()),
-        ("100,000 deep in a field nobody knows", format!(r#"{{"prompt":"p","x":{}}}"#, deep("[", "]")).into()),
+    let cases: [(&str, Vec<u8>); 10] = [
+        ("objects 100,000 deep without a value", deep(r#"{"prompt":"#, "}").into()),
         ("100,000 deep and never closed", "[".repeat(100_000).into()),
         ("bytes that are no text", b"{\"prompt\": \"\xff\xfe\"}".to_vec()),
         ("a text cut within a character", b"{\"prompt\": \"\xc3\"}".to_vec()),
@@ -44,6 +42,39 @@ async fn json_that_is_none_is_a_422() -> anyhow::Result<()> {
         assert_unharmed(&app).await?;
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn depth_is_refused_where_it_is_read_and_passed_over_elsewhere() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (body, kind) in [
+        (deep.clone(), "model_attributes_type"),
+        (format!(r#"{{"prompt":{deep}}}"#), "string_type"),
+        (format!(r#"{{"prompt":"p","files":{deep}}}"#), "string_type"),
+        (format!(r#"{{"prompt":"p","timeout_secs":{deep}}}"#), "int_parsing_size"),
+    ] {
+        let answer = send(&app, "/run", "application/json", body).await?;
+        assert_eq!((answer.status.as_u16(), &answer.json()["detail"][0]["type"]), (422, &json!(kind)));
+        assert_unharmed(&app).await?;
+    }
+    let unknown = format!(r#"{{"prompt":"say: x","x":{deep}}}"#);
+    assert_eq!(send(&app, "/run", "application/json", unknown).await?.json()["result"], "x");
+    assert_unharmed(&app).await
+}
+
+#[tokio::test]
+async fn many_small_values_take_no_more_memory_than_their_text() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let before = memory_peak_kib(&app)?;
+    let numbers = "1,".repeat(7_500_000);
+    for (field, status) in [("files", 422), ("padding", 200)] {
+        let body = format!(r#"{{"prompt": "say: x", "{field}": [{numbers}1]}}"#);
+        assert_eq!(send(&app, "/run", "application/json", body).await?.status, status);
+    }
+    let grown_kib = memory_peak_kib(&app)? - before;
+    assert!(grown_kib < 4 * 16 * 1024, "{grown_kib} KiB for 15 MB of text");
+    assert_unharmed(&app).await
 }
 
 #[tokio::test]

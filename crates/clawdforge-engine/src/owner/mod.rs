@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, OpenSpec};
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
+use clawdforge_core::event::EventBody;
 use clawdforge_core::file::File;
+use clawdforge_core::id::SessionId;
 use clawdforge_core::ledger::RunFacts;
 use clawdforge_core::machine::{Effect, Input, Timer, TurnLimits, TurnMachine};
 use clawdforge_core::run::RunRequest;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Shared;
 use crate::hub::Publisher;
+use crate::runs::PROMPT_SEQ;
 use crate::slots::{Slot, Ticket};
 use crate::tasks::{OnError, TaskKind};
 use crate::workspace::Workspace;
@@ -62,7 +65,12 @@ pub(crate) fn start(shared: &Arc<Shared>, work: Work) {
 }
 
 async fn own(shared: Arc<Shared>, work: Work) {
-    let Work { session, turn, request, facts, attachments, driver, place, publisher } = work;
+    let Work { session, turn, mut request, facts, attachments, driver, place, publisher } = work;
+    let waits = matches!(place, Ticket::Waiting(_));
+    if waits {
+        // The log has them; a long queue of large prompts must not be held in memory.
+        (request.prompt, request.system) = (String::new(), None);
+    }
     let workspace = shared.workspaces.of(session.id.into());
     let waiting_since = Instant::now();
     let mut owner = Owner {
@@ -87,6 +95,11 @@ async fn own(shared: Arc<Shared>, work: Work) {
             return;
         }
     };
+    if waits && let Err(failure) = read_prompt(&owner.shared, owner.log.turn.session, &mut request).await {
+        let end = TurnEnd { failure: Some(failure), ..TurnEnd::default() };
+        owner.record_end(end, 0, waiting_since.elapsed()).await;
+        return;
+    }
     let story = owner.live(request, attachments, driver, workspace.clone());
     if AssertUnwindSafe(story).catch_unwind().await.is_err() {
         tracing::error!(run.id = %owner.log.facts.run, "the owner of a run panicked; the run is ended as failed");
@@ -116,6 +129,21 @@ async fn wait_for_slot(shared: &Shared, place: Ticket) -> Result<Slot, Failure> 
             format!("no slot became free within {} s; nothing was started, try again", wait_max.as_secs()),
         )),
     }
+}
+
+/// Reads back from the log what was let go of while the turn waited.
+async fn read_prompt(shared: &Shared, session: SessionId, request: &mut RunRequest) -> Result<(), Failure> {
+    let read = shared.store.events.events_after(session, PROMPT_SEQ - 1, 1).await;
+    let error = match read.map(|events| events.into_iter().next().map(|event| event.body)) {
+        Ok(Some(EventBody::Prompt { text, system, .. })) => {
+            (request.prompt, request.system) = (text, system);
+            return Ok(());
+        }
+        Ok(_) => "the log does not begin with the prompt".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!(session.id = %session, error, "the prompt of a run that waited could not be read");
+    Err(Failure::new(FailureKind::Internal, "the service could not read the prompt again; nothing was started"))
 }
 
 fn interrupted() -> Failure {

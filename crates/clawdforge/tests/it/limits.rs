@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::setup;
 use crate::support::golden::Golden;
-use crate::support::uploads_on_disk;
+use crate::support::{memory_peak_kib, uploads_on_disk};
 
 /// A service with this many slots and places in the queue.
 fn narrow(slots: u32, queue: u32, queue_per_app: u32) -> Setup {
@@ -146,6 +146,44 @@ async fn a_caller_who_gives_up_waiting_still_has_his_run_done() -> anyhow::Resul
     }
     let done = |line: &&Value| line["kind"] == "run_ended" && line["outcome"] == "completed";
     app.ledger_with(|lines| lines.iter().filter(done).count() == 2).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_run_that_waited_is_given_its_whole_request() -> anyhow::Result<()> {
+    let app = narrow(1, 5, 5).start().await?;
+    let file = app.upload(&app.demo_token()?, "a.txt", b"attached".to_vec()).await?;
+    let request = json!({ "prompt": "say: x\nsystem\nmodel\nread: attachment-1.txt", "system": "be kind",
+        "system_mode": "replace", "model": "opus", "files": [file] });
+    let waiting = async {
+        accepted(&app, 1).await?;
+        app.run(&app.demo_token()?, request).await
+    };
+    let (first, waited) = tokio::join!(app.prompt("sleep: 300"), waiting);
+    assert_eq!(first?.status, 200);
+    assert_eq!(waited?.json()["result"], "x\nreplace: be kind\nopus\nattached");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_long_queue_of_large_prompts_is_not_held_in_memory() -> anyhow::Result<()> {
+    const WAITING: usize = 20;
+    const BYTES: usize = 5_000_000;
+    let app = narrow(1, 100, 100).start().await?;
+    let demo = app.demo_token()?;
+    let large = json!({ "prompt": "x".repeat(BYTES) });
+    let before_kib = memory_peak_kib(&app)?;
+    for number in 0..=WAITING {
+        let body = if number == 0 { json!({ "prompt": "hang" }) } else { large.clone() };
+        // Who gives up waiting leaves the run in the queue.
+        tokio::select! {
+            answer = app.run(&demo, body) => anyhow::bail!("answered: {answer:?}"),
+            all = accepted(&app, number + 1) => all?,
+        }
+    }
+    let grown_kib = memory_peak_kib(&app)? - before_kib;
+    // What one request takes on its way in, not what all of them would.
+    assert!(grown_kib < (WAITING * BYTES / 1024) as u64, "{grown_kib} KiB");
     Ok(())
 }
 

@@ -211,6 +211,10 @@ failure_kinds! {
     QueueExpired = "queue_expired",
     /// The service stopped or restarted before the end.
     Interrupted = "interrupted",
+    /// The session was closed before the end.
+    SessionClosed = "session_closed",
+    /// The agent has forgotten the turns before, and the session is not to go on without them.
+    ContextLost = "context_lost",
     /// An attached file was gone when the work began.
     AttachmentGone = "attachment_gone",
     /// The service could not do its own part.

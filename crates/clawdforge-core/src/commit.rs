@@ -5,7 +5,7 @@
 //! lacks, and faults can be injected in one place.
 
 use crate::app::{App, AppToken};
-use crate::event::{Event, TurnOutcome};
+use crate::event::{Event, EventBody, TurnOutcome};
 use crate::file::File;
 use crate::id::{FileId, SessionId, TokenId, TurnId};
 use crate::ledger::LedgerEntry;
@@ -35,6 +35,8 @@ pub enum Expect {
     TurnIs(TurnId, TurnState),
     /// The file exists.
     FileExists(FileId),
+    /// The session exists and is not closed.
+    SessionOpen(SessionId),
 }
 
 /// One durable change.
@@ -52,12 +54,19 @@ pub enum Write {
     RemoveFile(FileId),
     /// Opens a session.
     OpenSession(Session),
-    /// Accepts a turn.
-    QueueTurn(Turn),
-    /// Marks a queued turn as running.
+    /// Accepts a turn. Of a conversation's turn, the prompt is kept with it until it starts.
+    QueueTurn(Turn, Option<EventBody>),
+    /// Marks a queued turn as running, and lets go of its prompt, which is in the log from then on.
     StartTurn(TurnId, Timestamp),
     /// Remembers the process tree of a running turn, so that recovery can find it.
     NoteProcess(TurnId, String),
+    /// Remembers the process tree of a warm conversation, so that recovery can find it, or that there is
+    /// none any more.
+    NoteLink(SessionId, Option<String>),
+    /// Remembers the agent's own id of a conversation, by which it can be gone on with.
+    NoteResume(SessionId, String),
+    /// Closes a conversation: no turn is taken from then on.
+    CloseSession(SessionId, Timestamp),
     /// Appends events. The store refuses numbers that do not follow on.
     AppendEvents(Vec<Event>),
     /// Gives a turn its outcome.

@@ -51,6 +51,11 @@ pub enum EventBody {
     },
     /// An agent was set to work on the turn.
     Started,
+    /// What the agent knows of the turns before; once in a turn, of conversations only.
+    Context {
+        /// Where it has it from.
+        source: ContextSource,
+    },
     /// A piece of the answer.
     Text {
         /// The text.
@@ -108,7 +113,7 @@ impl EventBody {
             Self::Prompt { text, model, system, .. } => {
                 text.len() + model.len() + system.as_ref().map_or(0, String::len)
             }
-            Self::Started => 0,
+            Self::Started | Self::Context { .. } => 0,
             Self::Text { content } | Self::Thinking { content } => content.len(),
             Self::ToolCall { call, name, args } => call.len() + name.len() + value_weight(args),
             Self::ToolResult { call, result, .. } => call.len() + value_weight(result),
@@ -129,6 +134,36 @@ fn value_weight(value: &Value) -> usize {
         }
     };
     size_of::<Value>() + within
+}
+
+/// Where an agent has the turns before from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContextSource {
+    /// There are none: it is the first turn.
+    New,
+    /// The same process went on.
+    Warm,
+    /// The agent took up its own record of the conversation.
+    Resumed,
+    /// The agent had forgotten them and was given the transcript from our log.
+    Rebuilt,
+    /// The agent had forgotten them, and there was no transcript to give.
+    Reset,
+}
+
+impl ContextSource {
+    /// The stable name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Warm => "warm",
+            Self::Resumed => "resumed",
+            Self::Rebuilt => "rebuilt",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 /// The recorded outcome of a turn.

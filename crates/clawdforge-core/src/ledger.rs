@@ -1,7 +1,7 @@
 //! The ledger: who did what and what it cost. It holds no agent content.
 
 use crate::agent::Usage;
-use crate::id::{FileId, RequestId, RunId, TokenId};
+use crate::id::{FileId, RequestId, RunId, SessionId, TokenId};
 use crate::time::Timestamp;
 
 /// One line for the ledger, before the store numbers it.
@@ -52,6 +52,29 @@ pub enum LedgerFact {
     },
     /// The prompt, answer and events of an old run were erased.
     RunErased(RunId),
+    /// A conversation was opened, with this agent and model.
+    SessionCreated(SessionId, AgentAsked),
+    /// A turn was accepted.
+    TurnAccepted(TurnFacts),
+    /// A turn ended.
+    TurnEnded {
+        /// What is known from the request.
+        turn: TurnFacts,
+        /// What it used and cost.
+        usage: Usage,
+        /// Characters of the answer.
+        answer_chars: u64,
+        /// Milliseconds it took.
+        duration_ms: u64,
+        /// `completed`, or the code of the failure.
+        outcome: &'static str,
+    },
+    /// A conversation was closed by its app.
+    SessionClosed(SessionId),
+    /// A conversation that nobody had used for a while was closed.
+    SessionSwept(SessionId),
+    /// A conversation was erased with its turns, events and workspace.
+    SessionErased(SessionId),
 }
 
 /// What the ledger keeps of a run's request.
@@ -63,6 +86,28 @@ pub struct RunFacts {
     pub agent: String,
     /// The model asked for.
     pub model: String,
+    /// Characters of the prompt.
+    pub prompt_chars: u64,
+}
+
+/// What the ledger keeps of the request for a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentAsked {
+    /// The agent.
+    pub agent: String,
+    /// The model asked for; `None` left it to the agent.
+    pub model: Option<String>,
+}
+
+/// What the ledger keeps of a turn's request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnFacts {
+    /// The conversation.
+    pub session: SessionId,
+    /// Its place there, from 1.
+    pub index: u32,
+    /// Whom it asks.
+    pub asked: AgentAsked,
     /// Characters of the prompt.
     pub prompt_chars: u64,
 }
@@ -79,6 +124,12 @@ impl LedgerFact {
             Self::RunAccepted(_) => "run_accepted",
             Self::RunEnded { .. } => "run_ended",
             Self::RunErased(_) => "run_erased",
+            Self::SessionCreated(..) => "session_created",
+            Self::TurnAccepted(_) => "turn_accepted",
+            Self::TurnEnded { .. } => "turn_ended",
+            Self::SessionClosed(_) => "session_closed",
+            Self::SessionSwept(_) => "session_swept",
+            Self::SessionErased(_) => "session_erased",
         }
     }
 }

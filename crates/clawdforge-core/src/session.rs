@@ -4,7 +4,8 @@ use crate::agent::AgentName;
 use crate::id::{AppId, SessionId};
 use crate::time::Timestamp;
 
-/// A conversation with one agent, owned by one app. A run is a session of kind [`SessionKind::Run`].
+/// Turns with one agent in one workspace, owned by one app. A run is a session without a
+/// [`Conversation`]: it has exactly one turn and is never resumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Identity.
@@ -15,25 +16,93 @@ pub struct Session {
     pub app_name: String,
     /// The agent it talks to.
     pub agent: AgentName,
-    /// Whether it is a run.
-    pub kind: SessionKind,
     /// When it was opened.
     pub created_at: Timestamp,
+    /// What its caller chose, where it is a conversation and no run.
+    pub conversation: Option<Conversation>,
 }
 
-/// What a session is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionKind {
-    /// One turn, no memory, never resumed.
-    Run,
+/// What the caller of a conversation chose when it was opened. It holds for all its turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// The model by the agent's own name for it; `None` leaves it to the agent.
+    pub model: Option<String>,
+    /// The caller's own notes, a JSON object as text.
+    pub meta: Option<String>,
+    /// How the agent is spoken to.
+    pub driver: DriverName,
+    /// What happens when the agent has forgotten the turns before.
+    pub on_context_loss: OnContextLoss,
 }
 
-impl SessionKind {
-    /// The stored name.
+impl Session {
+    /// The stored name of its kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        if self.conversation.is_some() { Self::CONVERSATION } else { Self::RUN }
+    }
+
+    /// The kind of a session with one turn.
+    pub const RUN: &'static str = "run";
+    /// The kind of a session with many.
+    pub const CONVERSATION: &'static str = "conversation";
+}
+
+/// A conversation as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// The session; its `conversation` is there.
+    pub session: Session,
+    /// When it was closed; `None` while turns are taken.
+    pub closed_at: Option<Timestamp>,
+    /// The agent's own id of the conversation, once there is one to go on with.
+    pub resume_key: Option<String>,
+    /// Turns accepted so far.
+    pub turns: u32,
+    /// When the last of them was accepted.
+    pub last_turn_at: Option<Timestamp>,
+}
+
+/// How a conversation's agent is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DriverName {
+    /// The Agent Client Protocol, spoken by the service itself.
+    Acp,
+}
+
+impl DriverName {
+    /// Every driver with its name on the wire and in the store.
+    pub const ALL: [(&'static str, Self); 1] = [("acp", Self::Acp)];
+
+    /// The driver's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Run => "run",
+            Self::Acp => "acp",
+        }
+    }
+}
+
+/// What happens to a turn whose agent cannot go on where the last turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnContextLoss {
+    /// A fresh agent is given the transcript of the turns before.
+    #[default]
+    Rebuild,
+    /// The turn fails, and the session stays open.
+    Fail,
+}
+
+impl OnContextLoss {
+    /// Every choice with its name on the wire and in the store.
+    pub const ALL: [(&'static str, Self); 2] = [("rebuild", Self::Rebuild), ("fail", Self::Fail)];
+
+    /// The choice's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rebuild => "rebuild",
+            Self::Fail => "fail",
         }
     }
 }

@@ -9,7 +9,7 @@ use clawdforge_core::file::File;
 use clawdforge_core::id::{RequestId, RunId, SessionId, TurnId};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts};
 use clawdforge_core::run::RunRequest;
-use clawdforge_core::session::{Session, SessionKind};
+use clawdforge_core::session::Session;
 use clawdforge_core::turn::{Turn, TurnState};
 use tokio::sync::watch;
 
@@ -60,8 +60,8 @@ impl Shared {
             app: by.app.id,
             app_name: by.app.name.to_string(),
             agent: driver.name().clone(),
-            kind: SessionKind::Run,
             created_at: now,
+            conversation: None,
         };
         let turn = Turn {
             id: self.ids.make(TurnId::new),
@@ -92,7 +92,7 @@ impl Shared {
             expects: attachments.iter().map(|file| Expect::FileExists(file.id)).collect(),
             writes: vec![
                 Write::OpenSession(session.clone()),
-                Write::QueueTurn(turn.clone()),
+                Write::QueueTurn(turn.clone(), None),
                 Write::AppendEvents(vec![prompt]),
             ],
             ledger: vec![LedgerEntry {

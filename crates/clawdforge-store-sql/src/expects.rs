@@ -20,6 +20,10 @@ pub(crate) async fn holds(connection: &mut SqliteConnection, expect: &Expect) ->
                 .bind(turn.to_string())
                 .bind(state.as_str())
         }
+        Expect::SessionOpen(session) => {
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sessions WHERE id = ?1 AND closed_at IS NULL)")
+                .bind(session.to_string())
+        }
         Expect::FileExists(file) => {
             sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM files WHERE id = ?1)").bind(file.to_string())
         }

@@ -1,7 +1,7 @@
 //! Ledger entries as flat lines.
 
 use clawdforge_core::agent::Usage;
-use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts};
+use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts, TurnFacts};
 use sqlx::SqliteConnection;
 
 use crate::writes::integer;
@@ -22,15 +22,15 @@ pub(crate) async fn append_line(connection: &mut SqliteConnection, entry: &Ledge
     .bind(&entry.app)
     .bind(entry.request.map(|request| request.to_string()))
     .bind(columns.subject)
-    .bind(columns.run.map(|run| run.agent.as_str()))
-    .bind(columns.run.map(|run| run.model.as_str()))
+    .bind(columns.asked.map(|asked| asked.0))
+    .bind(columns.asked.and_then(|asked| asked.1))
     .bind(usage.and_then(|usage| usage.model.as_deref()))
     .bind(usage.and_then(|usage| usage.input_tokens).map(integer))
     .bind(usage.and_then(|usage| usage.output_tokens).map(integer))
     .bind(usage.and_then(|usage| usage.cache_read_tokens).map(integer))
     .bind(usage.and_then(|usage| usage.cache_write_tokens).map(integer))
     .bind(usage.and_then(|usage| usage.cost_usd))
-    .bind(columns.run.map(|run| integer(run.prompt_chars)))
+    .bind(columns.prompt_chars.map(integer))
     .bind(columns.answer_chars.map(integer))
     .bind(columns.size.map(integer))
     .bind(columns.duration_ms.map(integer))
@@ -43,7 +43,9 @@ pub(crate) async fn append_line(connection: &mut SqliteConnection, entry: &Ledge
 /// What a fact puts into the columns that only some kinds of line have.
 struct Columns<'a> {
     subject: String,
-    run: Option<&'a RunFacts>,
+    /// The agent and, unless it was left to it, the model.
+    asked: Option<(&'a str, Option<&'a str>)>,
+    prompt_chars: Option<u64>,
     usage: Option<&'a Usage>,
     answer_chars: Option<u64>,
     size: Option<u64>,
@@ -55,7 +57,8 @@ impl<'a> Columns<'a> {
     fn about(subject: impl ToString) -> Self {
         Self {
             subject: subject.to_string(),
-            run: None,
+            asked: None,
+            prompt_chars: None,
             usage: None,
             answer_chars: None,
             size: None,
@@ -64,21 +67,45 @@ impl<'a> Columns<'a> {
         }
     }
 
+    fn of_run(run: &'a RunFacts) -> Self {
+        let asked = Some((run.agent.as_str(), Some(run.model.as_str())));
+        Self { asked, prompt_chars: Some(run.prompt_chars), ..Self::about(run.run) }
+    }
+
+    fn of_turn(turn: &'a TurnFacts) -> Self {
+        let asked = Some((turn.asked.agent.as_str(), turn.asked.model.as_deref()));
+        let subject = format!("{}#{}", turn.session, turn.index);
+        Self { asked, prompt_chars: Some(turn.prompt_chars), ..Self::about(subject) }
+    }
+
     fn of(fact: &'a LedgerFact) -> Self {
         match fact {
             LedgerFact::TokenMinted(token) | LedgerFact::TokenRevoked(token) => Self::about(token),
             LedgerFact::FileUploaded { file, size } => Self { size: Some(*size), ..Self::about(file) },
             LedgerFact::FileErased(file) => Self::about(file),
-            LedgerFact::RunAccepted(run) => Self { run: Some(run), ..Self::about(run.run) },
+            LedgerFact::RunAccepted(run) => Self::of_run(run),
             LedgerFact::RunEnded { run, usage, answer_chars, duration_ms, outcome } => Self {
-                run: Some(run),
                 usage: Some(usage),
                 answer_chars: Some(*answer_chars),
                 duration_ms: Some(*duration_ms),
                 outcome: Some(outcome),
-                ..Self::about(run.run)
+                ..Self::of_run(run)
             },
             LedgerFact::RunErased(run) => Self::about(run),
+            LedgerFact::SessionCreated(session, asked) => {
+                Self { asked: Some((&asked.agent, asked.model.as_deref())), ..Self::about(session) }
+            }
+            LedgerFact::TurnAccepted(turn) => Self::of_turn(turn),
+            LedgerFact::TurnEnded { turn, usage, answer_chars, duration_ms, outcome } => Self {
+                usage: Some(usage),
+                answer_chars: Some(*answer_chars),
+                duration_ms: Some(*duration_ms),
+                outcome: Some(outcome),
+                ..Self::of_turn(turn)
+            },
+            LedgerFact::SessionClosed(session)
+            | LedgerFact::SessionSwept(session)
+            | LedgerFact::SessionErased(session) => Self::about(session),
         }
     }
 }

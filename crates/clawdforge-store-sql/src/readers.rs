@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use clawdforge_core::app::{App, AppName, AppToken};
 use clawdforge_core::event::{Event, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{FileId, SessionId};
+use clawdforge_core::id::{AppId, FileId, SessionId};
 use clawdforge_core::ledger::LedgerLine;
-use clawdforge_core::session::Session;
+use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_store::{
     EndedTurn, EventReads, FileReads, LedgerQuery, LedgerReads, Order, ReadError, SessionReads, TokenReads,
@@ -86,15 +86,35 @@ impl FileReads for Windows {
     }
 }
 
+/// The columns a session is read from, beside its id.
+macro_rules! session_columns {
+    () => {
+        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss"
+    };
+}
+
+/// The beginning of a query for conversations with what their turns tell.
+macro_rules! record_columns {
+    () => {
+        concat!(
+            "SELECT id AS session, closed_at, resume_key,
+                    (SELECT max(place) FROM turns WHERE turns.session = sessions.id) AS turns,
+                    (SELECT max(queued_at) FROM turns WHERE turns.session = sessions.id) AS last_turn_at, ",
+            session_columns!(),
+            " FROM sessions",
+        )
+    };
+}
+
 #[async_trait]
 impl SessionReads for Windows {
     async fn unfinished_turns(&self) -> Result<Vec<UnfinishedTurn>, ReadError> {
-        let query = sqlx::query(
-            "SELECT turns.id AS turn, session, place, state, request, queued_at, timeout_us, process,
-                    app, app_name, agent, kind, created_at
-             FROM turns JOIN sessions ON sessions.id = turns.session
+        let query = sqlx::query(concat!(
+            "SELECT turns.id AS turn, session, place, state, request, queued_at, timeout_us, process, prompt, ",
+            session_columns!(),
+            " FROM turns JOIN sessions ON sessions.id = turns.session
              WHERE ended_at IS NULL ORDER BY queued_at, turns.id",
-        );
+        ));
         self.all(query, rows::unfinished_turn).await
     }
 
@@ -106,12 +126,66 @@ impl SessionReads for Windows {
         self.all(query.bind(window), rows::ended_turn).await
     }
 
-    async fn runs_ended_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError> {
-        let query = sqlx::query(
-            "SELECT session, app, app_name, agent, kind, created_at
-             FROM turns JOIN sessions ON sessions.id = turns.session
-             WHERE ended_at < ?1 AND kind = 'run' ORDER BY ended_at, session LIMIT ?2",
+    async fn conversation(&self, id: SessionId) -> Result<Option<SessionRecord>, ReadError> {
+        let query = sqlx::query(concat!(record_columns!(), " WHERE id = ?1 AND kind = 'conversation'"));
+        Ok(self.all(query.bind(id.to_string()), rows::session_record).await?.pop())
+    }
+
+    async fn conversations(
+        &self,
+        app: AppId,
+        include_closed: bool,
+        limit: usize,
+    ) -> Result<Vec<SessionRecord>, ReadError> {
+        let query = sqlx::query(concat!(
+            record_columns!(),
+            " WHERE app = ?1 AND kind = 'conversation' AND (?2 OR closed_at IS NULL) ORDER BY id DESC LIMIT ?3",
+        ));
+        let query = query.bind(app.to_string()).bind(include_closed).bind(rows_max(limit));
+        self.all(query, rows::session_record).await
+    }
+
+    async fn open_conversations(&self) -> Result<u64, ReadError> {
+        let query = sqlx::query_scalar::<_, i64>(
+            "SELECT count(*) FROM sessions WHERE kind = 'conversation' AND closed_at IS NULL",
         );
+        let count = query.fetch_one(&self.readers).await.map_err(read_error)?;
+        u64::try_from(count).map_err(|error| ReadError(error.to_string()))
+    }
+
+    async fn linked_conversations(&self) -> Result<Vec<(SessionId, String)>, ReadError> {
+        self.all(sqlx::query("SELECT id, link FROM sessions WHERE link IS NOT NULL"), rows::link).await
+    }
+
+    async fn conversations_idle_since(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError> {
+        let query = sqlx::query(concat!(
+            "SELECT id AS session, ",
+            session_columns!(),
+            " FROM sessions WHERE kind = 'conversation' AND closed_at IS NULL AND active_at < ?1
+                AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.session = sessions.id AND ended_at IS NULL)
+              ORDER BY active_at LIMIT ?2",
+        ));
+        self.all(query.bind(before.micros()).bind(rows_max(limit)), rows::session).await
+    }
+
+    async fn conversations_closed_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError> {
+        let query = sqlx::query(concat!(
+            "SELECT id AS session, ",
+            session_columns!(),
+            " FROM sessions WHERE closed_at < ?1
+                AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.session = sessions.id AND ended_at IS NULL)
+              ORDER BY closed_at LIMIT ?2",
+        ));
+        self.all(query.bind(before.micros()).bind(rows_max(limit)), rows::session).await
+    }
+
+    async fn runs_ended_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError> {
+        let query = sqlx::query(concat!(
+            "SELECT session, ",
+            session_columns!(),
+            " FROM turns JOIN sessions ON sessions.id = turns.session
+             WHERE ended_at < ?1 AND kind = 'run' ORDER BY ended_at, session LIMIT ?2",
+        ));
         self.all(query.bind(before.micros()).bind(rows_max(limit)), rows::session).await
     }
 }

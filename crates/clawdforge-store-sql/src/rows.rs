@@ -8,8 +8,9 @@ use clawdforge_core::agent::Usage;
 use clawdforge_core::app::{App, AppToken, TokenHash};
 use clawdforge_core::event::Event;
 use clawdforge_core::file::File;
+use clawdforge_core::id::SessionId;
 use clawdforge_core::ledger::LedgerLine;
-use clawdforge_core::session::{Session, SessionKind};
+use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{Turn, TurnState};
 use clawdforge_store::{EndedTurn, ReadError, UnfinishedTurn};
@@ -45,8 +46,14 @@ pub(crate) fn file(row: &SqliteRow) -> Result<File, ReadError> {
 
 /// A row of `sessions`, with its id as `session`.
 pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
-    let kind = match get(row, "kind")? {
-        "run" => SessionKind::Run,
+    let conversation = match get(row, "kind")? {
+        Session::RUN => None,
+        Session::CONVERSATION => Some(Conversation {
+            model: get(row, "model")?,
+            meta: get(row, "meta")?,
+            driver: word(row, "driver", &DriverName::ALL)?,
+            on_context_loss: word(row, "on_context_loss", &OnContextLoss::ALL)?,
+        }),
         other => return Err(strange("kind", other)),
     };
     Ok(Session {
@@ -54,14 +61,32 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
         app: parsed(row, "app")?,
         app_name: get(row, "app_name")?,
         agent: parsed(row, "agent")?,
-        kind,
         created_at: time(row, "created_at")?,
+        conversation,
     })
+}
+
+/// A row of `sessions` with what its turns tell.
+pub(crate) fn session_record(row: &SqliteRow) -> Result<SessionRecord, ReadError> {
+    Ok(SessionRecord {
+        session: session(row)?,
+        closed_at: maybe_time(row, "closed_at")?,
+        resume_key: get(row, "resume_key")?,
+        turns: get::<Option<u32>>(row, "turns")?.unwrap_or(0),
+        last_turn_at: maybe_time(row, "last_turn_at")?,
+    })
+}
+
+/// A conversation and the process tree it noted.
+pub(crate) fn link(row: &SqliteRow) -> Result<(SessionId, String), ReadError> {
+    Ok((parsed(row, "id")?, get(row, "link")?))
 }
 
 /// A row of `turns` joined with its session.
 pub(crate) fn unfinished_turn(row: &SqliteRow) -> Result<UnfinishedTurn, ReadError> {
-    Ok(UnfinishedTurn { session: session(row)?, turn: turn(row)?, process: get(row, "process")? })
+    let prompt = get::<Option<&str>>(row, "prompt")?.map(serde_json::from_str).transpose();
+    let prompt = prompt.map_err(|error| ReadError(format!("the prompt of a turn cannot be read: {error}")))?;
+    Ok(UnfinishedTurn { session: session(row)?, turn: turn(row)?, process: get(row, "process")?, prompt })
 }
 
 /// A row of `turns` that has an end.
@@ -153,6 +178,17 @@ fn maybe_number(row: &SqliteRow, column: &'static str) -> Result<Option<u64>, Re
 
 fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, ReadError> {
     get(row, column).map(Timestamp::from_micros)
+}
+
+fn maybe_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, ReadError> {
+    Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_micros))
+}
+
+/// A value that is stored by its name.
+fn word<T: Copy>(row: &SqliteRow, column: &'static str, words: &[(&str, T)]) -> Result<T, ReadError> {
+    let name: &str = get(row, column)?;
+    let found = words.iter().find(|(word, _)| *word == name);
+    found.map(|(_, value)| *value).ok_or_else(|| strange(column, name))
 }
 
 fn strange(column: &'static str, what: impl Display) -> ReadError {

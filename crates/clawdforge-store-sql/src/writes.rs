@@ -6,7 +6,7 @@
 
 use clawdforge_core::app::{App, AppToken};
 use clawdforge_core::commit::{Commit, Write};
-use clawdforge_core::event::{Event, TurnOutcome};
+use clawdforge_core::event::{Event, EventBody, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{FileId, SessionId, TokenId, TurnId};
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
@@ -63,9 +63,12 @@ async fn make_change(connection: &mut SqliteConnection, write: &Write) -> Result
         Write::AddFile(file) => add_file(connection, file).await,
         Write::RemoveFile(file) => remove_file(connection, *file).await,
         Write::OpenSession(session) => open_session(connection, session).await,
-        Write::QueueTurn(turn) => queue_turn(connection, turn).await,
+        Write::QueueTurn(turn, prompt) => queue_turn(connection, turn, prompt.as_ref()).await,
         Write::StartTurn(turn, at) => start_turn(connection, *turn, *at).await,
         Write::NoteProcess(turn, process) => note_process(connection, *turn, process).await,
+        Write::NoteLink(session, link) => note_link(connection, *session, link.as_deref()).await,
+        Write::NoteResume(session, key) => note_resume(connection, *session, key).await,
+        Write::CloseSession(session, at) => close_session(connection, *session, *at).await,
         Write::AppendEvents(events) => append_events(connection, events).await,
         Write::EndTurn(turn, at, outcome) => end_turn(connection, *turn, *at, outcome).await,
         Write::EraseSession(session) => erase_session(connection, *session).await,
@@ -129,22 +132,34 @@ async fn remove_file(connection: &mut SqliteConnection, file: FileId) -> Result<
 }
 
 async fn open_session(connection: &mut SqliteConnection, session: &Session) -> Result<bool, sqlx::Error> {
+    let chosen = session.conversation.as_ref();
     let query = sqlx::query(
-        "INSERT INTO sessions (id, app, app_name, agent, kind, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO sessions (id, app, app_name, agent, kind, created_at, active_at, model, meta, driver,
+                               on_context_loss)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10)",
     )
     .bind(session.id.to_string())
     .bind(session.app.to_string())
     .bind(&session.app_name)
     .bind(session.agent.as_str())
-    .bind(session.kind.as_str())
-    .bind(session.created_at.micros());
+    .bind(session.kind())
+    .bind(session.created_at.micros())
+    .bind(chosen.and_then(|chosen| chosen.model.as_deref()))
+    .bind(chosen.and_then(|chosen| chosen.meta.as_deref()))
+    .bind(chosen.map(|chosen| chosen.driver.as_str()))
+    .bind(chosen.map(|chosen| chosen.on_context_loss.as_str()));
     changes(connection, query).await
 }
 
-async fn queue_turn(connection: &mut SqliteConnection, turn: &Turn) -> Result<bool, sqlx::Error> {
+async fn queue_turn(
+    connection: &mut SqliteConnection,
+    turn: &Turn,
+    prompt: Option<&EventBody>,
+) -> Result<bool, sqlx::Error> {
+    let prompt = prompt.map(serde_json::to_string).transpose().map_err(no_json)?;
     let query = sqlx::query(
-        "INSERT INTO turns (id, session, place, state, request, queued_at, timeout_us)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO turns (id, session, place, state, request, queued_at, timeout_us, prompt)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )
     .bind(turn.id.to_string())
     .bind(turn.session.to_string())
@@ -152,15 +167,50 @@ async fn queue_turn(connection: &mut SqliteConnection, turn: &Turn) -> Result<bo
     .bind(turn.state.as_str())
     .bind(turn.request.to_string())
     .bind(turn.queued_at.micros())
-    .bind(i64::try_from(turn.timeout.as_micros()).unwrap_or(i64::MAX));
+    .bind(i64::try_from(turn.timeout.as_micros()).unwrap_or(i64::MAX))
+    .bind(prompt);
+    Ok(changes(&mut *connection, query).await? && used(connection, turn.id, turn.queued_at).await?)
+}
+
+/// Notes that a conversation was in use. A run never asks for it.
+async fn used(connection: &mut SqliteConnection, turn: TurnId, at: Timestamp) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query(
+        "UPDATE sessions SET active_at = max(active_at, ?2)
+         WHERE id = (SELECT session FROM turns WHERE id = ?1) AND kind = 'conversation'",
+    );
+    ensures(connection, query.bind(turn.to_string()).bind(at.micros())).await
+}
+
+async fn note_link(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    link: Option<&str>,
+) -> Result<bool, sqlx::Error> {
+    ensures(connection, sqlx::query("UPDATE sessions SET link = ?2 WHERE id = ?1").bind(session.to_string()).bind(link))
+        .await
+}
+
+async fn note_resume(connection: &mut SqliteConnection, session: SessionId, key: &str) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query("UPDATE sessions SET resume_key = ?2 WHERE id = ?1").bind(session.to_string()).bind(key);
+    changes(connection, query).await
+}
+
+async fn close_session(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    at: Timestamp,
+) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query("UPDATE sessions SET closed_at = ?2 WHERE id = ?1 AND closed_at IS NULL")
+        .bind(session.to_string())
+        .bind(at.micros());
     changes(connection, query).await
 }
 
 async fn start_turn(connection: &mut SqliteConnection, turn: TurnId, at: Timestamp) -> Result<bool, sqlx::Error> {
-    let query = sqlx::query("UPDATE turns SET state = 'running', started_at = ?2 WHERE id = ?1 AND state = 'queued'")
-        .bind(turn.to_string())
-        .bind(at.micros());
-    changes(connection, query).await
+    let query = sqlx::query(
+        "UPDATE turns SET state = 'running', started_at = ?2, prompt = NULL WHERE id = ?1 AND state = 'queued'",
+    );
+    changes(connection, query.bind(turn.to_string()).bind(at.micros())).await
 }
 
 async fn note_process(connection: &mut SqliteConnection, turn: TurnId, process: &str) -> Result<bool, sqlx::Error> {
@@ -203,12 +253,14 @@ async fn end_turn(
     at: Timestamp,
     outcome: &TurnOutcome,
 ) -> Result<bool, sqlx::Error> {
-    let query =
-        sqlx::query("UPDATE turns SET state = 'ended', ended_at = ?2, outcome = ?3 WHERE id = ?1 AND state <> 'ended'")
-            .bind(turn.to_string())
-            .bind(at.micros())
-            .bind(outcome.code());
-    changes(connection, query).await
+    let query = sqlx::query(
+        "UPDATE turns SET state = 'ended', ended_at = ?2, outcome = ?3, prompt = NULL
+         WHERE id = ?1 AND state <> 'ended'",
+    )
+    .bind(turn.to_string())
+    .bind(at.micros())
+    .bind(outcome.code());
+    Ok(changes(&mut *connection, query).await? && used(connection, turn, at).await?)
 }
 
 async fn erase_session(connection: &mut SqliteConnection, session: SessionId) -> Result<bool, sqlx::Error> {

@@ -10,11 +10,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdforge_core::app::{App, AppName, AppToken};
 use clawdforge_core::commit::Commit;
-use clawdforge_core::event::{Event, EventSeq};
+use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{FileId, SessionId, TurnId};
+use clawdforge_core::id::{AppId, FileId, SessionId, TurnId};
 pub use clawdforge_core::ledger::{LedgerLine, LedgerQuery, Order};
-use clawdforge_core::session::Session;
+use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
 
@@ -77,6 +77,23 @@ pub trait SessionReads: Send + Sync {
     /// Turns whose end was recorded within `window` before the newest recorded end. An end may be recorded
     /// before the process tree is gone, so after a crash these trees may still be there.
     async fn turns_just_ended(&self, window: Duration) -> Result<Vec<EndedTurn>, ReadError>;
+    /// The conversation of an id, whoever owns it and whether or not it is closed.
+    async fn conversation(&self, id: SessionId) -> Result<Option<SessionRecord>, ReadError>;
+    /// Conversations of an app, newest first.
+    async fn conversations(
+        &self,
+        app: AppId,
+        include_closed: bool,
+        limit: usize,
+    ) -> Result<Vec<SessionRecord>, ReadError>;
+    /// How many conversations of all apps are open.
+    async fn open_conversations(&self) -> Result<u64, ReadError>;
+    /// Conversations with the process trees they noted and did not take back.
+    async fn linked_conversations(&self) -> Result<Vec<(SessionId, String)>, ReadError>;
+    /// Open conversations that have no unfinished turn and saw nothing since `before`, longest idle first.
+    async fn conversations_idle_since(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError>;
+    /// Conversations that were closed before `before` and have no unfinished turn, oldest first.
+    async fn conversations_closed_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError>;
     /// Runs that ended before `before`, oldest first.
     async fn runs_ended_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError>;
 }
@@ -90,6 +107,8 @@ pub struct UnfinishedTurn {
     pub turn: Turn,
     /// The process tree it noted, in the process crate's text form.
     pub process: Option<String>,
+    /// The prompt, where it is not in the log yet: of a conversation's turn that has not started.
+    pub prompt: Option<EventBody>,
 }
 
 /// A turn with its outcome recorded, as recovery needs it.

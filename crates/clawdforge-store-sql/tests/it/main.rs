@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test, too; clippy exempts only its own function")]
 
 mod atomicity;
+mod conversations;
 mod events;
 mod files;
 mod full_disk;

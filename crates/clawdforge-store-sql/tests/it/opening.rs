@@ -103,10 +103,10 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     fixture.opened.close().await.unwrap();
     tamper(&path, "PRAGMA user_version = 99").await;
     let error = error_of(&path).await;
-    assert_eq!(error, OpenError::NewerSchema { path: path.clone(), found: 99, known: 1 });
-    assert!(error.to_string().contains("newer version (schema 99, this one knows 1)"), "{error}");
+    assert_eq!(error, OpenError::NewerSchema { path: path.clone(), found: 99, known: 2 });
+    assert!(error.to_string().contains("newer version (schema 99, this one knows 2)"), "{error}");
 
-    tamper(&path, "PRAGMA user_version = 1").await;
+    tamper(&path, "PRAGMA user_version = 2").await;
     let opened = open(SqliteOptions::at(&path)).await.unwrap();
     assert_eq!(opened.store.tokens.app(&app().name).await.unwrap(), Some(app()));
 }
@@ -160,4 +160,26 @@ async fn a_folder_in_place_of_the_database_is_not_writable() {
     std::fs::create_dir(&path).unwrap();
     let error = error_of(&path).await;
     assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_keeps_its_runs_and_takes_conversations() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("store.db");
+    let first = concat!(
+        include_str!("../../migrations/sqlite/0001_first.sql"),
+        "PRAGMA user_version = 1;
+         INSERT INTO apps VALUES ('app_00000000000000000000000001', 'cauldron', 1);
+         INSERT INTO sessions VALUES ('ses_00000000000000000000000001', 'app_00000000000000000000000001', 'cauldron',
+                                      'claude', 'run', 1);
+         INSERT INTO turns (id, session, place, state, request, queued_at, timeout_us)
+                VALUES ('trn_00000000000000000000000001', 'ses_00000000000000000000000001', 1, 'queued',
+                        'req_00000000000000000000000001', 1, 1);",
+    );
+    tamper(&path, first).await;
+    let opened = open(SqliteOptions::at(&path)).await.unwrap();
+    let unfinished = opened.store.sessions.unfinished_turns().await.unwrap();
+    assert_eq!((unfinished.len(), &unfinished[0].session.conversation, &unfinished[0].prompt), (1, &None, &None));
+    assert_eq!(opened.store.sessions.open_conversations().await, Ok(0));
+    opened.close().await.unwrap();
 }

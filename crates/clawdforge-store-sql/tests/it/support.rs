@@ -9,7 +9,7 @@ use clawdforge_core::event::{Event, EventBody, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, RequestId, RunId, SessionId, TokenId, TurnId};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
-use clawdforge_core::session::{Session, SessionKind};
+use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{Turn, TurnState};
 use clawdforge_store::{CommitError, LedgerQuery, Order, Store};
@@ -133,7 +133,7 @@ pub fn session(number: u128) -> Session {
         app: app().id,
         app_name: "cauldron".to_owned(),
         agent: "claude".parse().unwrap(),
-        kind: SessionKind::Run,
+        conversation: None,
         created_at: at(4),
     }
 }
@@ -157,7 +157,7 @@ pub fn turn(number: u128) -> Turn {
 
 /// Opens the session of a number with its turn.
 pub fn accept(number: u128) -> [Write; 2] {
-    [Write::OpenSession(session(number)), Write::QueueTurn(turn(number))]
+    [Write::OpenSession(session(number)), Write::QueueTurn(turn(number), None)]
 }
 
 pub fn text(session: u128, seq: u64, content: &str) -> Event {

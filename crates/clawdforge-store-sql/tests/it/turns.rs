@@ -15,7 +15,7 @@ async fn unfinished(fixture: &Fixture) -> Vec<UnfinishedTurn> {
 async fn recovery_finds_a_turn_with_its_session_and_process_until_it_ends() {
     let fixture = Fixture::with_app().await;
     fixture.write(accept(1)).await.unwrap();
-    let mut expected = UnfinishedTurn { session: session(1), turn: turn(1), process: None };
+    let mut expected = UnfinishedTurn { session: session(1), turn: turn(1), process: None, prompt: None };
     assert_eq!(unfinished(&fixture).await, [expected.clone()]);
 
     fixture.write([Write::StartTurn(turn_id(1), at(6))]).await.unwrap();
@@ -35,7 +35,7 @@ async fn unfinished_turns_come_oldest_first() {
     let fixture = Fixture::with_app().await;
     for (number, queued) in [(1, 30), (2, 10), (3, 20)] {
         let queued = Turn { queued_at: at(queued), ..turn(number) };
-        fixture.write([Write::OpenSession(session(number)), Write::QueueTurn(queued)]).await.unwrap();
+        fixture.write([Write::OpenSession(session(number)), Write::QueueTurn(queued, None)]).await.unwrap();
     }
     let order: Vec<_> = unfinished(&fixture).await.into_iter().map(|found| found.turn.id).collect();
     assert_eq!(order, [turn_id(2), turn_id(3), turn_id(1)]);
@@ -88,16 +88,16 @@ async fn a_session_has_one_turn_in_each_place_and_one_at_work() {
     let fixture = Fixture::with_app().await;
     fixture.write(accept(1)).await.unwrap();
     let second = |place| Turn { id: turn_id(2), index: place, ..turn(1) };
-    assert_eq!(fixture.write([Write::QueueTurn(second(1))]).await, Err(unexpected(0)));
+    assert_eq!(fixture.write([Write::QueueTurn(second(1), None)]).await, Err(unexpected(0)));
 
-    fixture.write([Write::QueueTurn(second(2)), Write::StartTurn(turn_id(1), at(6))]).await.unwrap();
+    fixture.write([Write::QueueTurn(second(2), None), Write::StartTurn(turn_id(1), at(6))]).await.unwrap();
     assert_eq!(fixture.write([Write::StartTurn(turn_id(2), at(6))]).await, Err(unexpected(0)));
 }
 
 #[tokio::test]
 async fn a_turn_of_an_unknown_session_and_a_session_of_an_unknown_app_are_refused() {
     let fixture = Fixture::new().await;
-    assert_eq!(fixture.write([Write::QueueTurn(turn(1))]).await, Err(unexpected(0)));
+    assert_eq!(fixture.write([Write::QueueTurn(turn(1), None)]).await, Err(unexpected(0)));
     assert_eq!(fixture.write([Write::OpenSession(session(1))]).await, Err(unexpected(0)));
 }
 

@@ -7,7 +7,7 @@ use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{Event, EventBody, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{FileId, RequestId, RunId, SessionId, TurnId};
-use clawdforge_core::session::{Session, SessionKind};
+use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{Turn, TurnState};
 use clawdforge_store_sql::{Opened, SqliteOptions};
@@ -259,7 +259,7 @@ async fn expired_files_are_erased_and_live_ones_stay() -> anyhow::Result<()> {
 fn ended_run(like: &Session, at: Timestamp) -> (SessionId, Commit) {
     let id = SessionId::new(at, [7; 10]);
     let turn = TurnId::new(at, [7; 10]);
-    let session = Session { id, kind: SessionKind::Run, created_at: at, ..like.clone() };
+    let session = Session { id, created_at: at, ..like.clone() };
     let queued = Turn {
         id: turn,
         session: id,
@@ -281,7 +281,7 @@ fn ended_run(like: &Session, at: Timestamp) -> (SessionId, Commit) {
     let event = Event { session: id, seq: 1, turn, at, body: EventBody::Ended(outcome.clone()) };
     let writes = vec![
         Write::OpenSession(session),
-        Write::QueueTurn(queued),
+        Write::QueueTurn(queued, None),
         Write::AppendEvents(vec![event]),
         Write::EndTurn(turn, at, outcome),
     ];

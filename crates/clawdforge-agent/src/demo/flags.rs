@@ -11,6 +11,11 @@ use clawdforge_core::run::SystemMode;
 pub(super) enum Wanted {
     Version,
     Turn(Flags),
+    /// Conversations over the Agent Client Protocol; `volatile` ones cannot be taken up again by another
+    /// process.
+    Acp {
+        volatile: bool,
+    },
 }
 
 /// The options of a turn.
@@ -25,6 +30,7 @@ pub(super) struct Flags {
 pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
     let mut flags = Flags::default();
     let mut print = false;
+    let (mut acp, mut volatile) = (false, false);
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let shown = arg.to_string_lossy();
@@ -38,6 +44,8 @@ pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
         match name {
             "--version" => return Ok(Wanted::Version),
             "-p" | "--print" => print = true,
+            "--acp" => acp = true,
+            "--volatile" => volatile = true,
             "--verbose" | "--include-partial-messages" | "--no-session-persistence" => {}
             "--output-format" if value()? == "stream-json" => {}
             "--output-format" => return Err("the demo agent only writes --output-format stream-json".to_owned()),
@@ -51,7 +59,11 @@ pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
             _ => return Err(format!("unknown option '{shown}'")),
         }
     }
-    if print { Ok(Wanted::Turn(flags)) } else { Err("the demo agent only works with -p".to_owned()) }
+    match (acp, print) {
+        (true, _) => Ok(Wanted::Acp { volatile }),
+        (false, true) => Ok(Wanted::Turn(flags)),
+        (false, false) => Err("the demo agent only works with -p or --acp".to_owned()),
+    }
 }
 
 fn lossy(value: &OsStr) -> String {

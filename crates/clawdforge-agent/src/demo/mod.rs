@@ -8,15 +8,18 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
+mod acp;
 mod flags;
 mod grandchild;
 mod player;
 mod script;
 mod signals;
+mod voice;
 mod wire;
 
 use flags::{Flags, Wanted};
-use player::Player;
+use player::{Played, Player};
+use wire::Wire;
 
 /// The sub-command of the service's own program that becomes the demo agent.
 pub const SUBCOMMAND: &str = "__demo-agent";
@@ -50,6 +53,7 @@ fn run(args: Vec<OsString>) -> io::Result<u8> {
             writeln!(io::stdout(), "{VERSION}")?;
             return Ok(0);
         }
+        Ok(Wanted::Acp { volatile }) => return acp::serve(args, volatile),
         Ok(Wanted::Turn(flags)) => flags,
         Err(refusal) => {
             writeln!(io::stderr(), "error: {refusal}")?;
@@ -58,7 +62,9 @@ fn run(args: Vec<OsString>) -> io::Result<u8> {
     };
     let system = read_system(&flags)?;
     let prompt = read_prompt()?;
-    Player::new(args, flags, system, io::stdout().lock()).play(&prompt)
+    let wire = Wire::new(io::stdout().lock(), flags.model.clone().unwrap_or_else(|| "demo".to_owned()));
+    let (Played::Done(code) | Played::Gone(code)) = Player::new(args, flags, system, wire).play(&prompt)?;
+    Ok(code)
 }
 
 fn read_system(flags: &Flags) -> io::Result<Option<String>> {

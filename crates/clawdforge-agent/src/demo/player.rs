@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::flags::Flags;
 use super::script::{self, About, Step};
-use super::wire::Wire;
+use super::voice::Voice;
 use super::{FAILED, grandchild, signals};
 
 /// Longest plain prompt that is repeated whole.
@@ -20,11 +20,11 @@ const ECHO_CHARS_MAX: usize = 2_000;
 const TICK: Duration = Duration::from_millis(50);
 
 /// One turn of the demo agent.
-pub(super) struct Player<W> {
+pub(super) struct Player<V> {
     args: Vec<OsString>,
     flags: Flags,
     system: Option<String>,
-    wire: Wire<W>,
+    wire: V,
     answer: Vec<String>,
     calls: usize,
     lingers: bool,
@@ -33,33 +33,51 @@ pub(super) struct Player<W> {
 /// What comes after a step.
 enum Flow {
     Next,
+    /// The turn is over with what was written.
+    Done(u8),
+    /// The program exits without a result.
     Exit(u8),
+    /// The turn was cancelled while time passed.
+    Cancelled,
 }
 
-impl<W: Write> Player<W> {
-    pub(super) fn new(args: Vec<OsString>, flags: Flags, system: Option<String>, out: W) -> Self {
-        let wire = Wire::new(out, flags.model.clone().unwrap_or_else(|| "demo".to_owned()));
+/// How a turn ended.
+pub(super) enum Played {
+    /// In order, with a result; the exit code of a program that has only this turn.
+    Done(u8),
+    /// The program is to exit without a result.
+    Gone(u8),
+}
+
+impl<V: Voice> Player<V> {
+    pub(super) fn new(args: Vec<OsString>, flags: Flags, system: Option<String>, wire: V) -> Self {
         Self { args, flags, system, wire, answer: Vec::new(), calls: 0, lingers: false }
     }
 
-    /// Plays a prompt to its end and returns the exit code.
-    pub(super) fn play(mut self, prompt: &str) -> io::Result<u8> {
-        self.wire.init()?;
+    /// Plays a prompt to its end.
+    pub(super) fn play(mut self, prompt: &str) -> io::Result<Played> {
+        self.wire.begin()?;
         let steps = script::parse(prompt);
         if steps.is_empty() {
             self.say(echo(prompt))?;
         }
         for step in steps {
-            if let Flow::Exit(code) = self.perform(step)? {
-                return Ok(code);
+            match self.perform(step)? {
+                Flow::Next => {}
+                Flow::Done(code) => return Ok(Played::Done(code)),
+                Flow::Exit(code) => return Ok(Played::Gone(code)),
+                Flow::Cancelled => {
+                    self.wire.cancelled()?;
+                    return Ok(Played::Done(0));
+                }
             }
         }
         let answer = if self.answer.is_empty() { "done".to_owned() } else { self.answer.join("\n") };
         self.wire.answered(&answer, prompt.chars().count())?;
         if self.lingers {
-            stay_for_ever();
+            self.wire.pause(None);
         }
-        Ok(0)
+        Ok(Played::Done(0))
     }
 
     fn perform(&mut self, step: Step) -> io::Result<Flow> {
@@ -73,10 +91,28 @@ impl<W: Write> Player<W> {
                 let told = self.tell(&about)?;
                 self.say(told)?;
             }
-            Step::Sleep(time) => std::thread::sleep(time),
-            Step::Hang => stay_for_ever(),
+            Step::Sleep(time) if !self.wire.pause(Some(time)) => return Ok(Flow::Cancelled),
+            Step::Sleep(_) => {}
+            Step::Hang => {
+                self.wire.pause(None);
+                return Ok(Flow::Cancelled);
+            }
+            Step::IgnoreCancel => self.wire.ignore_cancel(),
+            Step::Ask(tool) => {
+                let answer = self.wire.ask(&tool)?;
+                self.say(answer)?;
+            }
+            Step::Recall => {
+                let memory = self.wire.memory();
+                self.say(if memory.is_empty() { "nothing".to_owned() } else { memory.join(" | ") })?;
+            }
+            Step::Forget => self.wire.forget()?,
+            Step::Attached => {
+                let links = self.wire.attachments();
+                self.say(if links.is_empty() { "nothing".to_owned() } else { links.join(" | ") })?;
+            }
             Step::Linger => self.lingers = true,
-            Step::Chatter(time) => self.chatter(time)?,
+            Step::Chatter(time) => return self.chatter(time),
             Step::Flood(lines) => self.flood(lines)?,
             Step::Garbage => self.garbage()?,
             Step::Stderr(text) => writeln!(io::stderr(), "{text}")?,
@@ -97,12 +133,12 @@ impl<W: Write> Player<W> {
                     "stop_sequence",
                     None,
                 )?;
-                return Ok(Flow::Exit(FAILED));
+                return Ok(Flow::Done(FAILED));
             }
             Step::Refuse => {
                 let text = "API Error: the demo agent's safeguards flagged this message.";
                 self.wire.failed("invalid_request", text, "refusal", None)?;
-                return Ok(Flow::Exit(FAILED));
+                return Ok(Flow::Done(FAILED));
             }
         }
         Ok(Flow::Next)
@@ -166,13 +202,15 @@ impl<W: Write> Player<W> {
         format!("toolu_{}", self.calls)
     }
 
-    fn chatter(&mut self, time: Duration) -> io::Result<()> {
+    fn chatter(&mut self, time: Duration) -> io::Result<Flow> {
         let start = Instant::now();
         while start.elapsed() < time {
             self.wire.tick()?;
-            std::thread::sleep(TICK);
+            if !self.wire.pause(Some(TICK)) {
+                return Ok(Flow::Cancelled);
+            }
         }
-        Ok(())
+        Ok(Flow::Next)
     }
 
     fn flood(&mut self, lines: u64) -> io::Result<()> {
@@ -209,7 +247,7 @@ impl<W: Write> Player<W> {
             self.wire.retry(status, word)?;
         }
         self.wire.failed(word, text, "stop_sequence", Some(status))?;
-        Ok(Flow::Exit(FAILED))
+        Ok(Flow::Done(FAILED))
     }
 }
 
@@ -227,12 +265,6 @@ fn echo(prompt: &str) -> String {
     }
 }
 
-fn stay_for_ever() -> ! {
-    loop {
-        std::thread::park();
-    }
-}
-
 /// Lets go of the pipe to the service while living on.
 fn close_stdout() -> io::Result<()> {
     let nothing = std::fs::OpenOptions::new().write(true).open("/dev/null")?;
@@ -243,10 +275,13 @@ fn close_stdout() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::wire::Wire;
 
     fn result(prompt: &str) -> (u8, Value) {
         let mut out = Vec::new();
-        let code = Player::new(Vec::new(), Flags::default(), None, &mut out).play(prompt).unwrap();
+        let wire = Wire::new(&mut out, "demo".to_owned());
+        let played = Player::new(Vec::new(), Flags::default(), None, wire).play(prompt).unwrap();
+        let (Played::Done(code) | Played::Gone(code)) = played;
         let last = out.trim_ascii_end().rsplit(|byte| *byte == b'\n').next().unwrap();
         (code, serde_json::from_slice(last).unwrap())
     }

@@ -27,6 +27,11 @@ pub(super) enum Step {
     NotSignedIn,
     NoAnswer,
     Refuse,
+    IgnoreCancel,
+    Ask(String),
+    Recall,
+    Forget,
+    Attached,
 }
 
 /// What the agent can tell of its own surroundings.
@@ -70,6 +75,10 @@ fn bare_step(line: &str) -> Option<Step> {
         "not signed in" => Step::NotSignedIn,
         "no answer" => Step::NoAnswer,
         "refuse" => Step::Refuse,
+        "ignore cancel" => Step::IgnoreCancel,
+        "recall" => Step::Recall,
+        "forget" => Step::Forget,
+        "attached" => Step::Attached,
         _ => return None,
     })
 }
@@ -85,6 +94,7 @@ fn step_with(word: &str, rest: &str) -> Option<Step> {
             Step::UseTool { name: name.to_owned(), args: args.trim().to_owned() }
         }
         "read" => Step::Read(rest.to_owned()),
+        "ask" => Step::Ask(rest.to_owned()),
         "env" => Step::Tell(About::EnvValue(rest.to_owned())),
         "sleep" => Step::Sleep(millis()?),
         "chatter" => Step::Chatter(millis()?),

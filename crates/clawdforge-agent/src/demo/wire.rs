@@ -2,8 +2,11 @@
 //! nobody reads.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+
+use super::voice::Voice;
 
 /// Writes the messages of one turn.
 pub(super) struct Wire<W> {
@@ -14,12 +17,8 @@ pub(super) struct Wire<W> {
 /// Ids are the same in every run, as everything the demo agent says.
 const SESSION: &str = "00000000-0000-4000-8000-000000000001";
 
-impl<W: Write> Wire<W> {
-    pub(super) fn new(out: W, model: String) -> Self {
-        Self { out, model }
-    }
-
-    pub(super) fn init(&mut self) -> io::Result<()> {
+impl<W: Write> Voice for Wire<W> {
+    fn begin(&mut self) -> io::Result<()> {
         let init = json!({
             "type": "system", "subtype": "init", "model": self.model, "tools": ["Read"],
             "permissionMode": "default", "apiKeySource": "none", "claude_code_version": super::VERSION,
@@ -28,38 +27,37 @@ impl<W: Write> Wire<W> {
         self.line(json!({"type": "system", "subtype": "status", "status": "requesting"}))
     }
 
-    pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
+    fn text(&mut self, text: &str) -> io::Result<()> {
         self.delta(json!({"type": "text_delta", "text": text}))?;
         self.block(json!({"type": "text", "text": text}))
     }
 
-    pub(super) fn thinking(&mut self, thought: &str) -> io::Result<()> {
+    fn thinking(&mut self, thought: &str) -> io::Result<()> {
         self.block(json!({"type": "thinking", "thinking": thought, "signature": ""}))
     }
 
-    pub(super) fn tool_use(&mut self, call: &str, name: &str, input: &Value) -> io::Result<()> {
+    fn tool_use(&mut self, call: &str, name: &str, input: &Value) -> io::Result<()> {
         self.block(json!({"type": "tool_use", "id": call, "name": name, "input": input}))
     }
 
-    pub(super) fn tool_result(&mut self, call: &str, content: &str, failed: bool) -> io::Result<()> {
+    fn tool_result(&mut self, call: &str, content: &str, failed: bool) -> io::Result<()> {
         let part = json!({"type": "tool_result", "tool_use_id": call, "content": content, "is_error": failed});
         self.line(json!({"type": "user", "message": {"role": "user", "content": [part]}, "parent_tool_use_id": null}))
     }
 
-    /// A sign of life with nothing in it.
-    pub(super) fn tick(&mut self) -> io::Result<()> {
+    fn tick(&mut self) -> io::Result<()> {
         self.delta(json!({"type": "text_delta", "text": "."}))
     }
 
-    pub(super) fn retry(&mut self, status: u16, word: &str) -> io::Result<()> {
+    fn retry(&mut self, status: u16, word: &str) -> io::Result<()> {
         self.line(json!({
             "type": "system", "subtype": "api_retry", "attempt": 1, "max_retries": 1, "retry_delay_ms": 0,
             "error_status": status, "error": word,
         }))
     }
 
-    /// The error the agent writes in place of an answer, and the result that repeats it.
-    pub(super) fn failed(&mut self, word: &str, text: &str, stop_reason: &str, status: Option<u16>) -> io::Result<()> {
+    /// The result repeats the error.
+    fn failed(&mut self, word: &str, text: &str, stop_reason: &str, status: Option<u16>) -> io::Result<()> {
         self.line(json!({
             "type": "assistant", "error": word, "is_api_error_message": true, "parent_tool_use_id": null,
             "message": {"model": "<synthetic>", "role": "assistant", "content": [{"type": "text", "text": text}]},
@@ -70,7 +68,7 @@ impl<W: Write> Wire<W> {
         }))
     }
 
-    pub(super) fn answered(&mut self, answer: &str, prompt_chars: usize) -> io::Result<()> {
+    fn answered(&mut self, answer: &str, prompt_chars: usize) -> io::Result<()> {
         let (input, output) = (tokens(prompt_chars), tokens(answer.chars().count()));
         let by_model = json!({&self.model: {"inputTokens": input, "outputTokens": output, "costUSD": 0}});
         self.result(json!({
@@ -79,10 +77,49 @@ impl<W: Write> Wire<W> {
         }))
     }
 
-    /// Bytes as they are.
-    pub(super) fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
         self.out.flush()
+    }
+
+    fn pause(&mut self, time: Option<Duration>) -> bool {
+        match time {
+            Some(time) => std::thread::sleep(time),
+            None => loop {
+                std::thread::park();
+            },
+        }
+        true
+    }
+
+    // `claude -p` is not cancelled but ended, asks nobody, and has nothing but its one turn.
+
+    fn ignore_cancel(&mut self) {}
+
+    fn cancelled(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn ask(&mut self, _tool: &str) -> io::Result<String> {
+        Ok("nobody to ask".to_owned())
+    }
+
+    fn memory(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn forget(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn attachments(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl<W: Write> Wire<W> {
+    pub(super) fn new(out: W, model: String) -> Self {
+        Self { out, model }
     }
 
     fn result(&mut self, mut result: Value) -> io::Result<()> {

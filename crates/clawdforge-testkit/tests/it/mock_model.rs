@@ -9,22 +9,22 @@ use serde_json::{Value, json};
 use crate::asking::{DEADLINE, ask, client, events, joined, turn, unstreamed_turn};
 
 const HELLO_STREAM: &str = r#"event: message_start
-data: {"message":{"content":[],"id":"msg_mock_000001","model":"claude-sonnet-5-5","role":"assistant","stop_reason":null,"stop_sequence":null,"type":"message","usage":{"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"input_tokens":INPUT,"output_tokens":1}},"type":"message_start"}
+data: {"type":"message_start","message":{"id":"msg_mock_000001","type":"message","role":"assistant","model":"claude-sonnet-5-5","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":INPUT,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":1}}}
 
 event: content_block_start
-data: {"content_block":{"text":"","type":"text"},"index":0,"type":"content_block_start"}
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
 
 event: content_block_delta
-data: {"delta":{"text":"Hello, world","type":"text_delta"},"index":0,"type":"content_block_delta"}
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello, world"}}
 
 event: content_block_delta
-data: {"delta":{"text":"!","type":"text_delta"},"index":0,"type":"content_block_delta"}
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"!"}}
 
 event: content_block_stop
-data: {"index":0,"type":"content_block_stop"}
+data: {"type":"content_block_stop","index":0}
 
 event: message_delta
-data: {"delta":{"stop_reason":"end_turn","stop_sequence":null},"type":"message_delta","usage":{"output_tokens":4}}
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":4}}
 
 event: message_stop
 data: {"type":"message_stop"}

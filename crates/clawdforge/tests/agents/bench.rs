@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 pub const API_KEY: &str = "sk-ant-fake-0123456789abcdefghij";
 
 /// The keys of a successful `POST /run`: these four and no other.
-const SUCCESS_KEYS: [&str; 4] = ["duration_ms", "ok", "result", "stop_reason"];
+const SUCCESS_KEYS: [&str; 4] = ["ok", "result", "duration_ms", "stop_reason"];
 
 /// A service with the real Claude Code as its agent.
 pub struct Bench {

@@ -27,7 +27,7 @@ async fn an_answer_is_given_as_the_json_it_is_or_as_text() -> anyhow::Result<()>
         let answer = app.prompt(prompt).await?;
         golden.add(title, &answer);
         let keys: Vec<String> = answer.json().as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default();
-        assert_eq!(keys, ["duration_ms", "ok", "result", "stop_reason"], "exactly the four: {title}");
+        assert_eq!(keys, ["ok", "result", "duration_ms", "stop_reason"], "exactly the four: {title}");
     }
     insta::assert_snapshot!(golden);
     Ok(())

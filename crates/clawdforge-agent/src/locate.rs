@@ -57,14 +57,9 @@ pub fn locate(profile: &Profile) -> Result<Found, Failure> {
             Look::Missing => {}
         }
     }
-    on_search_path(profile, profile.dialect.as_str()).map(|path| Found { path, source: Source::Path }).ok_or_else(
-        || {
-            Failure::new(
-                FailureKind::NotInstalled,
-                format!("{} is not installed: {}", profile.name, profile.install_hint),
-            )
-        },
-    )
+    on_search_path(profile, &profile.program).map(|path| Found { path, source: Source::Path }).ok_or_else(|| {
+        Failure::new(FailureKind::NotInstalled, format!("{} is not installed: {}", profile.name, profile.install_hint))
+    })
 }
 
 fn configured(profile: &Profile, command: &str) -> Result<Found, Failure> {
@@ -132,6 +127,7 @@ mod tests {
         Profile {
             name: "claude".parse().unwrap(),
             dialect: Dialect::Claude,
+            program: "claude".into(),
             command: None,
             own_program: None,
             search_path: Some(std::env::join_paths(search_path).unwrap()),

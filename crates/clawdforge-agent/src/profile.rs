@@ -23,7 +23,7 @@ impl Dialect {
     /// Every dialect by its name in the configuration.
     pub const ALL: [(&'static str, Self); 2] = [("claude", Self::Claude), ("demo", Self::Demo)];
 
-    /// The dialect's name in the configuration, which is also its program's usual name.
+    /// The dialect's name in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,6 +40,8 @@ pub struct Profile {
     pub name: AgentName,
     /// How it is spoken to.
     pub dialect: Dialect,
+    /// The usual name of its program, looked for on the search path.
+    pub program: String,
     /// The program the operator named: an absolute path, or a name to look for on the search path.
     /// Where it is set, nothing else is tried.
     pub command: Option<String>,
@@ -83,6 +85,7 @@ mod tests {
         let profile = Profile {
             name: "claude".parse().unwrap(),
             dialect: Dialect::Claude,
+            program: "claude".into(),
             command: None,
             own_program: None,
             search_path: None,

@@ -81,6 +81,7 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
     let command = entry.and_then(|entry| entry.command.as_ref());
     Ok(Profile {
         install_hint: format!("run `clawdforge agents install {CLAUDE}`, or put claude on the PATH of the service"),
+        program: dialect.as_str().to_owned(),
         dialect,
         command: command.map(|path| path.to_string_lossy().into_owned()),
         own_program,

@@ -226,6 +226,7 @@ impl Agent {
             links,
             cancel: &self.cancel,
             deaf: false,
+            spoke: false,
             answered: &self.answered,
             outcome: &mut outcome,
         };
@@ -276,6 +277,7 @@ struct AcpVoice<'a> {
     links: Vec<String>,
     cancel: &'a Cancel,
     deaf: bool,
+    spoke: bool,
     answered: &'a Receiver<Value>,
     outcome: &'a mut Reply,
 }
@@ -296,6 +298,10 @@ impl Voice for AcpVoice<'_> {
     }
 
     fn text(&mut self, text: &str) -> io::Result<()> {
+        // Chunks are joined as they are.
+        if std::mem::replace(&mut self.spoke, true) {
+            return self.chunk("agent_message_chunk", &format!("\n{text}"));
+        }
         self.chunk("agent_message_chunk", text)
     }
 
@@ -304,6 +310,8 @@ impl Voice for AcpVoice<'_> {
     }
 
     fn tool_use(&mut self, call: &str, name: &str, input: &Value) -> io::Result<()> {
+        // The answer is what is said after the last tool.
+        self.spoke = false;
         self.update(json!({
             "sessionUpdate": "tool_call", "toolCallId": call, "title": name, "name": name, "kind": "other",
             "status": "pending", "rawInput": input,
@@ -336,6 +344,9 @@ impl Voice for AcpVoice<'_> {
     }
 
     fn answered(&mut self, answer: &str, prompt_chars: usize) -> io::Result<()> {
+        if !self.spoke {
+            self.chunk("agent_message_chunk", answer)?;
+        }
         let (input, output) = (prompt_chars.div_ceil(4), answer.chars().count().div_ceil(4));
         *self.outcome = Ok(json!({
             "stopReason": "end_turn",

@@ -49,7 +49,9 @@ fn args(profile: &Profile, spec: &OpenSpec) -> Vec<OsString> {
     );
     args.push("--no-session-persistence".into());
     // One argument: a model that begins with a dash must not become an option.
-    args.push(format!("--model={}", spec.model).into());
+    if let Some(model) = &spec.model {
+        args.push(format!("--model={model}").into());
+    }
     if let Some(effort) = spec.effort {
         args.extend(["--effort", Effort::as_str(effort)].map(OsString::from));
     }
@@ -100,6 +102,7 @@ mod tests {
         Profile {
             name: "claude".parse().unwrap(),
             dialect: Dialect::Claude,
+            program: "claude".into(),
             command: None,
             own_program: None,
             search_path: None,
@@ -115,7 +118,8 @@ mod tests {
             workspace: "/w".into(),
             scratch: "/s".into(),
             mark: TreeMark::new("test").unwrap(),
-            model: "sonnet".into(),
+            model: Some("sonnet".into()),
+            resume: None,
             system: None,
             system_mode: SystemMode::Append,
             effort: None,

@@ -81,7 +81,7 @@ impl AgentDriver for OneShotDriver {
             workspace: spec.workspace,
             mark: spec.mark,
         };
-        Ok(Box::new(OneShotLink::new(start, spec.model)))
+        Ok(Box::new(OneShotLink::new(start, spec.model.unwrap_or_default())))
     }
 }
 

@@ -13,7 +13,7 @@ use clawdforge_process::{ExitReport, SpawnError, SpawnSpec, Spawner, StdinMode, 
 use super::command::{Launch, prompt_input};
 use super::output::{Parser, unrecognised};
 use super::running::{Heard, Running};
-use crate::{AgentLink, CloseReport};
+use crate::{AgentLink, CloseReport, Prompt};
 
 /// How long an agent that gave its result may take to end by itself before it is asked to, and before a
 /// failure goes out without the rest of the error stream. Claude Code takes some 100 ms, in which it
@@ -87,7 +87,7 @@ impl OneShotLink {
 
 #[async_trait]
 impl AgentLink for OneShotLink {
-    async fn begin_turn(&mut self, prompt: String) -> Result<(), Failure> {
+    async fn begin_turn(&mut self, prompt: Prompt) -> Result<(), Failure> {
         let Some(start) = self.start.take() else {
             return Err(Failure::new(FailureKind::Internal, "a one-shot agent takes one prompt only"));
         };
@@ -100,7 +100,7 @@ impl AgentLink for OneShotLink {
             stdin: StdinMode::Piped,
         };
         let tree = start.spawner.spawn(spec).await.map_err(|error| not_started(&start.agent, &error))?;
-        self.running = Some(Running::new(tree, prompt_input(prompt)));
+        self.running = Some(Running::new(tree, prompt_input(prompt.text)));
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl AgentLink for OneShotLink {
 }
 
 /// The failure of a program that was found and could not be started. Paths are for the log only.
-fn not_started(agent: &str, error: &SpawnError) -> Failure {
+pub(crate) fn not_started(agent: &str, error: &SpawnError) -> Failure {
     tracing::warn!(agent.name = agent, error = %error, "an agent could not be started");
     let (kind, why) = match error {
         SpawnError::NotFound { .. } => (

@@ -12,4 +12,6 @@ mod link;
 pub mod output;
 mod running;
 
+pub(crate) use command::tmp_dir;
 pub use driver::OneShotDriver;
+pub(crate) use link::not_started;

@@ -46,7 +46,7 @@ async fn the_agent_works_in_its_workspace_and_reads_what_lies_there() {
 async fn model_and_effort_reach_the_agent() {
     let mut bench = Bench::demo();
     bench.spec.effort = Some(Effort::High);
-    bench.spec.model = "--odd name".into();
+    bench.spec.model = Some("--odd name".into());
     assert_eq!(bench.answer("model\neffort").await, "--odd name\nhigh");
 }
 

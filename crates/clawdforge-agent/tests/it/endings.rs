@@ -70,11 +70,5 @@ async fn a_link_that_is_dropped_takes_its_processes_along() {
     let mut link = bench.begin("grandchild\nhang").await.unwrap();
     first_text(&mut *link).await;
     drop(link);
-    soon(async {
-        while !bench.alive().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    bench.nothing_is_left();
+    bench.all_gone().await;
 }

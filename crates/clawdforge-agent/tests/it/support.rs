@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, Dialect, OneShotDriver, OpenSpec, Profile, Versions};
+use clawdforge_agent::{
+    AcpDriver, AgentDriver, AgentLink, CloseReport, Dialect, OneShotDriver, OpenSpec, Profile, Prompt, Versions,
+};
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, TurnEnd};
 use clawdforge_core::run::SystemMode;
 use clawdforge_process::{Spawner, TreeMark};
@@ -43,6 +45,21 @@ impl Bench {
         Self::with(demo_program())
     }
 
+    /// With the demo agent, spoken to over the Agent Client Protocol. A volatile one forgets its
+    /// conversations when its process ends.
+    pub fn conversation(volatile: bool) -> Self {
+        let mut bench = Self::demo();
+        bench.profile.args = vec!["--acp".into()];
+        bench.profile.args.extend(volatile.then(|| "--volatile".into()));
+        bench.spec.model = None;
+        bench
+    }
+
+    /// A link to a conversation.
+    pub async fn open(&self) -> Result<Box<dyn AgentLink>, Failure> {
+        soon(AcpDriver::new(self.profile.clone(), self.spawner.clone()).open(self.spec.clone())).await
+    }
+
     /// With a shell script as the agent.
     pub fn script(text: &str) -> Self {
         let mut bench = Self::demo();
@@ -62,6 +79,7 @@ impl Bench {
         let profile = Profile {
             name: "demo".parse().unwrap(),
             dialect: Dialect::Demo,
+            program: "claude".into(),
             command: None,
             own_program: Some(program),
             search_path: None,
@@ -74,7 +92,8 @@ impl Bench {
             workspace,
             scratch,
             mark: TreeMark::new(mark).unwrap(),
-            model: "demo-large".into(),
+            model: Some("demo-large".into()),
+            resume: None,
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
@@ -90,7 +109,7 @@ impl Bench {
     /// A link that was given this prompt.
     pub async fn begin(&self, prompt: &str) -> Result<Box<dyn AgentLink>, Failure> {
         let mut link = self.driver().open(self.spec.clone()).await?;
-        link.begin_turn(prompt.to_owned()).await?;
+        link.begin_turn(Prompt::from(prompt)).await?;
         Ok(link)
     }
 
@@ -122,6 +141,16 @@ impl Bench {
             })
             .map(|process| process.file_name().to_string_lossy().into_owned())
             .collect()
+    }
+
+    /// Waits until the tree of a link that was dropped is gone.
+    pub async fn all_gone(&self) {
+        soon(async {
+            while !self.alive().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     pub fn nothing_is_left(&self) {

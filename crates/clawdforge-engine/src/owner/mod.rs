@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, OpenSpec};
+use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, OpenSpec, Prompt};
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
 use clawdforge_core::event::EventBody;
 use clawdforge_core::file::File;
@@ -276,7 +276,8 @@ impl Owner {
                 workspace: workspace.work(),
                 scratch: workspace.scratch(),
                 mark,
-                model: request.model,
+                model: Some(request.model),
+                resume: None,
                 system: request.system,
                 system_mode: request.system_mode,
                 effort: request.effort,
@@ -290,7 +291,7 @@ impl Owner {
             let failure = Failure::new(FailureKind::Internal, "there is no agent to give the prompt to");
             return Some(Input::OpenFailed(failure));
         };
-        if let Err(failure) = link.begin_turn(prompt).await {
+        if let Err(failure) = link.begin_turn(Prompt { text: prompt, ..Prompt::default() }).await {
             return Some(Input::OpenFailed(failure));
         }
         if let Some(process) = link.process() {

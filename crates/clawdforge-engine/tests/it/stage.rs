@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdforge_agent::{AgentDriver, AgentLink, Agents, CloseReport, OpenSpec, Presence};
+use clawdforge_agent::{AgentDriver, AgentLink, Agents, CloseReport, OpenSpec, Presence, Prompt};
 use clawdforge_core::agent::{AgentName, AgentSignal, Failure, TurnEnd};
 use clawdforge_core::app::{AppToken, TokenHash};
 use clawdforge_core::run::{RunRequest, SystemMode};
@@ -60,7 +60,7 @@ impl AgentDriver for Scripted {
 
 #[async_trait]
 impl AgentLink for ScriptedLink {
-    async fn begin_turn(&mut self, _: String) -> Result<(), Failure> {
+    async fn begin_turn(&mut self, _: Prompt) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -146,6 +146,7 @@ impl<'a> Installer<'a> {
             name: entry.name.parse()?,
             // Nobody speaks to it here.
             dialect: Dialect::Claude,
+            program: "claude".into(),
             command: None,
             own_program: None,
             search_path: None,

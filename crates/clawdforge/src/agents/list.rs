@@ -95,6 +95,7 @@ fn look_for(entry: &'static Entry, config: &Config) -> anyhow::Result<FoundAgent
         name: entry.name.parse()?,
         // Nothing is said to it but flags that the catalogue lists.
         dialect: Dialect::Claude,
+        program: "claude".into(),
         command: None,
         own_program: own_program(&config.data_dir, entry.name),
         search_path: None,

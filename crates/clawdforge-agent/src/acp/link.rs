@@ -1,0 +1,258 @@
+//! One conversation with one agent process.
+
+use std::collections::VecDeque;
+use std::future::{Future, pending};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use agent_client_protocol::v1::schema::{
+    CancelNotification, ContentBlock, PromptRequest, PromptResponse, ResourceLink, TextContent,
+};
+use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
+use async_trait::async_trait;
+use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
+use clawdforge_process::{ExitReport, Tree};
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::peer::{Closed, Inbound, Peer};
+use super::translate::Turn;
+use crate::{AgentLink, CloseReport, LinkContext, Prompt};
+
+/// How long an agent may take to end by itself once its input is closed. Claude's adapter takes 80 ms.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// How long to wait for the half of an end that is missing: the exit, or the rest of the output.
+const END_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of an oversized line that are shown.
+const SHOWN_BYTES_MAX: usize = 256;
+
+/// What must not stand as it is in the path of an address (RFC 3986, section 3.3).
+const PATH_KEPT_OUT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+type Prompting = Pin<Box<dyn Future<Output = Result<PromptResponse, Error>> + Send>>;
+
+/// The link of one conversation.
+pub(super) struct AcpLink {
+    tree: Tree,
+    peer: Peer,
+    session: String,
+    context: LinkContext,
+    turn: Option<Turn>,
+    /// What the conversation has cost so far.
+    cost: Option<f64>,
+    prompting: Option<Prompting>,
+    ready: VecDeque<AgentSignal>,
+    exit: Option<ExitReport>,
+    /// When to stop waiting for what is missing of the end.
+    end_by: Option<Instant>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Turns may be begun.
+    Usable,
+    /// The agent lives, but has lost the conversation.
+    Forgotten,
+    /// The agent is gone, and that was told.
+    Gone,
+}
+
+impl AcpLink {
+    pub(super) fn new(tree: Tree, peer: Peer, session: String, context: LinkContext) -> Self {
+        Self {
+            tree,
+            peer,
+            session,
+            context,
+            turn: None,
+            cost: None,
+            prompting: None,
+            ready: VecDeque::new(),
+            exit: None,
+            end_by: None,
+            state: State::Usable,
+        }
+    }
+
+    fn take_in(&mut self, inbound: Inbound) {
+        // What comes outside of a turn belongs to none.
+        let Some(turn) = &mut self.turn else { return };
+        match inbound {
+            Inbound::Update(update) => self.ready.extend(turn.update(*update)),
+            Inbound::Oversized { bytes, head } => {
+                let head = String::from_utf8_lossy(head.get(..SHOWN_BYTES_MAX).unwrap_or(&head)).into_owned();
+                self.ready.push_back(AgentSignal::Unrecognised { raw: format!("[a line of {bytes} bytes] {head}") });
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Result<PromptResponse, Error>) {
+        self.prompting = None;
+        // All updates of the turn were handed in before its answer.
+        while let Some(inbound) = self.peer.next_now() {
+            self.take_in(inbound);
+        }
+        match answer {
+            Err(error) if is_incoming_transport_closed(&error) || is_connection_terminated(&error) => {
+                self.end_by.get_or_insert_with(|| Instant::now() + END_WAIT_MAX);
+            }
+            Err(error) if error.code == ErrorCode::RESOURCE_NOT_FOUND => {
+                self.state = State::Forgotten;
+                self.turn = None;
+                let message = "the agent lost the conversation before it took the prompt; send the prompt again";
+                let failure = Some(Failure::new(FailureKind::Crashed, message));
+                self.ready.push_back(AgentSignal::TurnEnded(TurnEnd { failure, ..TurnEnd::default() }));
+            }
+            answer => {
+                if let Err(error) = &answer {
+                    tracing::debug!(%error, "a prompt was answered with an error");
+                }
+                if let Some(mut turn) = self.turn.take() {
+                    self.ready.extend(turn.ended(answer));
+                    self.cost = turn.cost();
+                }
+            }
+        }
+    }
+
+    fn gone(&mut self) -> AgentSignal {
+        self.state = State::Gone;
+        self.turn = None;
+        let exit = self.exit.unwrap_or_default();
+        AgentSignal::Exited(Exit { code: exit.code, signal: exit.signal, stderr: self.tree.stderr_tail() })
+    }
+}
+
+enum Noticed {
+    Inbound(Inbound),
+    Closed,
+    Answered(Result<PromptResponse, Error>),
+    Exit(ExitReport),
+    TimeUp,
+}
+
+#[async_trait]
+impl AgentLink for AcpLink {
+    async fn begin_turn(&mut self, prompt: Prompt) -> Result<(), Failure> {
+        if self.turn.is_some() || self.state != State::Usable {
+            return Err(Failure::new(FailureKind::Internal, "the agent cannot take a prompt now"));
+        }
+        let blocks = blocks(prompt);
+        let request = PromptRequest::new(self.session.clone(), blocks);
+        self.turn = Some(Turn::after(self.cost));
+        self.prompting = Some(Box::pin(self.peer.to_agent().send_request(request).block_task()));
+        Ok(())
+    }
+
+    fn cancel_turn(&mut self) {
+        if let Err(error) = self.peer.to_agent().send_notification(CancelNotification::new(self.session.clone())) {
+            // Whoever cancels waits for the end with a limit.
+            tracing::debug!(%error, "a cancel could not be sent");
+        }
+    }
+
+    fn context(&self) -> LinkContext {
+        self.context
+    }
+
+    fn resume_key(&self) -> Option<String> {
+        Some(self.session.clone())
+    }
+
+    fn is_usable(&self) -> bool {
+        self.state == State::Usable && self.exit.is_none()
+    }
+
+    fn process(&self) -> Option<String> {
+        Some(self.tree.identity().to_string())
+    }
+
+    async fn next_signal(&mut self) -> AgentSignal {
+        loop {
+            if let Some(signal) = self.ready.pop_front() {
+                return signal;
+            }
+            if self.state == State::Gone {
+                return pending().await;
+            }
+            // Every branch is cancel-safe: what is under way lives in fields.
+            let noticed = tokio::select! {
+                biased;
+                inbound = self.peer.next() => inbound.map_or_else(|Closed| Noticed::Closed, Noticed::Inbound),
+                answer = present(&mut self.prompting) => Noticed::Answered(answer),
+                exit = self.tree.wait(), if self.exit.is_none() => Noticed::Exit(exit),
+                () = until(self.end_by) => Noticed::TimeUp,
+            };
+            match noticed {
+                Noticed::Inbound(inbound) => self.take_in(inbound),
+                Noticed::Answered(answer) => self.answered(answer),
+                Noticed::Exit(exit) => {
+                    self.exit = Some(exit);
+                    self.end_by = Some(Instant::now() + END_WAIT_MAX.min(Duration::from_millis(200)));
+                }
+                Noticed::Closed | Noticed::TimeUp => return self.gone(),
+            }
+        }
+    }
+
+    async fn close(self: Box<Self>, grace: Duration) -> CloseReport {
+        let Self { mut tree, peer, prompting, .. } = *self;
+        // Closes the agent's input, on which agents leave in good order.
+        drop((prompting, peer));
+        // Passing the time is no failure: the tree is ended next.
+        let _ = timeout(LEAVE_MAX.min(grace), tree.wait()).await;
+        let stderr = tree.stderr_tail();
+        let report = tree.end(grace).await;
+        CloseReport { stderr, killed: report.killed, survivors: report.survivors }
+    }
+}
+
+fn blocks(prompt: Prompt) -> Vec<ContentBlock> {
+    let text = |text: String| ContentBlock::Text(TextContent::new(text));
+    let mut blocks: Vec<ContentBlock> = prompt.before.into_iter().map(text).collect();
+    blocks.extend(prompt.attachments.iter().map(|path| ContentBlock::ResourceLink(link_to(path))));
+    // A prompt that begins with a slash would be taken for a command of the agent's program.
+    let asked = if prompt.text.starts_with('/') { format!("\n{}", prompt.text) } else { prompt.text };
+    blocks.push(text(asked));
+    blocks
+}
+
+fn link_to(path: &Path) -> ResourceLink {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let encoded = percent_encode(path.as_os_str().as_bytes(), PATH_KEPT_OUT);
+    ResourceLink::new(name, format!("file://{encoded}"))
+}
+
+async fn present(prompting: &mut Option<Prompting>) -> Result<PromptResponse, Error> {
+    match prompting {
+        Some(prompting) => prompting.await,
+        None => pending().await,
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
+    }
+}

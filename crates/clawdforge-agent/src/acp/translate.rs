@@ -1,0 +1,251 @@
+//! From the protocol's words to ours.
+
+use std::collections::HashMap;
+
+use agent_client_protocol::v1::schema::{
+    ContentBlock, ContentChunk, PromptResponse, SessionUpdate, StopReason, ToolCall, ToolCallContent, ToolCallStatus,
+    ToolCallUpdate,
+};
+use agent_client_protocol::{Error, ErrorCode};
+use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd, Usage};
+use clawdforge_core::limits::ANSWER_BYTES_MAX;
+use serde_json::Value;
+
+/// Tool calls of one turn whose arguments or names are still expected. Further ones are told as they are.
+const CALLS_OPEN_MAX: usize = 256;
+
+/// Characters of an agent's error that a caller is shown.
+const MESSAGE_CHARS_MAX: usize = 2_000;
+
+/// What is gathered over one turn.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    /// The last message so far: a tool call or another message id begins a new one.
+    answer: String,
+    message: Option<String>,
+    calls: HashMap<String, Call>,
+    /// What the conversation had cost before this turn, and until now.
+    cost_before: Option<f64>,
+    cost_now: Option<f64>,
+}
+
+/// A tool call that was not told yet, because agents send its arguments after it.
+#[derive(Debug)]
+struct Call {
+    name: String,
+    args: Value,
+}
+
+impl Turn {
+    /// A turn of a conversation that has cost so much.
+    pub(super) fn after(cost: Option<f64>) -> Self {
+        Self { cost_before: cost, cost_now: cost, ..Self::default() }
+    }
+
+    /// What the conversation has cost so far.
+    pub(super) fn cost(&self) -> Option<f64> {
+        self.cost_now
+    }
+
+    /// What an update means to us, in order.
+    pub(super) fn update(&mut self, update: SessionUpdate) -> Vec<AgentSignal> {
+        match update {
+            SessionUpdate::AgentMessageChunk(chunk) => self.text(chunk),
+            SessionUpdate::AgentThoughtChunk(chunk) => {
+                let mut signals = self.told();
+                signals.push(text_of(&chunk.content).map_or(AgentSignal::Working, AgentSignal::Thought));
+                signals
+            }
+            SessionUpdate::ToolCall(call) => self.call(call),
+            SessionUpdate::ToolCallUpdate(update) => self.call_update(update),
+            SessionUpdate::UsageUpdate(usage) => {
+                // Another currency cannot be added to dollars.
+                if let Some(cost) = usage.cost.filter(|cost| cost.currency == "USD") {
+                    self.cost_now = Some(cost.amount);
+                }
+                vec![AgentSignal::Working]
+            }
+            _ => vec![AgentSignal::Working],
+        }
+    }
+
+    fn text(&mut self, chunk: ContentChunk) -> Vec<AgentSignal> {
+        let mut signals = self.told();
+        let Some(text) = text_of(&chunk.content) else {
+            signals.push(AgentSignal::Working);
+            return signals;
+        };
+        let message = chunk.message_id.map(|id| id.to_string());
+        if message.is_some() && message != self.message {
+            self.answer.clear();
+            self.message = message;
+        }
+        // One byte more than can be returned is enough to know that it is too large.
+        if self.answer.len() <= ANSWER_BYTES_MAX {
+            self.answer.push_str(&text);
+        }
+        signals.push(AgentSignal::Text(text));
+        signals
+    }
+
+    fn call(&mut self, call: ToolCall) -> Vec<AgentSignal> {
+        let mut signals = self.told();
+        self.answer.clear();
+        let id = call.tool_call_id.to_string();
+        let name = call.name.unwrap_or(call.title);
+        let args = call.raw_input.unwrap_or(Value::Null);
+        let over = matches!(call.status, ToolCallStatus::Completed | ToolCallStatus::Failed);
+        if over || !is_empty(&args) || self.calls.len() >= CALLS_OPEN_MAX {
+            signals.push(AgentSignal::ToolCall { call: id.clone(), name, args });
+        } else {
+            self.calls.insert(id.clone(), Call { name, args });
+        }
+        if over {
+            let failed = call.status == ToolCallStatus::Failed;
+            signals.push(AgentSignal::ToolResult { call: id, result: result(call.raw_output, &call.content), failed });
+        }
+        if signals.is_empty() {
+            signals.push(AgentSignal::Working);
+        }
+        signals
+    }
+
+    fn call_update(&mut self, update: ToolCallUpdate) -> Vec<AgentSignal> {
+        let id = update.tool_call_id.to_string();
+        let fields = update.fields;
+        let over = matches!(fields.status, Some(ToolCallStatus::Completed | ToolCallStatus::Failed));
+        let mut signals = Vec::new();
+        if let Some(open) = self.calls.get_mut(&id) {
+            if let Some(name) = fields.name.or(fields.title) {
+                open.name = name;
+            }
+            if let Some(args) = fields.raw_input {
+                open.args = args;
+            }
+            if (over || !is_empty(&open.args))
+                && let Some(Call { name, args }) = self.calls.remove(&id)
+            {
+                signals.push(AgentSignal::ToolCall { call: id.clone(), name, args });
+            }
+        }
+        if over {
+            let failed = fields.status == Some(ToolCallStatus::Failed);
+            let content = fields.content.unwrap_or_default();
+            signals.push(AgentSignal::ToolResult { call: id, result: result(fields.raw_output, &content), failed });
+        }
+        if signals.is_empty() {
+            signals.push(AgentSignal::Working);
+        }
+        signals
+    }
+
+    /// Tool calls whose arguments never came, before something else is told.
+    fn told(&mut self) -> Vec<AgentSignal> {
+        let open = self.calls.drain();
+        open.map(|(call, Call { name, args })| AgentSignal::ToolCall { call, name, args }).collect()
+    }
+
+    /// The end of the turn by the agent's answer to the prompt.
+    pub(super) fn ended(&mut self, answered: Result<PromptResponse, Error>) -> Vec<AgentSignal> {
+        let mut signals = self.told();
+        let mut end = TurnEnd { answer: Some(std::mem::take(&mut self.answer)), ..TurnEnd::default() };
+        match answered {
+            Ok(response) => {
+                end.stop_reason = Some(stop_reason(response.stop_reason).to_owned());
+                if response.stop_reason == StopReason::Refusal {
+                    end.failure = Some(Failure::new(FailureKind::Refused, "the model refused to answer"));
+                }
+                if let Some(usage) = response.usage {
+                    end.usage = Usage {
+                        input_tokens: Some(usage.input_tokens),
+                        output_tokens: Some(usage.output_tokens),
+                        cache_read_tokens: usage.cached_read_tokens,
+                        cache_write_tokens: usage.cached_write_tokens,
+                        ..Usage::default()
+                    };
+                }
+            }
+            Err(error) if is_unknown_stop_reason(&error) => end.stop_reason = Some("unknown".to_owned()),
+            Err(error) => {
+                // What was written before it is the same error in the agent's words, no answer.
+                end.answer = None;
+                end.failure = Some(failure(&error));
+            }
+        }
+        end.usage.cost_usd = self.cost_now.map(|now| (now - self.cost_before.unwrap_or(0.0)).max(0.0));
+        signals.push(AgentSignal::TurnEnded(end));
+        signals
+    }
+}
+
+/// An agent's error as ours.
+pub(super) fn failure(error: &Error) -> Failure {
+    let detail = error.data.as_ref().and_then(|data| {
+        data.as_str().or_else(|| data["details"].as_str()).or_else(|| data["message"].as_str()).map(str::to_owned)
+    });
+    let said: String = match detail {
+        Some(detail) if !error.message.contains(&detail) => format!("{}: {detail}", error.message),
+        _ => error.message.clone(),
+    };
+    let said: String = said.chars().take(MESSAGE_CHARS_MAX).collect();
+    let word = error.data.as_ref().and_then(|data| data["errorKind"].as_str()).unwrap_or_default();
+    let kind = match (error.code, word) {
+        (ErrorCode::AUTH_REQUIRED, _) => {
+            return Failure::new(
+                FailureKind::NotSignedIn,
+                "nobody is signed in with the agent's provider; the operator signs in as `clawdforge doctor` says",
+            );
+        }
+        (_, "rate_limit") => FailureKind::RateLimited,
+        (_, "overloaded") => FailureKind::Overloaded,
+        (_, "authentication_failed") => FailureKind::Unauthorized,
+        (_, "model_not_found") => FailureKind::UnknownModel,
+        (_, "invalid_request") => FailureKind::RequestRejected,
+        _ => FailureKind::ProviderError,
+    };
+    Failure::new(kind, said)
+}
+
+/// The SDK could not read the stop reason: the turn is over for a reason this version does not know.
+fn is_unknown_stop_reason(error: &Error) -> bool {
+    let data = error.data.as_ref();
+    error.code == ErrorCode::PARSE_ERROR
+        && data.is_some_and(|data| data["phase"] == "deserialization" && data.to_string().contains("stopReason"))
+}
+
+fn stop_reason(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::EndTurn => "end_turn",
+        StopReason::MaxTokens => "max_tokens",
+        StopReason::MaxTurnRequests => "max_turn_requests",
+        StopReason::Refusal => "refusal",
+        StopReason::Cancelled => "cancelled",
+        _ => "unknown",
+    }
+}
+
+fn text_of(content: &ContentBlock) -> Option<String> {
+    match content {
+        ContentBlock::Text(text) if !text.text.is_empty() => Some(text.text.clone()),
+        _ => None,
+    }
+}
+
+/// What a tool gave back: its raw output, else the texts it is shown with.
+fn result(raw: Option<Value>, content: &[ToolCallContent]) -> Value {
+    if let Some(raw) = raw.filter(|raw| !is_empty(raw)) {
+        return raw;
+    }
+    let texts: Vec<String> = content
+        .iter()
+        .filter_map(|part| match part {
+            ToolCallContent::Content(content) => text_of(&content.content),
+            _ => None,
+        })
+        .collect();
+    if texts.is_empty() { Value::Null } else { Value::String(texts.join("\n")) }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
+}

@@ -76,6 +76,9 @@ pub fn documented(agent: &str) -> &'static [&'static str] {
         "claude" => &["ANTHROPIC_*", "CLAUDE_*"],
         "codex" => &["OPENAI_*", "CODEX_*"],
         "copilot" => &["COPILOT_*"],
+        "gemini" => &["GEMINI_*", "GOOGLE_*"],
+        "opencode" => &["OPENCODE_*"],
+        "goose" => &["GOOSE_*"],
         _ => &[],
     }
 }

@@ -37,6 +37,12 @@ pub trait AgentDriver: Send + Sync {
     /// Where the agent's program is and which version, as far as known without waiting.
     fn presence(&self) -> Presence;
 
+    /// Whether the agent's program is there, without starting it.
+    ///
+    /// # Errors
+    /// [`Failure`] of kind `NotInstalled`, with what the operator should do.
+    fn check(&self) -> Result<(), Failure>;
+
     /// Opens a link. For a one-shot agent this only checks that the program is there; the process starts
     /// with the prompt. For a conversation the agent runs, and has taken up the conversation or begun one.
     ///

@@ -17,11 +17,13 @@ pub enum Dialect {
     Claude,
     /// The bundled demo agent, which speaks as `claude -p` does.
     Demo,
+    /// The Agent Client Protocol: sessions only.
+    Acp,
 }
 
 impl Dialect {
     /// Every dialect by its name in the configuration.
-    pub const ALL: [(&'static str, Self); 2] = [("claude", Self::Claude), ("demo", Self::Demo)];
+    pub const ALL: [(&'static str, Self); 3] = [("claude", Self::Claude), ("demo", Self::Demo), ("acp", Self::Acp)];
 
     /// The dialect's name in the configuration.
     #[must_use]
@@ -29,6 +31,7 @@ impl Dialect {
         match self {
             Self::Claude => "claude",
             Self::Demo => "demo",
+            Self::Acp => "acp",
         }
     }
 }

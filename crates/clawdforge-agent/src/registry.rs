@@ -77,6 +77,10 @@ mod tests {
             Presence { program: None, version: None }
         }
 
+        fn check(&self) -> Result<(), Failure> {
+            Err(Failure::new(FailureKind::NotInstalled, "absent"))
+        }
+
         async fn open(&self, _: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
             Err(Failure::new(FailureKind::NotInstalled, "absent"))
         }

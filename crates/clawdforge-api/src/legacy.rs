@@ -15,6 +15,224 @@ pub struct Health {
     pub claude_present: bool,
     /// What it says its version is; null when absent or not yet known.
     pub claude_version: Option<String>,
+    /// The `acpx` program was found. Sessions do not need it.
+    #[serde(default)]
+    pub acpx_present: bool,
+    /// What it says its version is; null when absent or not yet known.
+    #[serde(default)]
+    pub acpx_version: Option<String>,
+    /// Sessions of all apps that are open.
+    #[serde(default)]
+    pub open_sessions: u64,
+}
+
+/// Body of `POST /sessions`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct SessionRequest {
+    /// The agent; absent for the service's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// The caller's own notes, a JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Value>,
+    /// The model by the agent's own name for it; absent leaves it to the agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// `rebuild` (default) or `fail`: what happens when the agent has forgotten the turns before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_context_loss: Option<String>,
+}
+
+/// Success of `POST /sessions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionReply {
+    /// Always true.
+    #[serde(default)]
+    pub ok: bool,
+    /// The session, a UUID.
+    pub session_id: String,
+    /// The agent.
+    pub agent: String,
+    /// When it was opened, in Unix seconds.
+    pub created_at: i64,
+    /// The model asked for; null leaves it to the agent.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// How the agent is spoken to. Added to the old shape, whose readers ignore it.
+    #[serde(default)]
+    pub driver: String,
+}
+
+/// Body of `POST /sessions/{id}/turn`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct TurnRequest {
+    /// What the agent is asked.
+    pub prompt: String,
+    /// `ff_…` tokens of uploads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// Longest time for the turn, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_secs: Option<u64>,
+}
+
+/// Success of `POST /sessions/{id}/turn`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TurnReply {
+    /// Always true.
+    pub ok: bool,
+    /// The session.
+    pub session_id: String,
+    /// The turn's place in the session, from 1.
+    pub turn_index: u32,
+    /// What the agent did, in order.
+    pub events: Vec<TurnEvent>,
+    /// The agent's word for why it stopped.
+    pub stop_reason: String,
+    /// Milliseconds the turn took.
+    pub duration_ms: u64,
+    /// Where the agent had the turns before from: `new`, `warm`, `resumed`, `rebuilt` or `reset`. Added to the
+    /// old shape, as everything below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// What it used, as far as the agent said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<TurnUsage>,
+    /// What it cost in US dollars, as far as the agent said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<f64>,
+    /// There was more than fits into a reply.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub events_truncated: bool,
+}
+
+/// One thing an agent did in a turn. Fields that do not apply are absent.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TurnEvent {
+    /// `text`, `thinking` or `tool_call`; there may be more some day.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The text, of `text` and `thinking`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// The tool, of `tool_call`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the tool was given, an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub args: Option<Value>,
+    /// What it gave back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+}
+
+/// Tokens of one turn, as far as the agent said.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TurnUsage {
+    /// Read, without those from a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Read from a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_read_tokens: Option<u64>,
+    /// Written to a cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_write_tokens: Option<u64>,
+}
+
+/// Failure of a turn (status 502).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnFailure {
+    /// What every failed prompt tells.
+    #[serde(flatten)]
+    pub failure: RunFailure,
+    /// The session.
+    #[serde(default)]
+    pub session_id: String,
+    /// The turn's place in the session, from 1.
+    #[serde(default)]
+    pub turn_index: u32,
+    /// As in [`TurnReply`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+}
+
+/// A session as its app sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionState {
+    /// The session, a UUID.
+    pub session_id: String,
+    /// The agent.
+    pub agent: String,
+    /// When it was opened, in Unix seconds.
+    pub created_at: i64,
+    /// When its last turn was accepted; null before the first.
+    #[serde(default)]
+    pub last_turn_at: Option<i64>,
+    /// Turns accepted so far.
+    #[serde(default)]
+    pub turn_count: u32,
+    /// When it was closed; null while it takes turns.
+    #[serde(default)]
+    pub closed_at: Option<i64>,
+    /// Whether it takes turns.
+    #[serde(default)]
+    pub live: bool,
+    /// The caller's own notes.
+    #[serde(default)]
+    pub meta: Option<Value>,
+    /// The model asked for; null leaves it to the agent.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// The app it belongs to.
+    #[serde(default)]
+    pub app_name: String,
+    /// How the agent is spoken to. Added to the old shape, as everything below.
+    #[serde(default)]
+    pub driver: String,
+    /// `rebuild` or `fail`.
+    #[serde(default)]
+    pub on_context_loss: String,
+    /// Whether its agent's process is there.
+    #[serde(default)]
+    pub warm: bool,
+}
+
+/// `GET /sessions/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionStateReply {
+    /// Always true.
+    #[serde(default)]
+    pub ok: bool,
+    /// The session.
+    #[serde(flatten)]
+    pub session: SessionState,
+}
+
+/// `GET /sessions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionList {
+    /// Always true.
+    #[serde(default)]
+    pub ok: bool,
+    /// The app's sessions, newest first.
+    pub sessions: Vec<SessionState>,
+}
+
+/// `DELETE /sessions/{id}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionClosed {
+    /// Always true.
+    #[serde(default)]
+    pub ok: bool,
+    /// The session.
+    pub session_id: String,
+    /// It was closed before.
+    #[serde(default)]
+    pub already_closed: bool,
 }
 
 /// Body of `POST /run`.

@@ -105,6 +105,28 @@ pub enum EventBody {
 }
 
 impl EventBody {
+    /// Whether an event of the same kind can go on with it.
+    #[must_use]
+    pub fn joins(&self) -> bool {
+        matches!(self, Self::Text { .. } | Self::Thinking { .. })
+    }
+
+    /// Takes in the next event, where it goes on with this one and both are no more than `bytes_max`;
+    /// otherwise it comes back.
+    #[must_use]
+    pub fn join(&mut self, next: Self, bytes_max: usize) -> Option<Self> {
+        match (self, next) {
+            (Self::Text { content }, Self::Text { content: next })
+            | (Self::Thinking { content }, Self::Thinking { content: next })
+                if content.len() + next.len() <= bytes_max =>
+            {
+                content.push_str(&next);
+                None
+            }
+            (_, next) => Some(next),
+        }
+    }
+
     /// Bytes it takes in memory, near enough to bound how much is gathered.
     #[must_use]
     pub fn weight(&self) -> usize {

@@ -152,6 +152,25 @@ ids! {
     RequestId = "req";
 }
 
+impl SessionId {
+    /// The id as the first versions write it: a UUID.
+    #[must_use]
+    pub fn to_uuid(self) -> String {
+        self.0.to_string()
+    }
+
+    /// The id behind either of its forms, `ses_…` or a UUID.
+    ///
+    /// # Errors
+    /// [`ParseIdError`] for any other text.
+    pub fn parse_either(text: &str) -> Result<Self, ParseIdError> {
+        match Uuid::try_parse(text) {
+            Ok(uuid) => Ok(Self(uuid)),
+            Err(_) => text.parse(),
+        }
+    }
+}
+
 impl From<SessionId> for RunId {
     fn from(session: SessionId) -> Self {
         Self(session.0)
@@ -187,6 +206,15 @@ mod tests {
         assert!("ff_zzzzzzzzzzzzzzzzzzzzzzzzzz".parse::<FileId>().is_err());
         assert!("ff_../../../../etc/passwd0000".parse::<FileId>().is_err());
         assert!(id.to_uppercase().parse::<FileId>().is_err());
+    }
+
+    #[test]
+    fn a_session_is_known_by_both_of_its_names() {
+        let id = SessionId::new(Timestamp::from_micros(5), [7; 10]);
+        assert_eq!(SessionId::parse_either(&id.to_uuid()), Ok(id));
+        assert_eq!(SessionId::parse_either(&id.to_string()), Ok(id));
+        assert_eq!(id.to_uuid().len(), 36);
+        assert!(SessionId::parse_either("../../etc").is_err());
     }
 
     proptest! {

@@ -94,3 +94,18 @@ pub const COMMIT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often a refused end of a turn is tried again before the service gives up and leaves it to
 /// recovery; the pauses double from 50 ms, so this is about 13 seconds.
 pub const END_RECORD_TRIES_MAX: u32 = 8;
+
+/// Turns of one session that may wait for their turn; the one under way does not count. Callers that send
+/// more in advance than an agent does in a working day gain nothing by it.
+pub const TURNS_QUEUED_PER_SESSION_MAX: usize = 16;
+
+/// Bytes of a session's `meta`, which the service only keeps.
+pub const META_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a transcript that a forgetful agent is given: about 50,000 tokens, a quarter of the smallest
+/// context window in use. The beginning is cut.
+pub const TRANSCRIPT_BYTES_MAX: usize = 200_000;
+
+/// Orders that may wait for the owner of a session: its turns, a close, and callers that come and go.
+/// Whoever finds it full waits; an owner always takes in orders, but for the seconds of ending a process.
+pub const OWNER_ORDERS_MAX: usize = 64;

@@ -2,22 +2,28 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clawdforge_agent::{AgentDriver, Agents};
 use clawdforge_core::app::{AppName, AppToken, TokenHash};
+use clawdforge_core::event::{Event, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::RequestId;
+use clawdforge_core::id::{RequestId, SessionId};
 use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::run::RunRequest;
+use clawdforge_core::session::Session;
 use clawdforge_process::Spawner;
 use clawdforge_store::{LedgerQuery, Store};
 use ipnet::IpNet;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::conversation::registry::Registry;
+use crate::conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};
 use crate::error::EngineError;
 use crate::files::{Files, Upload};
+use crate::hub::Ended;
 use crate::ids::Ids;
 use crate::options::EngineOptions;
 use crate::record::Recorder;
@@ -38,8 +44,12 @@ const SUBMIT: TaskKind = TaskKind { name: "submit", on_error: OnError::Log };
 pub struct Parts {
     /// Where everything is recorded.
     pub store: Store,
-    /// The configured agents.
+    /// The agents of runs.
     pub agents: Arc<Agents>,
+    /// The agents of conversations.
+    pub session_agents: Arc<Agents>,
+    /// The `acpx` program; `/healthz` tells of it.
+    pub acpx: Arc<dyn AgentDriver>,
     /// Where processes come from.
     pub spawner: Spawner,
     /// Time and randomness.
@@ -61,6 +71,11 @@ pub(crate) struct Shared {
     pub store: Store,
     pub recorder: Recorder,
     pub agents: Arc<Agents>,
+    pub session_agents: Arc<Agents>,
+    pub acpx: Arc<dyn AgentDriver>,
+    pub registry: Registry,
+    /// Open conversations, counted here because `/healthz` asks no disk.
+    pub open_sessions: AtomicU64,
     pub default_driver: Arc<dyn AgentDriver>,
     pub spawner: Spawner,
     pub ids: Ids,
@@ -87,6 +102,12 @@ pub struct Health {
     pub claude_present: bool,
     /// Its version, once known.
     pub claude_version: Option<String>,
+    /// The `acpx` program was found.
+    pub acpx_present: bool,
+    /// Its version, once known.
+    pub acpx_version: Option<String>,
+    /// Open conversations of all apps.
+    pub open_sessions: u64,
 }
 
 impl Engine {
@@ -95,7 +116,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read or a directory cannot be made.
     pub async fn start(parts: Parts) -> Result<(Self, RecoveryReport), EngineError> {
-        let Parts { store, agents, spawner, ids, operator, options } = parts;
+        let Parts { store, agents, session_agents, acpx, spawner, ids, operator, options } = parts;
         let recorder = Recorder { door: Arc::clone(&store.door), events: Arc::clone(&store.events) };
         let tokens = Tokens::load(Arc::clone(&store.tokens), recorder.clone(), ids.clone()).await?;
         let limits = SlotLimits {
@@ -106,6 +127,7 @@ impl Engine {
         let default_driver = agents.get(agents.default_name()).map(Arc::clone);
         let default_driver =
             default_driver.ok_or_else(|| EngineError::Internal("the default agent is not configured".to_owned()))?;
+        let open_sessions = store.sessions.open_conversations().await?;
         let shared = Arc::new(Shared {
             default_driver,
             files: Files::new(&options.data_dir, options.upload_bytes_max)?,
@@ -118,13 +140,18 @@ impl Engine {
             store,
             recorder,
             agents,
+            session_agents,
+            acpx,
+            registry: Registry::default(),
+            open_sessions: AtomicU64::new(open_sessions),
             spawner,
             ids,
             options,
             tokens,
             operator,
         });
-        let report = recovery::recover(&shared).await?;
+        let (report, promised) = recovery::recover(&shared).await?;
+        recovery::go_on(&shared, promised).await;
         sweep::start(&shared);
         Ok((Self { shared }, report))
     }
@@ -152,6 +179,82 @@ impl Engine {
         id: RequestId,
     ) -> Result<RunTicket, EngineError> {
         self.undisturbed(Arc::clone(&self.shared).submit_run(Arc::clone(by), request, id)).await
+    }
+
+    /// Opens a conversation. No agent is started yet.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownAgent`], [`EngineError::AgentUnavailable`], or when it cannot be recorded.
+    pub async fn open_session(
+        &self,
+        by: &Arc<AppToken>,
+        wish: SessionWish,
+        id: RequestId,
+    ) -> Result<Session, EngineError> {
+        self.undisturbed(Arc::clone(&self.shared).open_session(Arc::clone(by), wish, id)).await
+    }
+
+    /// Accepts a turn of a conversation, or refuses it without having started anything. Turns of one
+    /// conversation are done one after the other, in the order of their acceptance.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::SessionClosed`], [`EngineError::Busy`]; on any error no agent
+    /// was started.
+    pub async fn submit_turn(
+        &self,
+        by: &Arc<AppToken>,
+        session: SessionId,
+        request: TurnRequest,
+        id: RequestId,
+    ) -> Result<TurnTicket, EngineError> {
+        self.undisturbed(Arc::clone(&self.shared).submit_turn(Arc::clone(by), session, request, id)).await
+    }
+
+    /// A conversation of this app.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] where it is unknown or another app's.
+    pub async fn session(&self, by: &AppToken, session: SessionId) -> Result<SessionView, EngineError> {
+        self.shared.session(by, session).await
+    }
+
+    /// The conversations of this app, newest first, at most
+    /// [`PAGE_ROWS_MAX`](clawdforge_core::limits::PAGE_ROWS_MAX).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn sessions(&self, by: &AppToken, include_closed: bool) -> Result<Vec<SessionView>, EngineError> {
+        self.shared.sessions(by, include_closed).await
+    }
+
+    /// Closes a conversation, and returns when its turns have ended and its agent is gone. False when it was
+    /// closed before.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] where it is unknown or another app's.
+    pub async fn close_session(
+        &self,
+        by: &Arc<AppToken>,
+        session: SessionId,
+        id: RequestId,
+    ) -> Result<bool, EngineError> {
+        self.undisturbed(Arc::clone(&self.shared).close_session(Arc::clone(by), session, id)).await
+    }
+
+    /// Events of a turn from after number `after` on, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn turn_events(
+        &self,
+        session: SessionId,
+        turn: &Ended,
+        after: EventSeq,
+        limit: usize,
+    ) -> Result<Vec<Event>, EngineError> {
+        let after = after.max(turn.first - 1);
+        let wanted = usize::try_from(turn.last.saturating_sub(after)).unwrap_or(usize::MAX);
+        Ok(self.shared.store.events.events_after(session, after, limit.min(wanted)).await?)
     }
 
     /// Begins an upload.
@@ -218,10 +321,14 @@ impl Engine {
     #[must_use]
     pub fn health(&self) -> Health {
         let claude = self.shared.agents.iter().find(|driver| driver.name().as_str() == CLAUDE);
-        let presence = claude.map(|driver| driver.presence());
+        let claude = claude.map(|driver| driver.presence());
+        let acpx = self.shared.acpx.presence();
         Health {
-            claude_present: presence.as_ref().is_some_and(|claude| claude.program.is_some()),
-            claude_version: presence.and_then(|claude| claude.version),
+            claude_present: claude.as_ref().is_some_and(|claude| claude.program.is_some()),
+            claude_version: claude.and_then(|claude| claude.version),
+            acpx_present: acpx.program.is_some(),
+            acpx_version: acpx.version,
+            open_sessions: self.shared.open_sessions.load(Ordering::Relaxed),
         }
     }
 

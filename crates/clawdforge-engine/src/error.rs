@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use clawdforge_core::agent::{AgentName, Failure};
 use clawdforge_store::{CommitError, ReadError};
 
 /// A refused call. Nothing was started.
@@ -18,6 +19,23 @@ pub enum EngineError {
         /// When to come back.
         retry_after: Duration,
     },
+    /// The session was closed; it takes no turn any more.
+    #[error("the session is closed; open a new one")]
+    SessionClosed,
+    /// No agent of this name is configured for sessions.
+    #[error("there is no agent `{agent}`; there are: {known}")]
+    UnknownAgent {
+        /// The name asked for.
+        agent: AgentName,
+        /// The names there are, separated by commas.
+        known: String,
+    },
+    /// The agent's program is not there.
+    #[error("{}", .0.message)]
+    AgentUnavailable(Failure),
+    /// The service stopped before an accepted turn began; the next start goes on with it.
+    #[error("the service is stopping; the turn is accepted and will be done after the restart, do not send it again")]
+    Deferred,
     /// The service is stopping and takes no new work.
     #[error("the service is stopping; try again in a moment")]
     Stopping,

@@ -1,9 +1,10 @@
-//! Runs in motion: admission, slots, owners, the live hub, sweep, recovery, drain.
+//! Runs and conversations in motion: admission, slots, owners, the live hub, sweep, recovery, drain.
 //!
 //! The engine knows nothing of HTTP, SQL or any agent's protocol. Callers submit work and follow it;
 //! what they do afterwards changes nothing about the work (I9). Everything accepted is on disk before
 //! an agent sees it, and ends with a recorded outcome.
 
+mod conversation;
 mod drain;
 mod engine;
 mod error;
@@ -21,10 +22,12 @@ mod tasks;
 mod tokens;
 mod workspace;
 
+pub use conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};
 pub use drain::DrainReport;
 pub use engine::{Engine, Health, Parts};
 pub use error::EngineError;
 pub use files::Upload;
+pub use hub::Ended;
 pub use ids::Ids;
 pub use options::EngineOptions;
 pub use recovery::RecoveryReport;

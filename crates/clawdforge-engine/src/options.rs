@@ -6,7 +6,8 @@ use std::time::Duration;
 /// Plain settings; the configuration table holds their defaults and bounds.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
-    /// Where uploads (`files/`) and the directories of runs under way (`runs/`) lie.
+    /// Where uploads (`files/`) and the directories of runs under way (`runs/`) and of conversations
+    /// (`sessions/`) lie.
     pub data_dir: PathBuf,
     /// Agent process trees at the same time.
     pub slots: usize,
@@ -26,6 +27,13 @@ pub struct EngineOptions {
     pub run_retention: Duration,
     /// How long ledger lines are kept; `None` means for ever.
     pub ledger_retention: Option<Duration>,
+    /// How long an agent of a conversation may be idle before its process is ended. The conversation stays
+    /// open.
+    pub session_warm_max: Duration,
+    /// How long a conversation may see no turn before it is closed.
+    pub session_ttl: Duration,
+    /// How long a closed conversation is kept before it is erased with its workspace.
+    pub session_hard_ttl: Duration,
     /// Time between two sweeps.
     pub sweep_interval: Duration,
 }

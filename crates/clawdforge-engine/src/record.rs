@@ -1,12 +1,13 @@
 //! Recording: commits that are tried to their end, and the proof for the hub.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
 use clawdforge_core::id::{RequestId, SessionId, TurnId};
-use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts};
+use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts, TurnFacts};
 use clawdforge_core::limits::END_RECORD_TRIES_MAX;
 use clawdforge_core::time::Timestamp;
 use clawdforge_store::{CommitDoor, CommitError, EventReads};
@@ -24,6 +25,35 @@ pub(crate) struct Recorder {
     pub events: Arc<dyn EventReads>,
 }
 
+/// What a turn is to the ledger.
+#[derive(Debug, Clone)]
+pub(crate) enum Facts {
+    /// The one turn of a run.
+    Run(RunFacts),
+    /// A turn of a conversation.
+    Turn(TurnFacts),
+}
+
+impl Facts {
+    /// The agent and the model asked for.
+    pub fn asked(&self) -> (&str, Option<&str>) {
+        match self {
+            Self::Run(run) => (&run.agent, Some(&run.model)),
+            Self::Turn(turn) => (&turn.asked.agent, turn.asked.model.as_deref()),
+        }
+    }
+}
+
+/// As the ledger names it: `run_…`, or `ses_…#3`.
+impl fmt::Display for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run(run) => run.run.fmt(f),
+            Self::Turn(turn) => write!(f, "{}#{}", turn.session, turn.index),
+        }
+    }
+}
+
 /// What is recorded with the end of a turn.
 pub(crate) struct EndRecord {
     pub session: SessionId,
@@ -31,7 +61,7 @@ pub(crate) struct EndRecord {
     pub at: Timestamp,
     pub app: String,
     pub request: RequestId,
-    pub run: RunFacts,
+    pub facts: Facts,
     pub principal: &'static str,
     pub outcome: TurnOutcome,
 }
@@ -59,7 +89,7 @@ impl Recorder {
                 if self.events.head(session).await? >= last => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(Committed::after_commit(ended))
+        Ok(Committed::after_commit(ended, last))
     }
 
     /// Records the end of a turn together with events that still wait, trying again while the store
@@ -92,19 +122,15 @@ impl Recorder {
 
 impl EndRecord {
     fn into_commit(self, mut writes: Vec<Write>, seq: EventSeq) -> Commit {
-        let entry = LedgerEntry {
-            at: self.at,
-            principal: self.principal,
-            app: Some(self.app),
-            request: Some(self.request),
-            fact: LedgerFact::RunEnded {
-                run: self.run,
-                usage: self.outcome.usage.clone(),
-                answer_chars: self.outcome.answer.as_ref().map_or(0, |answer| answer.chars().count() as u64),
-                duration_ms: self.outcome.duration_ms,
-                outcome: self.outcome.code(),
-            },
+        let usage = self.outcome.usage.clone();
+        let answer_chars = self.outcome.answer.as_ref().map_or(0, |answer| answer.chars().count() as u64);
+        let (duration_ms, outcome) = (self.outcome.duration_ms, self.outcome.code());
+        let fact = match self.facts {
+            Facts::Run(run) => LedgerFact::RunEnded { run, usage, answer_chars, duration_ms, outcome },
+            Facts::Turn(turn) => LedgerFact::TurnEnded { turn, usage, answer_chars, duration_ms, outcome },
         };
+        let (app, request) = (Some(self.app), Some(self.request));
+        let entry = LedgerEntry { at: self.at, principal: self.principal, app, request, fact };
         let body = EventBody::Ended(self.outcome.clone());
         let event = Event { session: self.session, seq, turn: self.turn, at: self.at, body };
         writes.push(Write::AppendEvents(vec![event]));

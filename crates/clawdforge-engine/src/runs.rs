@@ -6,17 +6,17 @@ use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{RequestId, RunId, SessionId, TurnId};
+use clawdforge_core::id::{FileId, RequestId, RunId, SessionId, TurnId};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts};
 use clawdforge_core::run::RunRequest;
 use clawdforge_core::session::Session;
 use clawdforge_core::turn::{Turn, TurnState};
-use tokio::sync::watch;
 
 use crate::engine::Shared;
 use crate::error::EngineError;
-use crate::hub::Publisher;
-use crate::owner::{self, Work};
+use crate::hub::{Follower, Publisher};
+use crate::owner::run::{self, Work};
+use crate::slots::Use;
 
 /// The number of the prompt's event: the first of its session.
 pub(crate) const PROMPT_SEQ: EventSeq = 1;
@@ -26,7 +26,7 @@ pub(crate) const PROMPT_SEQ: EventSeq = 1;
 pub struct RunTicket {
     /// The run.
     pub run: RunId,
-    ended: watch::Receiver<Option<Arc<TurnOutcome>>>,
+    follower: Follower,
 }
 
 impl RunTicket {
@@ -34,9 +34,8 @@ impl RunTicket {
     ///
     /// # Errors
     /// [`EngineError::OutcomeUnrecorded`] when the store would not take it.
-    pub async fn outcome(mut self) -> Result<Arc<TurnOutcome>, EngineError> {
-        let ended = self.ended.wait_for(Option::is_some).await;
-        ended.ok().and_then(|ended| ended.clone()).ok_or(EngineError::OutcomeUnrecorded)
+    pub async fn outcome(self) -> Result<Arc<TurnOutcome>, EngineError> {
+        self.follower.ended().await.map(|ended| ended.outcome).ok_or(EngineError::OutcomeUnrecorded)
     }
 }
 
@@ -50,9 +49,9 @@ impl Shared {
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
-        let attachments = self.attachments(&by, &request).await?;
+        let attachments = self.attachments(&by, &request.files).await?;
         let driver = Arc::clone(&self.default_driver);
-        let place = self.slots.admit(by.app.id)?;
+        let place = self.slots.admit(by.app.id, Use::Run)?;
 
         let now = self.ids.now();
         let session = Session {
@@ -103,22 +102,23 @@ impl Shared {
                 fact: LedgerFact::RunAccepted(facts.clone()),
             }],
         };
-        let accepted = match self.recorder.with_events(commit, session.id, PROMPT_SEQ).await {
+        match self.recorder.with_events(commit, session.id, PROMPT_SEQ).await {
             Err(EngineError::Internal(_)) if !attachments.is_empty() => return Err(EngineError::NotFound("file")),
-            result => result?,
-        };
-        let publisher = Publisher::new(accepted);
-        let ticket = RunTicket { run: session.id.into(), ended: publisher.follow() };
-        owner::start(&self, Work { session, turn, request, facts, attachments, driver, place, publisher });
+            result => drop(result?),
+        }
+        let mut publisher = Publisher::new();
+        publisher.begins_at(PROMPT_SEQ);
+        let ticket = RunTicket { run: session.id.into(), follower: publisher.follow() };
+        run::start(&self, Work { session, turn, request, facts, attachments, driver, place, publisher });
         Ok(ticket)
     }
 
     /// The uploads a request names. One that is unknown, expired or somebody else's is not found,
     /// whichever it is.
-    async fn attachments(&self, by: &AppToken, request: &RunRequest) -> Result<Vec<File>, EngineError> {
+    pub(crate) async fn attachments(&self, by: &AppToken, ids: &[FileId]) -> Result<Vec<File>, EngineError> {
         let now = self.ids.now();
-        let mut files = Vec::with_capacity(request.files.len());
-        for id in &request.files {
+        let mut files = Vec::with_capacity(ids.len());
+        for id in ids {
             match self.store.files.file(*id).await? {
                 Some(file) if file.app == by.app.id && file.expires_at > now => files.push(file),
                 _ => return Err(EngineError::NotFound("file")),

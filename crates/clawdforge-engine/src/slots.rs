@@ -4,13 +4,18 @@
 //! its app. A slot that becomes free goes to the waiting app that has the fewest slots in use, and
 //! among equals to the one served longest ago: an app that floods the service waits behind its own
 //! work, not in front of everybody else's.
+//!
+//! A conversation keeps its slot between its turns, as long as nobody waits for one: then the idle
+//! conversation that was used longest ago is asked to give its slot up. Conversations leave the last
+//! slot to other apps.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clawdforge_core::id::AppId;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::EngineError;
 
@@ -28,6 +33,15 @@ pub struct SlotLimits {
     pub queue_per_app_max: usize,
 }
 
+/// What a slot is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// A run, which ends.
+    Run,
+    /// A conversation, which may keep its slot.
+    Conversation,
+}
+
 /// The pool. Cheap to clone.
 #[derive(Clone)]
 pub struct Slots {
@@ -43,16 +57,23 @@ struct Shared {
 struct State {
     used: usize,
     waiting: usize,
-    /// Grows with every grant; tells which app was served longest ago.
-    grants: u64,
+    /// Grows with every grant and every rest; tells who was served, or used, longest ago.
+    clock: u64,
     apps: HashMap<AppId, AppState>,
+    /// Slots that are kept without being in use, the one used longest ago first.
+    resting: BTreeMap<u64, (AppId, CancellationToken)>,
 }
 
 #[derive(Default)]
 struct AppState {
     used: usize,
     served_at: u64,
-    queue: VecDeque<oneshot::Sender<Slot>>,
+    queue: VecDeque<Waiter>,
+}
+
+struct Waiter {
+    what_for: Use,
+    sender: oneshot::Sender<Slot>,
 }
 
 /// A place in the pool: a slot, or the promise of one.
@@ -70,6 +91,13 @@ pub struct Slot {
     app: AppId,
 }
 
+/// A slot that is kept without being in use. Dropping it ends the rest, not the slot.
+pub struct Rest {
+    pool: Arc<Shared>,
+    place: u64,
+    wanted: CancellationToken,
+}
+
 impl Slots {
     /// A pool with these bounds.
     pub fn new(limits: SlotLimits) -> Self {
@@ -77,12 +105,12 @@ impl Slots {
     }
 
     /// Takes a slot or a place in the queue, or says that both are full.
-    pub fn admit(&self, app: AppId) -> Result<Ticket, EngineError> {
+    pub fn admit(&self, app: AppId, what_for: Use) -> Result<Ticket, EngineError> {
         let limits = self.shared.limits;
         let mut guard = self.shared.lock();
         let state = &mut *guard;
         let busy = |reason| EngineError::Busy { reason, retry_after: BUSY_RETRY_AFTER };
-        if state.used < limits.slots {
+        if state.used < limits.slots && state.may_take(app, what_for, limits.slots) {
             state.grant(app);
             drop(guard);
             return Ok(Ticket::Ready(self.shared.slot(app)));
@@ -99,10 +127,19 @@ impl Slots {
         if state.waiting_of(app) >= limits.queue_per_app_max {
             return Err(busy("all slots are in use and this app's queue is full"));
         }
-        let (sender, receiver) = oneshot::channel();
-        state.apps.entry(app).or_default().queue.push_back(sender);
-        state.waiting += 1;
-        Ok(Ticket::Waiting(receiver))
+        Ok(state.wait(app, what_for, limits.slots))
+    }
+
+    /// Takes a slot or a place in the queue for a turn that was accepted already, however long the queue is.
+    pub fn admit_promised(&self, app: AppId) -> Ticket {
+        let slots = self.shared.limits.slots;
+        let mut guard = self.shared.lock();
+        if guard.used < slots && guard.may_take(app, Use::Conversation, slots) {
+            guard.grant(app);
+            drop(guard);
+            return Ticket::Ready(self.shared.slot(app));
+        }
+        guard.wait(app, Use::Conversation, slots)
     }
 
     /// Slots in use and places taken in the queue.
@@ -126,7 +163,7 @@ impl Shared {
     /// returned slot left to its drop, that queue would be as many calls deep.
     fn give_back(self: &Arc<Self>, mut from: AppId) {
         loop {
-            let Some((next, sender)) = self.lock().hand_on(from) else { return };
+            let Some((next, sender)) = self.lock().hand_on(from, self.limits.slots) else { return };
             let Err(mut refused) = sender.send(self.slot(next)) else { return };
             refused.pool = None;
             from = next;
@@ -135,13 +172,37 @@ impl Shared {
 }
 
 impl State {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Whether the app may have one more slot for this. Conversations may last; they leave the last slot
+    /// to others, where there is more than one.
+    fn may_take(&self, app: AppId, what_for: Use, slots: usize) -> bool {
+        what_for == Use::Run || slots < 2 || self.apps.get(&app).is_none_or(|entry| entry.used + 1 < slots)
+    }
+
     fn grant(&mut self, app: AppId) {
         self.used += 1;
-        self.grants += 1;
-        let served_at = self.grants;
+        let served_at = self.tick();
         let entry = self.apps.entry(app).or_default();
         entry.used += 1;
         entry.served_at = served_at;
+    }
+
+    /// A place in the queue; somebody who rests is asked to make room.
+    fn wait(&mut self, app: AppId, what_for: Use, slots: usize) -> Ticket {
+        let (sender, receiver) = oneshot::channel();
+        self.apps.entry(app).or_default().queue.push_back(Waiter { what_for, sender });
+        self.waiting += 1;
+        // Where only the app's own share is used up, another app's slot would be of no use to it.
+        let own = self.used < slots;
+        let longest = self.resting.iter().find(|(_, (owner, _))| !own || *owner == app).map(|(place, _)| *place);
+        if let Some((_, wanted)) = longest.and_then(|place| self.resting.remove(&place)) {
+            wanted.cancel();
+        }
+        Ticket::Waiting(receiver)
     }
 
     fn waiting_of(&self, app: AppId) -> usize {
@@ -151,14 +212,14 @@ impl State {
     /// Drops waiters that have given up, so that they do not keep others out.
     fn forget_gone(&mut self) {
         for entry in self.apps.values_mut() {
-            entry.queue.retain(|sender| !sender.is_closed());
+            entry.queue.retain(|waiter| !waiter.sender.is_closed());
         }
         self.apps.retain(|_, entry| entry.used > 0 || !entry.queue.is_empty());
         self.waiting = self.apps.values().map(|entry| entry.queue.len()).sum();
     }
 
     /// Gives a slot back and picks who gets it.
-    fn hand_on(&mut self, from: AppId) -> Option<(AppId, oneshot::Sender<Slot>)> {
+    fn hand_on(&mut self, from: AppId, slots: usize) -> Option<(AppId, oneshot::Sender<Slot>)> {
         self.used -= 1;
         if let Some(entry) = self.apps.get_mut(&from) {
             entry.used -= 1;
@@ -166,16 +227,49 @@ impl State {
                 self.apps.remove(&from);
             }
         }
-        let next = self
+        let next_of = |app: AppId, entry: &AppState| {
+            entry.queue.iter().position(|waiter| self.may_take(app, waiter.what_for, slots))
+        };
+        let (next, place) = self
             .apps
             .iter()
-            .filter(|(_, entry)| !entry.queue.is_empty())
-            .min_by_key(|(_, entry)| (entry.used, entry.served_at))
-            .map(|(app, _)| *app)?;
-        let sender = self.apps.get_mut(&next)?.queue.pop_front()?;
+            .filter_map(|(app, entry)| Some((*app, next_of(*app, entry)?, (entry.used, entry.served_at))))
+            .min_by_key(|(_, _, order)| *order)
+            .map(|(app, place, _)| (app, place))?;
+        let waiter = self.apps.get_mut(&next)?.queue.remove(place)?;
         self.waiting -= 1;
         self.grant(next);
-        Some((next, sender))
+        Some((next, waiter.sender))
+    }
+}
+
+impl Slot {
+    /// Keeps the slot without using it, until somebody else needs one.
+    pub fn rest(&self) -> Option<Rest> {
+        let pool = Arc::clone(self.pool.as_ref()?);
+        let wanted = CancellationToken::new();
+        let mut state = pool.lock();
+        let place = state.tick();
+        if state.waiting > 0 {
+            wanted.cancel();
+        } else {
+            state.resting.insert(place, (self.app, wanted.clone()));
+        }
+        drop(state);
+        Some(Rest { pool, place, wanted })
+    }
+}
+
+impl Rest {
+    /// Resolves when somebody else needs the slot.
+    pub async fn wanted(&self) {
+        self.wanted.cancelled().await;
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.pool.lock().resting.remove(&self.place);
     }
 }
 
@@ -218,12 +312,16 @@ mod tests {
     #[test]
     fn a_full_pool_queues_and_a_full_queue_says_when_to_come_back() {
         let slots = pool(1, 2, 1);
-        let first = ready(slots.admit(app(1)).unwrap());
-        let mut second = slots.admit(app(1)).unwrap();
+        let first = ready(slots.admit(app(1), Use::Run).unwrap());
+        let mut second = slots.admit(app(1), Use::Run).unwrap();
         assert!(waits(&mut second));
-        assert!(matches!(slots.admit(app(1)), Err(EngineError::Busy { reason, .. }) if reason.contains("this app's")));
-        let third = slots.admit(app(2)).unwrap();
-        assert!(matches!(slots.admit(app(3)), Err(EngineError::Busy { reason, .. }) if reason.contains("the queue")));
+        assert!(
+            matches!(slots.admit(app(1), Use::Run), Err(EngineError::Busy { reason, .. }) if reason.contains("this app's"))
+        );
+        let third = slots.admit(app(2), Use::Run).unwrap();
+        assert!(
+            matches!(slots.admit(app(3), Use::Run), Err(EngineError::Busy { reason, .. }) if reason.contains("the queue"))
+        );
         drop(first);
         drop(ready(third));
         drop(ready(second));
@@ -233,10 +331,10 @@ mod tests {
     #[test]
     fn an_app_that_floods_does_not_delay_another() {
         let slots = pool(2, 100, 100);
-        let first = ready(slots.admit(app(1)).unwrap());
-        let _second = ready(slots.admit(app(1)).unwrap());
-        let mut flood: Vec<Ticket> = (0..10).map(|_| slots.admit(app(1)).unwrap()).collect();
-        let modest = slots.admit(app(2)).unwrap();
+        let first = ready(slots.admit(app(1), Use::Run).unwrap());
+        let _second = ready(slots.admit(app(1), Use::Run).unwrap());
+        let mut flood: Vec<Ticket> = (0..10).map(|_| slots.admit(app(1), Use::Run).unwrap()).collect();
+        let modest = slots.admit(app(2), Use::Run).unwrap();
         drop(first);
         let modest = ready(modest);
         assert!(flood.iter_mut().all(waits), "the flooding app has a slot in use, the other had none");
@@ -247,10 +345,10 @@ mod tests {
     #[test]
     fn apps_with_equal_use_take_turns() {
         let slots = pool(1, 100, 100);
-        let mut holder = ready(slots.admit(app(1)).unwrap());
+        let mut holder = ready(slots.admit(app(1), Use::Run).unwrap());
         let mut tickets: Vec<(u8, Ticket)> = Vec::new();
         for round in [1, 1, 1, 2, 2, 2] {
-            tickets.push((round, slots.admit(app(round)).unwrap()));
+            tickets.push((round, slots.admit(app(round), Use::Run).unwrap()));
         }
         let mut order = Vec::new();
         while !tickets.is_empty() {
@@ -279,10 +377,10 @@ mod tests {
     #[test]
     fn waiters_of_another_app_that_gave_up_do_not_keep_the_queue_full() {
         let slots = pool(1, 2, 2);
-        let first = ready(slots.admit(app(1)).unwrap());
-        drop(slots.admit(app(1)).unwrap());
-        drop(slots.admit(app(1)).unwrap());
-        let patient = slots.admit(app(2)).expect("nobody waits any more");
+        let first = ready(slots.admit(app(1), Use::Run).unwrap());
+        drop(slots.admit(app(1), Use::Run).unwrap());
+        drop(slots.admit(app(1), Use::Run).unwrap());
+        let patient = slots.admit(app(2), Use::Run).expect("nobody waits any more");
         assert_eq!(slots.load(), (1, 1));
         drop(first);
         drop(ready(patient));
@@ -293,11 +391,11 @@ mod tests {
         const GONE: usize = 50_000;
         let pass_over = || {
             let slots = pool(1, GONE + 1, GONE + 1);
-            let first = ready(slots.admit(app(1)).unwrap());
+            let first = ready(slots.admit(app(1), Use::Run).unwrap());
             for _ in 0..GONE {
-                drop(slots.admit(app(2)).unwrap());
+                drop(slots.admit(app(2), Use::Run).unwrap());
             }
-            let patient = slots.admit(app(1)).unwrap();
+            let patient = slots.admit(app(1), Use::Run).unwrap();
             drop(first);
             drop(ready(patient));
             assert_eq!(slots.load(), (0, 0));
@@ -308,18 +406,90 @@ mod tests {
     #[test]
     fn a_waiter_that_gives_up_loses_nobody_a_slot() {
         let slots = pool(1, 10, 2);
-        let first = ready(slots.admit(app(1)).unwrap());
-        drop(slots.admit(app(1)).unwrap());
-        drop(slots.admit(app(1)).unwrap());
-        let patient = slots.admit(app(1)).unwrap();
+        let first = ready(slots.admit(app(1), Use::Run).unwrap());
+        drop(slots.admit(app(1), Use::Run).unwrap());
+        drop(slots.admit(app(1), Use::Run).unwrap());
+        let patient = slots.admit(app(1), Use::Run).unwrap();
         drop(first);
         drop(ready(patient));
         assert_eq!(slots.load(), (0, 0));
         // Given up between the grant and the look: the slot comes back by the drop of the ticket.
-        let first = ready(slots.admit(app(1)).unwrap());
-        let late = slots.admit(app(2)).unwrap();
+        let first = ready(slots.admit(app(1), Use::Run).unwrap());
+        let late = slots.admit(app(2), Use::Run).unwrap();
         drop(first);
         drop(late);
+        assert_eq!(slots.load(), (0, 0));
+    }
+
+    fn rest_of(slot: &Slot) -> Rest {
+        slot.rest().expect("the slot was not given back")
+    }
+
+    fn is_wanted(rest: &Rest) -> bool {
+        rest.wanted.is_cancelled()
+    }
+
+    #[test]
+    fn who_rests_longest_is_asked_first_and_only_when_somebody_waits() {
+        let slots = pool(3, 10, 10);
+        let first = ready(slots.admit(app(1), Use::Conversation).unwrap());
+        let second = ready(slots.admit(app(2), Use::Conversation).unwrap());
+        let (second_rest, first_rest) = (rest_of(&second), rest_of(&first));
+        let third = ready(slots.admit(app(3), Use::Conversation).unwrap());
+        assert!(!is_wanted(&first_rest) && !is_wanted(&second_rest), "there was room");
+        let waiting = slots.admit(app(4), Use::Run).unwrap();
+        assert!(is_wanted(&second_rest) && !is_wanted(&first_rest));
+        assert!(is_wanted(&rest_of(&third)), "somebody waits still");
+        drop((second_rest, second));
+        drop(ready(waiting));
+        drop(first_rest);
+        let waiting = slots.admit(app(4), Use::Run).unwrap();
+        drop(ready(waiting));
+        drop((first, third));
+        assert_eq!(slots.load(), (0, 0));
+    }
+
+    #[test]
+    fn conversations_of_one_app_leave_the_last_slot_to_others() {
+        let slots = pool(2, 10, 10);
+        let first = ready(slots.admit(app(1), Use::Conversation).unwrap());
+        let rest = rest_of(&first);
+        let mut second = slots.admit(app(1), Use::Conversation).unwrap();
+        assert!(waits(&mut second), "the last slot is for others");
+        assert!(is_wanted(&rest), "its own slot that rests is what it can have");
+        let other = ready(slots.admit(app(2), Use::Conversation).unwrap());
+        drop(other);
+        assert!(waits(&mut second), "a slot of others does not help it");
+        drop((rest, first));
+        drop(ready(second));
+        assert_eq!(slots.load(), (0, 0));
+        // Where there is only one slot, somebody has to have it.
+        drop(ready(pool(1, 1, 1).admit(app(1), Use::Conversation).unwrap()));
+    }
+
+    #[test]
+    fn a_run_passes_a_conversation_that_may_not_have_the_last_slot() {
+        let slots = pool(2, 10, 10);
+        let first = ready(slots.admit(app(1), Use::Conversation).unwrap());
+        let other = ready(slots.admit(app(2), Use::Run).unwrap());
+        let mut conversation = slots.admit(app(1), Use::Conversation).unwrap();
+        let run = slots.admit(app(1), Use::Run).unwrap();
+        drop(other);
+        drop(ready(run));
+        assert!(waits(&mut conversation));
+        drop(first);
+        drop(ready(conversation));
+        assert_eq!(slots.load(), (0, 0));
+    }
+
+    #[test]
+    fn what_was_promised_waits_however_long_the_queue_is() {
+        let slots = pool(1, 0, 0);
+        let first = ready(slots.admit(app(1), Use::Run).unwrap());
+        assert!(slots.admit(app(2), Use::Conversation).is_err());
+        let promised = slots.admit_promised(app(2));
+        drop(first);
+        drop(ready(promised));
         assert_eq!(slots.load(), (0, 0));
     }
 }

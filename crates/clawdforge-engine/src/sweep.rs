@@ -1,4 +1,4 @@
-//! The sweep: expired uploads, the contents of old runs, old ledger lines, orphaned zombies.
+//! The sweep: idle conversations are closed, closed ones erased; expired uploads, the contents of old runs, old ledger lines, orphaned zombies.
 
 use std::sync::Arc;
 
@@ -14,6 +14,9 @@ use crate::tasks::{OnError, TaskKind};
 /// Uploads one commit erases.
 const FILES_PER_COMMIT: usize = 100;
 
+/// Conversations looked at at once.
+const SESSIONS_PER_LOOK: usize = 100;
+
 /// Runs one commit erases. A run may have 20,000 events, which take the store's writer about 140 ms to
 /// erase; everybody else waits meanwhile.
 const RUNS_PER_COMMIT: usize = 8;
@@ -27,6 +30,10 @@ pub struct SweepReport {
     pub files: usize,
     /// Runs whose prompt, answer and events were kept long enough.
     pub runs: usize,
+    /// Conversations that nobody had used for a while, and that were closed.
+    pub sessions_closed: usize,
+    /// Closed conversations that were kept long enough.
+    pub sessions: usize,
 }
 
 /// Starts the loop; it ends when background tasks are told to.
@@ -43,7 +50,13 @@ pub(crate) fn start(shared: &Arc<Shared>) {
             }
             match sweep(&sweeper, &stop).await {
                 Ok(report) if report != SweepReport::default() => {
-                    tracing::info!(files = report.files, runs = report.runs, "the sweep erased what had expired");
+                    tracing::info!(
+                        files = report.files,
+                        runs = report.runs,
+                        sessions = report.sessions,
+                        sessions_closed = report.sessions_closed,
+                        "the sweep erased what had expired"
+                    );
                 }
                 Ok(_) => {}
                 Err(error) => tracing::error!(%error, "the sweep failed; it will try again"),
@@ -60,7 +73,12 @@ pub(crate) async fn sweep(shared: &Arc<Shared>, stop: &CancellationToken) -> Res
     }
     // After a doubtful commit while the store could not be read either, the memory heals here.
     shared.tokens.refresh().await?;
-    let report = SweepReport { files: expired_files(shared, stop).await?, runs: old_runs(shared, stop).await? };
+    let report = SweepReport {
+        files: expired_files(shared, stop).await?,
+        runs: old_runs(shared, stop).await?,
+        sessions_closed: idle_sessions(shared, stop).await?,
+        sessions: closed_sessions(shared, stop).await?,
+    };
     if let Some(keep) = shared.options.ledger_retention {
         let before = shared.ids.now().minus(keep);
         while !stop.is_cancelled() && shared.store.ledger.has_lines_before(before).await? {
@@ -109,6 +127,45 @@ async fn old_runs(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<usiz
         };
         shared.recorder.plain(commit).await?;
         erased += last + 1;
+    }
+    Ok(erased)
+}
+
+async fn idle_sessions(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<usize, EngineError> {
+    let mut closed = 0;
+    while !stop.is_cancelled() {
+        let before = shared.ids.now().minus(shared.options.session_ttl);
+        let idle = shared.store.sessions.conversations_idle_since(before, SESSIONS_PER_LOOK).await?;
+        if idle.is_empty() {
+            break;
+        }
+        for session in idle {
+            // A turn that is accepted meanwhile is closed with the rest, as by its own app.
+            let fact = LedgerFact::SessionSwept(session.id);
+            closed += usize::from(shared.close_for(&session, None, "service", fact).await?);
+        }
+    }
+    Ok(closed)
+}
+
+async fn closed_sessions(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<usize, EngineError> {
+    let mut erased = 0;
+    while !stop.is_cancelled() {
+        let before = shared.ids.now().minus(shared.options.session_hard_ttl);
+        let closed = shared.store.sessions.conversations_closed_before(before, 1).await?;
+        let Some(session) = closed.into_iter().next() else { break };
+        let commit = Commit {
+            writes: vec![Write::EraseSession(session.id)],
+            ledger: vec![shared.line_of(&session, None, "service", LedgerFact::SessionErased(session.id))],
+            ..Commit::default()
+        };
+        shared.recorder.plain(commit).await?;
+        let workspace = shared.workspaces.of_conversation(session.id);
+        // The row is gone; a directory that cannot be removed now is a stray for the next start.
+        if tokio::task::spawn_blocking(move || workspace.remove()).await.is_err() {
+            tracing::error!("removing the directory of a conversation panicked");
+        }
+        erased += 1;
     }
     Ok(erased)
 }

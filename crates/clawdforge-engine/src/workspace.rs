@@ -1,7 +1,9 @@
-//! The directory of a run: what the agent works in, and a private one beside it.
+//! The directory of a run or of a conversation: what the agent works in, and a private one beside it.
 //!
 //! `runs/<run>/work` is the agent's working directory with its attachments; `runs/<run>/scratch` holds
-//! its temporary files and what is handed to it outside the prompt. Both go when the run is over.
+//! its temporary files and what is handed to it outside the prompt. Both go when the run is over. A
+//! conversation has the same below `sessions/<session>` until it is erased; the attachments of its turns
+//! are in `work/attachments/turn-<n>`.
 
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -9,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clawdforge_core::agent::{Failure, FailureKind};
 use clawdforge_core::file::{File, safe_extension};
-use clawdforge_core::id::RunId;
+use clawdforge_core::id::{FileId, RunId, SessionId};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EngineError;
@@ -17,6 +19,12 @@ use crate::files::make_private_dir;
 
 /// Name of the folder of runs below the data directory.
 const RUNS_DIR: &str = "runs";
+
+/// Name of the folder of conversations below the data directory.
+const SESSIONS_DIR: &str = "sessions";
+
+/// Name of the folder of attachments in the workspace of a conversation.
+const ATTACHMENTS_DIR: &str = "attachments";
 
 /// Bytes of an attachment copied between two looks at whether anybody still wants it: a fraction of a
 /// second on a slow disk.
@@ -26,13 +34,14 @@ const COPY_STEP_BYTES: u64 = 16 * 1024 * 1024;
 /// the words.
 const MANIFEST_HEAD: &str = "Attached files in the current directory:";
 
-/// The folder of runs under way.
+/// The folders of runs under way and of conversations.
 #[derive(Clone)]
 pub(crate) struct Workspaces {
-    dir: PathBuf,
+    runs: PathBuf,
+    sessions: PathBuf,
 }
 
-/// The directories of one run.
+/// The directories of one run or conversation.
 #[derive(Debug, Clone)]
 pub(crate) struct Workspace {
     root: PathBuf,
@@ -40,27 +49,47 @@ pub(crate) struct Workspace {
 
 impl Workspaces {
     pub fn new(data_dir: &Path) -> Result<Self, EngineError> {
-        let dir = data_dir.join(RUNS_DIR);
-        make_private_dir(&dir)
-            .map_err(|error| EngineError::Internal(format!("cannot create {}: {error}", dir.display())))?;
-        // The agent's working directory must not depend on where the service was started.
-        let dir = dir.canonicalize().map_err(|error| EngineError::Internal(format!("{}: {error}", dir.display())))?;
-        Ok(Self { dir })
+        let made = |name| {
+            let dir = data_dir.join(name);
+            let failed = |error: io::Error| EngineError::Internal(format!("cannot create {}: {error}", dir.display()));
+            make_private_dir(&dir).map_err(failed)?;
+            // The agent's working directory must not depend on where the service was started.
+            dir.canonicalize().map_err(failed)
+        };
+        Ok(Self { runs: made(RUNS_DIR)?, sessions: made(SESSIONS_DIR)? })
     }
 
     /// The directories a run has or will have.
     pub fn of(&self, run: RunId) -> Workspace {
-        Workspace { root: self.dir.join(run.to_string()) }
+        Workspace { root: self.runs.join(run.to_string()) }
+    }
+
+    /// The directories a conversation has or will have.
+    pub fn of_conversation(&self, session: SessionId) -> Workspace {
+        Workspace { root: self.sessions.join(session.to_string()) }
     }
 
     /// Removes the directories of all runs; for the start, when none is under way. What cannot be removed
     /// is told and left: no run may keep the service from starting. Gives how many were removed.
-    pub fn remove_all(&self) -> io::Result<usize> {
+    pub fn remove_runs(&self) -> io::Result<usize> {
         let mut removed = 0;
-        for entry in std::fs::read_dir(&self.dir)? {
+        for entry in std::fs::read_dir(&self.runs)? {
             removed += usize::from(remove_stray(&entry?.path()));
         }
         Ok(removed)
+    }
+
+    /// The conversations that have a directory, and whatever else lies beside them.
+    pub fn conversations_on_disk(&self) -> io::Result<(Vec<SessionId>, Vec<PathBuf>)> {
+        let (mut sessions, mut other) = (Vec::new(), Vec::new());
+        for entry in std::fs::read_dir(&self.sessions)? {
+            let entry = entry?;
+            match entry.file_name().to_str().and_then(|name| name.parse().ok()) {
+                Some(session) => sessions.push(session),
+                None => other.push(entry.path()),
+            }
+        }
+        Ok((sessions, other))
     }
 }
 
@@ -75,46 +104,86 @@ impl Workspace {
         self.root.join("scratch")
     }
 
-    /// Makes the directories, lays the attachments in, and gives the prompt with their list.
+    /// Makes the directories and lays the attachments of a run in; their names come back.
     /// Blocking: copies take as long as the disk does, or until they are given up.
     pub fn prepare(
         &self,
         attachments: &[(File, PathBuf)],
-        prompt: String,
         given_up: &CancellationToken,
-    ) -> Result<String, Failure> {
-        let broken = |error: &io::Error| {
-            tracing::error!(path = %self.root.display(), %error, "the directory of a run could not be made");
-            Failure::new(FailureKind::Internal, "the service could not make a directory for the run")
-        };
-        make_private_dir(&self.work()).map_err(|error| broken(&error))?;
-        make_private_dir(&self.scratch()).map_err(|error| broken(&error))?;
+    ) -> Result<Vec<String>, Failure> {
+        self.make()?;
+        self.lay_in(&self.work(), attachments, given_up)
+    }
+
+    /// Makes the directories and lays the attachments of one turn of a conversation in; their paths come
+    /// back. Blocking as [`Self::prepare`].
+    pub fn prepare_turn(
+        &self,
+        index: u32,
+        attachments: &[(File, PathBuf)],
+        given_up: &CancellationToken,
+    ) -> Result<Vec<PathBuf>, Failure> {
+        self.make()?;
+        if attachments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = self.work().join(ATTACHMENTS_DIR);
+        // What the agent put in the place of ours is not written through.
+        if all.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
+            remove_stray(&all);
+        }
+        let of_turn = all.join(format!("turn-{index}"));
+        remove_stray(&of_turn);
+        make_private_dir(&of_turn).map_err(|error| self.broken(&error))?;
+        let names = self.lay_in(&of_turn, attachments, given_up)?;
+        Ok(names.into_iter().map(|name| of_turn.join(name)).collect())
+    }
+
+    fn make(&self) -> Result<(), Failure> {
+        make_private_dir(&self.work()).map_err(|error| self.broken(&error))?;
+        make_private_dir(&self.scratch()).map_err(|error| self.broken(&error))
+    }
+
+    fn broken(&self, error: &io::Error) -> Failure {
+        tracing::error!(path = %self.root.display(), %error, "the directory of a turn could not be made");
+        Failure::new(FailureKind::Internal, "the service could not make a directory for the turn")
+    }
+
+    fn lay_in(
+        &self,
+        dir: &Path,
+        attachments: &[(File, PathBuf)],
+        given_up: &CancellationToken,
+    ) -> Result<Vec<String>, Failure> {
         let mut names = Vec::with_capacity(attachments.len());
         for (place, (file, bytes)) in attachments.iter().enumerate() {
             let name = format!("attachment-{}{}", place + 1, safe_extension(&file.name));
-            attach(bytes, &self.work().join(&name), given_up).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => {
-                    Failure::new(FailureKind::AttachmentGone, format!("file {} expired before the run began", file.id))
-                }
+            attach(bytes, &dir.join(&name), given_up).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => expired(file.id),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     tracing::error!(path = %self.root.display(), %error, "an attachment found no room");
                     let message = format!("the service's disk is full; file {} could not be attached", file.id);
                     Failure::new(FailureKind::Internal, message)
                 }
                 io::ErrorKind::Interrupted => {
-                    Failure::new(FailureKind::Interrupted, "the run was given up while its files were attached")
+                    Failure::new(FailureKind::Interrupted, "the turn was given up while its files were attached")
                 }
-                _ => broken(&error),
+                _ => self.broken(&error),
             })?;
             names.push(name);
         }
-        Ok(with_manifest(prompt, &names))
+        Ok(names)
     }
 
-    /// Removes the directories. Blocking.
-    pub fn remove(&self) {
-        remove_stray(&self.root);
+    /// Removes the directories; true when there were any. Blocking.
+    pub fn remove(&self) -> bool {
+        remove_stray(&self.root)
     }
+}
+
+/// The failure of a turn whose attachment is gone.
+pub(crate) fn expired(file: FileId) -> Failure {
+    Failure::new(FailureKind::AttachmentGone, format!("file {file} expired before the work began"))
 }
 
 /// Removes whatever is at a path, and says so in the log where it cannot. True when something was
@@ -172,7 +241,8 @@ fn attach(from: &Path, to: &Path, given_up: &CancellationToken) -> io::Result<()
     Ok(())
 }
 
-fn with_manifest(prompt: String, names: &[String]) -> String {
+/// The prompt with the list of its attachments.
+pub(crate) fn with_manifest(prompt: String, names: &[String]) -> String {
     if names.is_empty() {
         return prompt;
     }
@@ -182,7 +252,7 @@ fn with_manifest(prompt: String, names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clawdforge_core::id::{AppId, FileId};
+    use clawdforge_core::id::AppId;
     use clawdforge_core::time::Timestamp;
 
     use super::*;
@@ -207,11 +277,12 @@ mod tests {
         let workspaces = Workspaces::new(dir.path()).unwrap();
         let workspace = workspaces.of(RunId::new(Timestamp::from_micros(0), [0; 10]));
         let attachments = [(file("../../evil.PNG"), bytes.clone()), (file("no extension"), bytes)];
-        let prompt = workspace.prepare(&attachments, "look".to_owned(), &CancellationToken::new()).unwrap();
+        let names = workspace.prepare(&attachments, &CancellationToken::new()).unwrap();
+        let prompt = with_manifest("look".to_owned(), &names);
         assert_eq!(prompt, "look\n\nAttached files in the current directory:\n- attachment-1.png\n- attachment-2\n");
         assert_eq!(std::fs::read_to_string(workspace.work().join("attachment-1.png")).unwrap(), "hi");
         workspace.remove();
-        assert_eq!(workspaces.remove_all().unwrap(), 0);
+        assert_eq!(workspaces.remove_runs().unwrap(), 0);
     }
 
     #[test]
@@ -245,7 +316,7 @@ mod tests {
         std::fs::write(&bytes, "as sent").unwrap();
         std::fs::set_permissions(&bytes, std::fs::Permissions::from_mode(0o400)).unwrap();
         let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
-        workspace.prepare(&[(file("a.txt"), bytes.clone())], String::new(), &CancellationToken::new()).unwrap();
+        workspace.prepare(&[(file("a.txt"), bytes.clone())], &CancellationToken::new()).unwrap();
         let attached = workspace.work().join("attachment-1.txt");
         assert_eq!(std::fs::metadata(&attached).unwrap().permissions().mode() & 0o777, 0o600, "its own to change");
         std::fs::write(&attached, "changed").unwrap();
@@ -260,7 +331,7 @@ mod tests {
         let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
         let given_up = CancellationToken::new();
         given_up.cancel();
-        let failure = workspace.prepare(&[(file("a"), bytes)], String::new(), &given_up).unwrap_err();
+        let failure = workspace.prepare(&[(file("a"), bytes)], &given_up).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Interrupted);
     }
 
@@ -268,10 +339,29 @@ mod tests {
     fn an_attachment_that_is_gone_fails_the_run_by_name() {
         let dir = tempfile::tempdir().unwrap();
         let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
-        let failure = workspace
-            .prepare(&[(file("a.txt"), dir.path().join("gone"))], String::new(), &CancellationToken::new())
-            .unwrap_err();
+        let failure =
+            workspace.prepare(&[(file("a.txt"), dir.path().join("gone"))], &CancellationToken::new()).unwrap_err();
         assert_eq!(failure.kind, FailureKind::AttachmentGone);
         assert!(failure.message.contains("ff_"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_turn_s_attachments_are_laid_where_only_they_are_whatever_the_agent_put_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = dir.path().join("bytes");
+        std::fs::write(&bytes, "as sent").unwrap();
+        let outside = dir.path().join("outside");
+        std::fs::create_dir(&outside).unwrap();
+        let session = SessionId::new(Timestamp::from_micros(0), [0; 10]);
+        let workspace = Workspaces::new(dir.path()).unwrap().of_conversation(session);
+        make_private_dir(&workspace.work()).unwrap();
+        std::os::unix::fs::symlink(&outside, workspace.work().join(ATTACHMENTS_DIR)).unwrap();
+        for _ in 0..2 {
+            let attachments = [(file("a.txt"), bytes.clone())];
+            let laid = workspace.prepare_turn(3, &attachments, &CancellationToken::new()).unwrap();
+            assert_eq!(laid, [workspace.work().join("attachments/turn-3/attachment-1.txt")]);
+            assert_eq!(std::fs::read_to_string(&laid[0]).unwrap(), "as sent");
+        }
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
     }
 }

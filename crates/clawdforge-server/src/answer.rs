@@ -88,6 +88,10 @@ impl IntoResponse for Refusal {
 fn engine(error: EngineError) -> Response {
     match &error {
         EngineError::NotFound(_) => text(StatusCode::NOT_FOUND, error.to_string()),
+        EngineError::SessionClosed => text(StatusCode::GONE, error.to_string()),
+        EngineError::UnknownAgent { .. } => text(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+        EngineError::AgentUnavailable(_) => text(StatusCode::BAD_GATEWAY, error.to_string()),
+        EngineError::Deferred => busy(error.to_string(), 30),
         EngineError::Busy { retry_after, .. } => busy(error.to_string(), retry_after.as_secs()),
         EngineError::Stopping => busy(error.to_string(), 5),
         EngineError::NameTaken(_) | EngineError::TooManyTokens(_) => text(StatusCode::CONFLICT, error.to_string()),

@@ -46,3 +46,11 @@ pub const CONNECTIONS_DRAIN_MAX: Duration = Duration::from_secs(3);
 /// How long a closing connection still takes in what the peer sends. A peer that was refused while it
 /// was sending would otherwise see a reset instead of the reason.
 pub const LINGER_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of a turn's events in one reply: the C client refuses replies over 64 MiB, and JSON escaping can
+/// double a text.
+pub const TURN_EVENTS_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// Depth of a tool's arguments and results in a reply; the C# client reads JSON 32 deep, and four levels are
+/// around them.
+pub const VALUE_DEPTH_MAX: usize = 24;

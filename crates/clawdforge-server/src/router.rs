@@ -22,6 +22,9 @@ fn routes(app: App) -> Router {
         // For apps.
         .route("/run", post(legacy::run::run))
         .route("/files", post(legacy::files::upload).layer(DefaultBodyLimit::disable()))
+        .route("/sessions", post(legacy::sessions::open).get(legacy::sessions::list))
+        .route("/sessions/{id}", get(legacy::sessions::state).delete(legacy::sessions::close))
+        .route("/sessions/{id}/turn", post(legacy::turns::turn))
         // For the operator.
         .route("/admin/tokens", post(legacy::tokens::mint).get(legacy::tokens::list))
         .route("/admin/tokens/{name}", delete(legacy::tokens::revoke))

@@ -45,6 +45,10 @@ impl AgentDriver for Absent {
         Presence { program: None, version: None }
     }
 
+    fn check(&self) -> Result<(), Failure> {
+        Err(Failure::new(FailureKind::NotInstalled, "absent"))
+    }
+
     async fn open(&self, _: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
         Err(Failure::new(FailureKind::NotInstalled, "absent"))
     }
@@ -55,7 +59,9 @@ async fn app(dir: &tempfile::TempDir) -> App {
     let absent: Arc<dyn AgentDriver> = Arc::new(Absent(name.clone()));
     let parts = Parts {
         store: clawdforge_store_sql::open(SqliteOptions::at(dir.path().join("db"))).await.unwrap().store.clone(),
-        agents: Arc::new(Agents::new(name, [absent]).unwrap()),
+        agents: Arc::new(Agents::new(name.clone(), [Arc::clone(&absent)]).unwrap()),
+        session_agents: Arc::new(Agents::new(name, [Arc::clone(&absent)]).unwrap()),
+        acpx: absent,
         spawner: Spawner::start().unwrap(),
         ids: Ids::new(Arc::new(StillClock)),
         operator: TokenHash::of("operator"),
@@ -68,6 +74,9 @@ async fn app(dir: &tempfile::TempDir) -> App {
             silence_max: Duration::from_secs(1),
             kill_grace: Duration::from_secs(1),
             upload_bytes_max: 1,
+            session_warm_max: Duration::from_secs(60),
+            session_ttl: Duration::from_secs(60),
+            session_hard_ttl: Duration::from_secs(60),
             run_retention: Duration::from_secs(60),
             ledger_retention: None,
             sweep_interval: Duration::from_secs(60),

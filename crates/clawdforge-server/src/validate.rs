@@ -132,6 +132,43 @@ impl<'a> Fields<'a> {
         Some(number)
     }
 
+    /// A JSON object as text, or absent or null.
+    pub fn optional_object(&mut self, key: &str, bytes_max: usize) -> Option<String> {
+        let raw = self.take(key).filter(|raw| raw != "null")?;
+        if !raw.starts_with('{') {
+            self.fault(key, "dict_type", "Input should be a valid dictionary", shown(&raw), None);
+            return None;
+        }
+        if raw.len() > bytes_max {
+            let message = format!("Dictionary should have at most {bytes_max} bytes");
+            self.fault(key, "too_long", &message, Value::Null, Some(json!({ "max_length": bytes_max })));
+            return None;
+        }
+        // Read once as what it will be read as later: half a character shows only then.
+        let object: Value = self.parsed(key, &raw)?;
+        Some(object.to_string())
+    }
+
+    /// A true or false, or absent.
+    pub fn optional_bool(&mut self, key: &str) -> Option<bool> {
+        let raw = self.take(key).filter(|raw| raw != "null")?;
+        let input = shown(&raw);
+        let read = match &input {
+            Value::Bool(value) => Some(*value),
+            Value::String(text) => match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Some(true),
+                "false" | "0" | "no" | "off" => Some(false),
+                _ => None,
+            },
+            _ => None,
+        };
+        if read.is_none() {
+            let message = "Input should be a valid boolean, unable to interpret input";
+            self.fault(key, "bool_parsing", message, input, None);
+        }
+        read
+    }
+
     /// A list of strings, or absent or null.
     pub fn text_list(&mut self, key: &str, items_max: usize) -> Vec<String> {
         let Some(raw) = self.take(key).filter(|raw| raw != "null") else { return Vec::new() };

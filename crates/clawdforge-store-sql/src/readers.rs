@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::app::{App, AppName, AppToken};
-use clawdforge_core::event::{Event, EventSeq};
+use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{AppId, FileId, SessionId};
+use clawdforge_core::id::{AppId, FileId, SessionId, TurnId};
 use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
@@ -110,12 +110,17 @@ macro_rules! record_columns {
 impl SessionReads for Windows {
     async fn unfinished_turns(&self) -> Result<Vec<UnfinishedTurn>, ReadError> {
         let query = sqlx::query(concat!(
-            "SELECT turns.id AS turn, session, place, state, request, queued_at, timeout_us, process, prompt, ",
+            "SELECT turns.id AS turn, session, place, state, request, queued_at, timeout_us, process, ",
             session_columns!(),
             " FROM turns JOIN sessions ON sessions.id = turns.session
              WHERE ended_at IS NULL ORDER BY queued_at, turns.id",
         ));
         self.all(query, rows::unfinished_turn).await
+    }
+
+    async fn queued_prompt(&self, turn: TurnId) -> Result<Option<EventBody>, ReadError> {
+        let query = sqlx::query("SELECT prompt FROM turns WHERE id = ?1 AND prompt IS NOT NULL");
+        self.one(query.bind(turn.to_string()), rows::prompt).await
     }
 
     async fn turns_just_ended(&self, window: Duration) -> Result<Vec<EndedTurn>, ReadError> {

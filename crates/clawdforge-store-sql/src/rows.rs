@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clawdforge_core::agent::Usage;
 use clawdforge_core::app::{App, AppToken, TokenHash};
-use clawdforge_core::event::Event;
+use clawdforge_core::event::{Event, EventBody};
 use clawdforge_core::file::File;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::ledger::LedgerLine;
@@ -84,9 +84,12 @@ pub(crate) fn link(row: &SqliteRow) -> Result<(SessionId, String), ReadError> {
 
 /// A row of `turns` joined with its session.
 pub(crate) fn unfinished_turn(row: &SqliteRow) -> Result<UnfinishedTurn, ReadError> {
-    let prompt = get::<Option<&str>>(row, "prompt")?.map(serde_json::from_str).transpose();
-    let prompt = prompt.map_err(|error| ReadError(format!("the prompt of a turn cannot be read: {error}")))?;
-    Ok(UnfinishedTurn { session: session(row)?, turn: turn(row)?, process: get(row, "process")?, prompt })
+    Ok(UnfinishedTurn { session: session(row)?, turn: turn(row)?, process: get(row, "process")? })
+}
+
+/// The prompt that is kept with a turn.
+pub(crate) fn prompt(row: &SqliteRow) -> Result<EventBody, ReadError> {
+    serde_json::from_str(get(row, "prompt")?).map_err(|error| strange("prompt", error))
 }
 
 /// A row of `turns` that has an end.

@@ -74,6 +74,8 @@ pub trait FileReads: Send + Sync {
 pub trait SessionReads: Send + Sync {
     /// Turns that have no outcome yet, with their sessions and the process they noted, oldest first.
     async fn unfinished_turns(&self) -> Result<Vec<UnfinishedTurn>, ReadError>;
+    /// The prompt of a conversation's turn that has not started; later the log has it.
+    async fn queued_prompt(&self, turn: TurnId) -> Result<Option<EventBody>, ReadError>;
     /// Turns whose end was recorded within `window` before the newest recorded end. An end may be recorded
     /// before the process tree is gone, so after a crash these trees may still be there.
     async fn turns_just_ended(&self, window: Duration) -> Result<Vec<EndedTurn>, ReadError>;
@@ -99,7 +101,7 @@ pub trait SessionReads: Send + Sync {
 }
 
 /// A turn without an outcome, as recovery needs it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnfinishedTurn {
     /// The session.
     pub session: Session,
@@ -107,8 +109,6 @@ pub struct UnfinishedTurn {
     pub turn: Turn,
     /// The process tree it noted, in the process crate's text form.
     pub process: Option<String>,
-    /// The prompt, where it is not in the log yet: of a conversation's turn that has not started.
-    pub prompt: Option<EventBody>,
 }
 
 /// A turn with its outcome recorded, as recovery needs it.

@@ -268,6 +268,25 @@ impl TestApp {
         self.run(&self.demo_token()?, json!({ "prompt": prompt })).await
     }
 
+    /// Opens a session of the demo app, whose id comes back.
+    ///
+    /// # Errors
+    /// When it is not opened.
+    pub async fn open_session(&self, body: Value) -> anyhow::Result<String> {
+        let answer = self.call(Method::POST, "/sessions", &self.demo_token()?, body).await?;
+        anyhow::ensure!(answer.status == StatusCode::OK, "{answer:?}");
+        Ok(answer.json()["session_id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// A turn of a session of the demo app.
+    ///
+    /// # Errors
+    /// When the service does not answer.
+    pub async fn turn(&self, session: &str, prompt: &str) -> anyhow::Result<Answer> {
+        let body = json!({ "prompt": prompt });
+        self.call(Method::POST, &format!("/sessions/{session}/turn"), &self.demo_token()?, body).await
+    }
+
     /// Mints a token for an app.
     ///
     /// # Errors
@@ -318,7 +337,7 @@ impl TestApp {
         }
     }
 
-    /// Process ids of everything that works in a run's directory of this service: its agents and
+    /// Process ids of everything that works in a directory of a run or of a session of this service: its agents and
     /// whatever they started.
     #[must_use]
     pub fn agent_processes(&self) -> Vec<i32> {
@@ -404,14 +423,15 @@ pub async fn read(request: reqwest::RequestBuilder) -> anyhow::Result<Answer> {
     Ok(Answer { status, headers, text: response.text().await? })
 }
 
-/// Process ids whose working directory is below a directory.
+/// Process ids of everything that works in a directory of a run or of a session, of a service with this data
+/// directory.
 #[must_use]
 pub fn processes_in(dir: &Path) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     // The directory may be gone already: the kernel then shows it with a mark behind.
-    let runs = dir.join("runs");
-    pids.filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(&runs))).collect()
+    let works = |cwd: PathBuf| cwd.starts_with(dir.join("runs")) || cwd.starts_with(dir.join("sessions"));
+    pids.filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(works)).collect()
 }
 
 /// A pause between two looks at something that offers no way to wait for it.

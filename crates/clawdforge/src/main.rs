@@ -12,6 +12,7 @@ mod doctor;
 mod logs;
 mod profiles;
 mod serve;
+mod session_agents;
 
 use std::process::ExitCode;
 

@@ -23,6 +23,9 @@ pub const CLAUDE: &str = "claude";
 /// The bundled agent; there with `--demo`, or where the operator configures an agent of its dialect.
 pub const DEMO: &str = "demo";
 
+/// The command line in front of other agents that the first versions drove sessions with.
+const ACPX: &str = "acpx";
+
 /// Name of the file in the data directory that remembers the versions of programs.
 const VERSIONS_FILE: &str = "agent-versions.json";
 
@@ -49,18 +52,48 @@ pub fn profiles(config: &Config) -> anyhow::Result<Vec<Profile>> {
     if config.demo {
         names.insert(DEMO.parse()?, None);
     }
-    names.extend(config.agents.iter().map(|(name, entry)| (name.clone(), Some(entry))));
+    let of_runs = config.agents.iter().filter(|(_, entry)| entry.dialect != config::Dialect::Acp);
+    names.extend(of_runs.map(|(name, entry)| (name.clone(), Some(entry))));
     names.into_iter().map(|(name, entry)| profile(config, name, entry)).collect()
+}
+
+/// The versions of programs, as they were when they were asked last.
+pub fn versions(config: &Config) -> Arc<Versions> {
+    Arc::new(Versions::load(config.data_dir.join(VERSIONS_FILE)))
 }
 
 /// A driver for every agent.
 ///
 /// # Errors
 /// As [`profiles`].
-pub fn drivers(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Arc<OneShotDriver>>> {
-    let versions = Arc::new(Versions::load(config.data_dir.join(VERSIONS_FILE)));
-    let driver = |profile| Arc::new(OneShotDriver::new(profile, spawner.clone(), Arc::clone(&versions)));
+pub fn drivers(
+    config: &Config,
+    spawner: &Spawner,
+    versions: &Arc<Versions>,
+) -> anyhow::Result<Vec<Arc<OneShotDriver>>> {
+    let driver = |profile| Arc::new(OneShotDriver::new(profile, spawner.clone(), Arc::clone(versions)));
     Ok(profiles(config)?.into_iter().map(driver).collect())
+}
+
+/// The `acpx` program, which `/healthz` tells of.
+///
+/// # Errors
+/// Never in practice: its name is fixed.
+pub fn acpx(config: &Config, spawner: &Spawner, versions: &Arc<Versions>) -> anyhow::Result<Arc<OneShotDriver>> {
+    let profile = Profile {
+        name: ACPX.parse()?,
+        // Nothing is said to it but `--version`.
+        dialect: Dialect::Acp,
+        program: ACPX.to_owned(),
+        command: None,
+        own_program: catalogue::own_program(&config.data_dir, ACPX),
+        search_path: config.environment.get("PATH").map(OsString::from),
+        args: Vec::new(),
+        env: environment_of(config, ACPX, None),
+        retries_max: 0,
+        install_hint: "run `clawdforge agents install acpx`".to_owned(),
+    };
+    Ok(Arc::new(OneShotDriver::new(profile, spawner.clone(), Arc::clone(versions))))
 }
 
 fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<Profile> {
@@ -68,7 +101,7 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
         Some(config::Dialect::Claude) => Dialect::Claude,
         Some(config::Dialect::Demo) => Dialect::Demo,
         None if name.as_str() == DEMO => Dialect::Demo,
-        None => Dialect::Claude,
+        Some(config::Dialect::Acp) | None => Dialect::Claude,
     };
     let mut args = entry.map(|entry| entry.args.clone()).unwrap_or_default();
     let own_program = match dialect {
@@ -76,7 +109,7 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
             args.insert(0, DEMO_AGENT.to_owned());
             Some(std::env::current_exe().context("this program cannot tell where it is")?)
         }
-        Dialect::Claude => catalogue::own_program(&config.data_dir, CLAUDE),
+        Dialect::Claude | Dialect::Acp => catalogue::own_program(&config.data_dir, CLAUDE),
     };
     let command = entry.and_then(|entry| entry.command.as_ref());
     Ok(Profile {
@@ -87,16 +120,17 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
         own_program,
         search_path: config.environment.get("PATH").map(OsString::from),
         args,
-        env: environment_of(config, dialect, entry),
+        env: environment_of(config, dialect.as_str(), entry),
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
         name,
     })
 }
 
-fn environment_of(config: &Config, dialect: Dialect, entry: Option<&AgentEntry>) -> BTreeMap<OsString, OsString> {
+/// The environment of an agent of a family, as its entry has it.
+pub fn environment_of(config: &Config, family: &str, entry: Option<&AgentEntry>) -> BTreeMap<OsString, OsString> {
     let set: BTreeMap<String, String> = entry
         .map(|entry| entry.env.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect())
         .unwrap_or_default();
     let pass = entry.map(|entry| entry.pass_env.as_slice()).unwrap_or_default();
-    environment::compose(config.environment.select(["*"]), environment::documented(dialect.as_str()), pass, &set)
+    environment::compose(config.environment.select(["*"]), environment::documented(family), pass, &set)
 }

@@ -31,14 +31,22 @@ const OPEN_WAIT_MAX: Duration = Duration::from_secs(60);
 /// The driver of one agent that speaks the Agent Client Protocol.
 pub struct AcpDriver {
     profile: Profile,
+    mode: Option<String>,
     spawner: Spawner,
 }
 
 impl AcpDriver {
-    /// A driver for an agent as configured.
+    /// A driver for an agent as configured. `mode` is the agent's own name for how it asks for permission;
+    /// it is chosen for every conversation, where the agent offers it.
     #[must_use]
-    pub fn new(profile: Profile, spawner: Spawner) -> Self {
-        Self { profile, spawner }
+    pub fn new(profile: Profile, mode: Option<String>, spawner: Spawner) -> Self {
+        Self { profile, mode, spawner }
+    }
+
+    /// What is configured.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.profile
     }
 
     async fn spawn(&self, spec: &OpenSpec) -> Result<Tree, Failure> {
@@ -76,6 +84,9 @@ impl AcpDriver {
         }
         let opened = self.conversation(spec, &mut peer, &offered.agent_capabilities).await;
         let (session, context, options) = opened.map_err(|error| self.refused(tree, &error))?;
+        if let Some(mode) = &self.mode {
+            self.choose_mode(&mut peer, &session, mode, &options).await?;
+        }
         if let Some(model) = &spec.model {
             self.choose_model(&mut peer, &session, model, &options).await?;
         }
@@ -115,6 +126,24 @@ impl AcpDriver {
         let answer = peer.to_agent().send_request(NewSessionRequest::new(cwd)).block_task();
         let new = peer.wait(answer).await?;
         Ok((new.session_id.to_string(), LinkContext::Fresh, new.config_options.unwrap_or_default()))
+    }
+
+    /// Chosen anew after every beginning: agents do not keep it. What is not offered is left as it is.
+    async fn choose_mode(
+        &self,
+        peer: &mut Peer,
+        session: &str,
+        mode: &str,
+        options: &[SessionConfigOption],
+    ) -> Result<(), Failure> {
+        let is_mode = |option: &&SessionConfigOption| option.category == Some(SessionConfigOptionCategory::Mode);
+        let Some(option) = options.iter().find(is_mode) else { return Ok(()) };
+        let request = SetSessionConfigOptionRequest::new(session.to_owned(), option.id.clone(), mode);
+        let answer = peer.to_agent().send_request(request).block_task();
+        peer.wait(answer).await.map(drop).map_err(|error| {
+            let message = format!("{} did not take the mode {mode}: {}", self.profile.name, error.message);
+            Failure::new(FailureKind::StartFailed, message)
+        })
     }
 
     /// Chosen anew after every beginning: agents do not keep it.
@@ -171,6 +200,10 @@ impl AgentDriver for AcpDriver {
 
     fn presence(&self) -> Presence {
         Presence { program: locate(&self.profile).ok().map(|found| found.path), version: None }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        locate(&self.profile).map(drop)
     }
 
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {

@@ -24,8 +24,12 @@ use crate::{AgentLink, CloseReport, LinkContext, Prompt};
 /// How long an agent may take to end by itself once its input is closed. Claude's adapter takes 80 ms.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
-/// How long to wait for the half of an end that is missing: the exit, or the rest of the output.
-const END_WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long to wait for the exit of an agent whose output has ended: it may live on without one.
+const EXIT_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long to wait for the end of the output of an agent that has exited: a process it left behind may
+/// hold it open.
+const REST_WAIT_MAX: Duration = Duration::from_millis(200);
 
 /// Bytes of an oversized line that are shown.
 const SHOWN_BYTES_MAX: usize = 256;
@@ -62,6 +66,8 @@ pub(super) struct AcpLink {
     prompting: Option<Prompting>,
     ready: VecDeque<AgentSignal>,
     exit: Option<ExitReport>,
+    /// Nothing more will come from it.
+    silent: bool,
     /// When to stop waiting for what is missing of the end.
     end_by: Option<Instant>,
     state: State,
@@ -89,6 +95,7 @@ impl AcpLink {
             prompting: None,
             ready: VecDeque::new(),
             exit: None,
+            silent: false,
             end_by: None,
             state: State::Usable,
         }
@@ -114,7 +121,7 @@ impl AcpLink {
         }
         match answer {
             Err(error) if is_incoming_transport_closed(&error) || is_connection_terminated(&error) => {
-                self.end_by.get_or_insert_with(|| Instant::now() + END_WAIT_MAX);
+                self.end_by.get_or_insert_with(|| Instant::now() + EXIT_WAIT_MAX);
             }
             Err(error) if error.code == ErrorCode::RESOURCE_NOT_FOUND => {
                 self.state = State::Forgotten;
@@ -198,7 +205,7 @@ impl AgentLink for AcpLink {
             // Every branch is cancel-safe: what is under way lives in fields.
             let noticed = tokio::select! {
                 biased;
-                inbound = self.peer.next() => inbound.map_or_else(|Closed| Noticed::Closed, Noticed::Inbound),
+                inbound = self.peer.next(), if !self.silent => inbound.map_or_else(|Closed| Noticed::Closed, Noticed::Inbound),
                 answer = present(&mut self.prompting) => Noticed::Answered(answer),
                 exit = self.tree.wait(), if self.exit.is_none() => Noticed::Exit(exit),
                 () = until(self.end_by) => Noticed::TimeUp,
@@ -208,7 +215,15 @@ impl AgentLink for AcpLink {
                 Noticed::Answered(answer) => self.answered(answer),
                 Noticed::Exit(exit) => {
                     self.exit = Some(exit);
-                    self.end_by = Some(Instant::now() + END_WAIT_MAX.min(Duration::from_millis(200)));
+                    if self.silent {
+                        return self.gone();
+                    }
+                    self.end_by = Some(Instant::now() + REST_WAIT_MAX);
+                }
+                // How it ended is told a moment later, if it has ended.
+                Noticed::Closed if self.exit.is_none() => {
+                    self.silent = true;
+                    self.end_by.get_or_insert_with(|| Instant::now() + EXIT_WAIT_MAX);
                 }
                 Noticed::Closed | Noticed::TimeUp => return self.gone(),
             }

@@ -187,6 +187,8 @@ pub(super) fn failure(error: &Error) -> Failure {
         Some(detail) if !error.message.contains(&detail) => format!("{}: {detail}", error.message),
         _ => error.message.clone(),
     };
+    // The SDKs' words for their own error number; what happened stands behind it.
+    let said = said.strip_prefix("Internal error: ").unwrap_or(&said);
     let said: String = said.chars().take(MESSAGE_CHARS_MAX).collect();
     let word = error.data.as_ref().and_then(|data| data["errorKind"].as_str()).unwrap_or_default();
     let kind = match (error.code, word) {

@@ -212,10 +212,10 @@ impl Agent {
         // What stands in front of the last text is for knowing, not for doing.
         let prompt = texts().next_back().unwrap_or_default();
         let links = blocks.iter().filter_map(|block| block["uri"].as_str().map(str::to_owned)).collect();
-        let mut memory = session.memory.clone();
         if let [before @ .., _] = texts().collect::<Vec<_>>().as_slice() {
-            memory.extend(before.iter().map(|text| format!("(told) {}", remembered(text))));
+            session.memory.extend(before.iter().map(|text| format!("(told) {}", remembered(text))));
         }
+        let memory = session.memory.clone();
         self.cancel.reset();
         session.memory.push(remembered(prompt));
         let mut outcome = Ok(Value::Null);

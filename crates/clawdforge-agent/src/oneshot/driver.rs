@@ -67,6 +67,10 @@ impl AgentDriver for OneShotDriver {
         Presence { program, version }
     }
 
+    fn check(&self) -> Result<(), Failure> {
+        self.locate().map(drop)
+    }
+
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
         let found = self.locate()?;
         prepare(&spec).await.map_err(|error| {

@@ -292,7 +292,7 @@ async fn agents_that_cannot_begin_say_why() {
         (
             vec![INITIALIZED, r#""error":{"code":-32603,"message":"Internal error","data":{"details":"no home"}}"#],
             FailureKind::StartFailed,
-            "Internal error: no home",
+            "could not begin a conversation: no home",
         ),
     ] {
         let failure = scripted(&answers).open().await.err().unwrap();

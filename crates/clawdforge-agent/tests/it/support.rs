@@ -57,7 +57,7 @@ impl Bench {
 
     /// A link to a conversation.
     pub async fn open(&self) -> Result<Box<dyn AgentLink>, Failure> {
-        soon(AcpDriver::new(self.profile.clone(), self.spawner.clone()).open(self.spec.clone())).await
+        soon(AcpDriver::new(self.profile.clone(), None, self.spawner.clone()).open(self.spec.clone())).await
     }
 
     /// With a shell script as the agent.

@@ -7,10 +7,10 @@
 //!
 //! Invariants:
 //! - exactly one [`Effect::RecordEnd`] per turn, and nothing is recorded after it;
-//! - a turn that ended by our decision (time, silence, drain, refused record) is recorded as
-//!   ended only after its process tree is gone; a turn that ended by the agent's word is recorded at
-//!   once, and the tree is ended behind it;
-//! - [`Effect::Stop`] comes last, after the tree is gone.
+//! - a turn that ended by our decision (time, silence, close, drain, refused record) is recorded as
+//!   ended only after its agent has stopped: by its own word, where the link is one to keep, or else
+//!   by the end of its process tree; a turn that ended by the agent's word is recorded at once;
+//! - [`Effect::Stop`] comes last, after the tree is gone or when the link may be kept.
 
 use std::time::Duration;
 
@@ -20,6 +20,10 @@ use crate::limits::{EVENT_BYTES_PER_TURN_MAX, EVENT_TEXT_BYTES_MAX, EVENTS_PER_T
 
 #[cfg(test)]
 mod tests;
+
+/// How long an agent may take to stop when it is told to, before its process is ended. Claude's adapter
+/// takes a few milliseconds.
+pub const CANCEL_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What can happen to a turn that has a slot.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +38,8 @@ pub enum Input {
     TimerFired(Timer),
     /// The service stops and will wait no longer.
     DrainExpired,
+    /// The session was closed.
+    SessionClosed,
     /// The store refused an event record.
     RecordRefused,
     /// The process tree is gone.
@@ -50,6 +56,8 @@ pub enum Timer {
     Total,
     /// The longest time without any sign of life.
     Silence,
+    /// The longest time an agent may take to stop when told to.
+    Cancel,
 }
 
 /// What the owner must do.
@@ -61,14 +69,25 @@ pub enum Effect {
     OpenLink,
     /// Give the prompt to the opened agent.
     BeginTurn,
+    /// Tell the agent to stop its turn.
+    CancelTurn,
     /// End the process tree (politely, then not) and come back with [`Input::LinkClosed`].
     CloseLink,
     /// Arm or move a timer.
     SetTimer(Timer, Duration),
     /// Record the outcome, durably; the number counts events that were not kept.
     RecordEnd(TurnEnd, u64),
-    /// The story is over.
+    /// The story is over. A link that was not closed may be kept.
     Stop,
+}
+
+/// What becomes of the link when the agent ends its turn by its own word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterTurn {
+    /// It is closed: a run has no other turn.
+    Close,
+    /// It is kept for the next turn, and the agent can be told to stop without ending it.
+    Keep,
 }
 
 /// The time limits of one turn.
@@ -84,6 +103,8 @@ pub struct TurnLimits {
 enum State {
     Opening,
     Working,
+    /// The agent was told to stop; afterwards the turn is recorded with this failure.
+    Cancelling(Failure),
     /// The tree is being ended; afterwards the turn is recorded with this end.
     Ending(Box<TurnEnd>),
     /// The outcome is recorded; the tree is being ended.
@@ -96,16 +117,20 @@ enum State {
 pub struct TurnMachine {
     state: State,
     limits: TurnLimits,
+    after: AfterTurn,
     events: u64,
     event_bytes: usize,
     events_dropped: u64,
+    /// The last event was a piece of text that another one can go on with.
+    flowing: Option<std::mem::Discriminant<EventBody>>,
 }
 
 impl TurnMachine {
     /// Starts a turn: what to do first.
     #[must_use]
-    pub fn start(limits: TurnLimits) -> (Self, Vec<Effect>) {
-        let machine = Self { state: State::Opening, limits, events: 1, event_bytes: 0, events_dropped: 0 };
+    pub fn start(limits: TurnLimits, after: AfterTurn) -> (Self, Vec<Effect>) {
+        let machine =
+            Self { state: State::Opening, limits, after, events: 1, event_bytes: 0, events_dropped: 0, flowing: None };
         let effects = vec![
             Effect::Record(EventBody::Started),
             Effect::SetTimer(Timer::Total, limits.total),
@@ -124,20 +149,30 @@ impl TurnMachine {
                 self.state = State::Working;
                 vec![Effect::BeginTurn]
             }
-            (State::Opening | State::Working, Input::OpenFailed(failure)) => {
-                self.end_after_close(TurnEnd { failure: Some(failure), ..TurnEnd::default() })
+            (State::Opening | State::Working, Input::OpenFailed(failure)) => self.end_with(failure),
+            (State::Opening | State::Working | State::Cancelling(_), Input::Signal(signal)) => self.on_signal(signal),
+            (State::Working, Input::TimerFired(timer)) if self.after == AfterTurn::Keep => {
+                self.state = State::Cancelling(self.timer_failure(timer));
+                vec![Effect::CancelTurn, Effect::SetTimer(Timer::Cancel, CANCEL_WAIT_MAX)]
             }
-            (State::Opening | State::Working, Input::Signal(signal)) => self.on_signal(signal),
             (State::Opening | State::Working, Input::TimerFired(timer)) => self.end_with(self.timer_failure(timer)),
-            (State::Opening | State::Working, Input::DrainExpired) => self.end_with(Failure::new(
-                FailureKind::Interrupted,
-                "the service was stopped before the agent had finished; send the request again",
-            )),
-            (State::Opening | State::Working, Input::RecordRefused) => self.end_with(Failure::new(
-                FailureKind::Internal,
-                "the event log could not be written, so the agent was stopped",
-            )),
-            (State::Opening | State::Working, Input::LinkClosed { stderr }) => {
+            (State::Cancelling(failure), Input::TimerFired(Timer::Cancel)) => {
+                let failure = failure.clone();
+                self.end_with(failure)
+            }
+            (State::Opening | State::Working | State::Cancelling(_), Input::DrainExpired) => {
+                self.end_with(Failure::new(
+                    FailureKind::Interrupted,
+                    "the service was stopped before the agent had finished; send the request again",
+                ))
+            }
+            (State::Opening | State::Working | State::Cancelling(_), Input::SessionClosed) => {
+                self.end_with(Failure::new(FailureKind::SessionClosed, "the session was closed during this turn"))
+            }
+            (State::Opening | State::Working | State::Cancelling(_), Input::RecordRefused) => self.end_with(
+                Failure::new(FailureKind::Internal, "the event log could not be written, so the agent was stopped"),
+            ),
+            (State::Opening | State::Working | State::Cancelling(_), Input::LinkClosed { stderr }) => {
                 self.state = State::Stopped;
                 let exit = Exit { stderr, ..Exit::default() };
                 vec![Effect::RecordEnd(crashed(exit), self.events_dropped), Effect::Stop]
@@ -156,7 +191,12 @@ impl TurnMachine {
                 vec![Effect::Stop]
             }
 
-            (State::Ending(_) | State::Closing, _) | (State::Working, Input::LinkOpened) => Vec::new(),
+            (
+                State::Cancelling(_),
+                Input::LinkOpened | Input::OpenFailed(_) | Input::TimerFired(Timer::Total | Timer::Silence),
+            )
+            | (State::Ending(_) | State::Closing, _)
+            | (State::Working, Input::LinkOpened) => Vec::new(),
         }
     }
 
@@ -175,14 +215,16 @@ impl TurnMachine {
                 EventBody::Retry { attempt, status, reason: cut(reason) }
             }
             AgentSignal::Unrecognised { raw } => EventBody::Unrecognised { raw: cut(raw) },
-            AgentSignal::TurnEnded(mut end) => {
-                end.stop_reason = end.stop_reason.map(cut_name);
-                end.usage.model = end.usage.model.map(cut_name);
-                end.failure = end.failure.map(|failure| Failure { message: cut(failure.message), ..failure });
-                self.state = State::Closing;
-                return vec![Effect::RecordEnd(end, self.events_dropped), Effect::CloseLink];
+            AgentSignal::TurnEnded(end) => return self.ended_by_the_agent(end),
+            AgentSignal::Exited(exit) => {
+                return match &self.state {
+                    State::Cancelling(failure) => {
+                        let failure = failure.clone();
+                        self.end_with(failure)
+                    }
+                    _ => self.end_after_close(crashed(exit)),
+                };
             }
-            AgentSignal::Exited(exit) => return self.end_after_close(crashed(exit)),
         };
         let weight = body.weight();
         let full = self.events >= EVENTS_PER_TURN_MAX || self.event_bytes + weight > EVENT_BYTES_PER_TURN_MAX;
@@ -191,9 +233,27 @@ impl TurnMachine {
             self.events_dropped += 1;
             return vec![self.alive()];
         }
-        self.events += 1;
+        // Agents of conversations speak in words, which are recorded as one event as long as nothing comes
+        // between them: they do not count, only their bytes do.
+        let flows = self.after == AfterTurn::Keep && body.joins();
+        let kind = flows.then(|| std::mem::discriminant(&body));
+        self.events += u64::from(kind.is_none() || kind != self.flowing);
+        self.flowing = kind;
         self.event_bytes += weight;
         vec![Effect::Record(body), self.alive()]
+    }
+
+    fn ended_by_the_agent(&mut self, mut end: TurnEnd) -> Vec<Effect> {
+        end.stop_reason = end.stop_reason.map(cut_name);
+        end.usage.model = end.usage.model.map(cut_name);
+        end.failure = end.failure.map(|failure| Failure { message: cut(failure.message), ..failure });
+        if let State::Cancelling(failure) = &self.state {
+            // What it used counts, also where our reason is the one to tell.
+            end.failure = Some(failure.clone());
+        }
+        let close = self.after == AfterTurn::Close;
+        self.state = if close { State::Closing } else { State::Stopped };
+        vec![Effect::RecordEnd(end, self.events_dropped), if close { Effect::CloseLink } else { Effect::Stop }]
     }
 
     fn alive(&self) -> Effect {
@@ -209,7 +269,7 @@ impl TurnMachine {
                     self.limits.total.as_secs()
                 ),
             ),
-            Timer::Silence => Failure::new(
+            Timer::Silence | Timer::Cancel => Failure::new(
                 FailureKind::Silent,
                 format!("the agent gave no sign of life for {} s and was stopped", self.limits.silence.as_secs()),
             ),

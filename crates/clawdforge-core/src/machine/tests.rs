@@ -8,7 +8,16 @@ const LIMITS: TurnLimits = TurnLimits { total: Duration::from_secs(120), silence
 
 /// Plays a story and gives the effects of each input, the start's first, in a short notation.
 fn play(inputs: Vec<Input>) -> Vec<String> {
-    let (mut machine, effects) = TurnMachine::start(LIMITS);
+    play_with(AfterTurn::Close, inputs)
+}
+
+/// As [`play`], a turn of a conversation, whose link is kept.
+fn play_kept(inputs: Vec<Input>) -> Vec<String> {
+    play_with(AfterTurn::Keep, inputs)
+}
+
+fn play_with(after: AfterTurn, inputs: Vec<Input>) -> Vec<String> {
+    let (mut machine, effects) = TurnMachine::start(LIMITS, after);
     let mut shown = vec![show(&effects)];
     shown.extend(inputs.into_iter().map(|input| show(&machine.step(input))));
     shown
@@ -69,6 +78,43 @@ fn silence_a_drain_and_a_refused_record_end_the_tree_first() {
 }
 
 #[test]
+fn a_link_that_is_kept_outlives_the_answer() {
+    assert_eq!(
+        play_kept(vec![Input::LinkOpened, answer("hi"), answer("late")])[1..],
+        ["BeginTurn", "end completed, Stop", ""]
+    );
+}
+
+#[test]
+fn an_agent_whose_link_is_kept_is_told_to_stop_and_the_turn_ends_with_its_word_and_our_reason() {
+    for (timer, code) in [(Timer::Total, "timed_out"), (Timer::Silence, "silent")] {
+        let text = Input::Signal(AgentSignal::Text("hi".to_owned()));
+        let story = play_kept(vec![Input::LinkOpened, Input::TimerFired(timer), text, answer("part")]);
+        let end = format!("end {code}, Stop");
+        assert_eq!(story[2..], ["CancelTurn, Cancel in 10", "record text, Silence in 30", end.as_str()]);
+    }
+}
+
+#[test]
+fn an_agent_that_does_not_stop_when_told_to_or_dies_of_it_loses_its_process_first() {
+    for input in [Input::TimerFired(Timer::Cancel), Input::Signal(AgentSignal::Exited(Exit::default()))] {
+        let silent = Input::TimerFired(Timer::Silence);
+        let story = play_kept(vec![Input::LinkOpened, Input::TimerFired(Timer::Total), silent, input, closed()]);
+        assert_eq!(story[3..], ["", "CloseLink", "end timed_out, Stop"]);
+    }
+}
+
+#[test]
+fn a_close_ends_the_process_before_the_turn_is_recorded_as_ended() {
+    for begun in [vec![Input::LinkOpened], vec![Input::LinkOpened, Input::TimerFired(Timer::Total)]] {
+        let mut inputs = begun;
+        inputs.extend([Input::SessionClosed, closed()]);
+        let story = play_kept(inputs);
+        assert_eq!(story[story.len() - 2..], ["CloseLink", "end session_closed, Stop"]);
+    }
+}
+
+#[test]
 fn a_drain_while_opening_closes_a_link_that_opens_late() {
     let story = play(vec![Input::DrainExpired, Input::LinkOpened, closed()]);
     assert_eq!(story[1..], ["CloseLink", "CloseLink", "end interrupted, Stop"]);
@@ -84,7 +130,7 @@ fn a_drain_while_opening_still_ends_when_opening_fails() {
 #[test]
 fn an_agent_that_dies_without_an_answer_is_a_crash_with_its_last_words() {
     let exit = Exit { code: Some(3), signal: None, stderr: "noise\nboom: no disk\n\n".to_owned() };
-    let (mut machine, _) = TurnMachine::start(LIMITS);
+    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close);
     machine.step(Input::LinkOpened);
     assert_eq!(machine.step(Input::Signal(AgentSignal::Exited(exit))), [Effect::CloseLink]);
     let effects = machine.step(closed());
@@ -97,7 +143,7 @@ fn an_agent_that_dies_without_an_answer_is_a_crash_with_its_last_words() {
 
 #[test]
 fn a_flood_of_events_is_counted_but_not_kept_and_the_answer_still_counts() {
-    let (mut machine, _) = TurnMachine::start(LIMITS);
+    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close);
     machine.step(Input::LinkOpened);
     let mut kept = 1;
     for _ in 0..EVENTS_PER_TURN_MAX + 10 {
@@ -111,7 +157,7 @@ fn a_flood_of_events_is_counted_but_not_kept_and_the_answer_still_counts() {
 
 #[test]
 fn a_turn_of_heavy_events_is_bounded_in_bytes_and_whole_up_to_where_it_is_cut() {
-    let (mut machine, _) = TurnMachine::start(LIMITS);
+    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close);
     machine.step(Input::LinkOpened);
     let text = |bytes: usize| Input::Signal(AgentSignal::Text("x".repeat(bytes)));
     let mut kept = 0;
@@ -133,7 +179,7 @@ fn a_turn_of_heavy_events_is_bounded_in_bytes_and_whole_up_to_where_it_is_cut() 
 
 #[test]
 fn names_that_an_agent_makes_up_are_bounded_too() {
-    let (mut machine, _) = TurnMachine::start(LIMITS);
+    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close);
     machine.step(Input::LinkOpened);
     let long = || "n".repeat(64 * NAME_BYTES_MAX);
     let call = AgentSignal::ToolCall { call: long(), name: long(), args: serde_json::Value::Null };
@@ -172,7 +218,9 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::Signal(AgentSignal::Exited(Exit::default()))),
         Just(Input::TimerFired(Timer::Total)),
         Just(Input::TimerFired(Timer::Silence)),
+        Just(Input::TimerFired(Timer::Cancel)),
         Just(Input::DrainExpired),
+        Just(Input::SessionClosed),
         Just(Input::RecordRefused),
         Just(closed()),
     ]
@@ -180,8 +228,11 @@ fn any_input() -> impl Strategy<Value = Input> {
 
 proptest! {
     #[test]
-    fn whatever_happens_a_turn_ends_once_and_records_nothing_after(inputs in prop::collection::vec(any_input(), 0..40)) {
-        let (mut machine, mut effects) = TurnMachine::start(LIMITS);
+    fn whatever_happens_a_turn_ends_once_and_records_nothing_after(
+        keep: bool, inputs in prop::collection::vec(any_input(), 0..40),
+    ) {
+        let after = if keep { AfterTurn::Keep } else { AfterTurn::Close };
+        let (mut machine, mut effects) = TurnMachine::start(LIMITS, after);
         for input in inputs {
             effects.extend(machine.step(input));
         }

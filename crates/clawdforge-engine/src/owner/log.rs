@@ -5,16 +5,14 @@ use std::time::Duration;
 use clawdforge_core::agent::{Failure, FailureKind, TurnEnd};
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
-use clawdforge_core::ledger::RunFacts;
-use clawdforge_core::limits::ANSWER_BYTES_MAX;
+use clawdforge_core::limits::{ANSWER_BYTES_MAX, EVENT_TEXT_BYTES_MAX};
 use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
 
 use crate::error::EngineError;
 use crate::hub::Publisher;
-use crate::record::{EndRecord, Recorder};
-use crate::runs::PROMPT_SEQ;
+use crate::record::{EndRecord, Facts, Recorder};
 
 /// Events gathered at most before they are committed.
 const GATHER_EVENTS_MAX: usize = 256;
@@ -30,11 +28,11 @@ struct Gathered {
     bytes: usize,
 }
 
-/// The log of one turn from its first event after the prompt to its end.
-pub(super) struct TurnLog {
+/// The log of one turn to its end.
+pub(crate) struct TurnLog {
     pub turn: Turn,
-    pub facts: RunFacts,
-    session: Session,
+    pub facts: Facts,
+    pub session: Session,
     publisher: Publisher,
     /// The end was recorded, or could not be: nothing more is.
     over: bool,
@@ -47,24 +45,17 @@ pub(super) struct TurnLog {
 }
 
 impl TurnLog {
-    pub fn new(session: Session, turn: Turn, facts: RunFacts, publisher: Publisher) -> Self {
-        Self {
-            turn,
-            facts,
-            session,
-            publisher,
-            over: false,
-            last: PROMPT_SEQ,
-            waiting: Vec::new(),
-            gathered: Gathered::default(),
-        }
+    /// A log that goes on after event number `last` of the session.
+    pub fn new(session: Session, turn: Turn, facts: Facts, publisher: Publisher, last: EventSeq) -> Self {
+        Self { turn, facts, session, publisher, over: false, last, waiting: Vec::new(), gathered: Gathered::default() }
     }
 
     /// Makes the next event; true when so much waits that it should be committed now.
     pub fn push(&mut self, at: Timestamp, body: EventBody) -> bool {
+        self.gathered.bytes += body.weight();
+        let Some(body) = self.join(body) else { return self.gathered.bytes >= GATHER_BYTES_MAX };
         self.last += 1;
         self.gathered.events += 1;
-        self.gathered.bytes += body.weight();
         if body == EventBody::Started {
             self.waiting.push(Write::StartTurn(self.turn.id, at));
         }
@@ -76,9 +67,20 @@ impl TurnLog {
         self.gathered.events >= GATHER_EVENTS_MAX || self.gathered.bytes >= GATHER_BYTES_MAX
     }
 
-    /// Remembers the process tree with the next commit.
-    pub fn note_process(&mut self, process: String) {
-        self.waiting.push(Write::NoteProcess(self.turn.id, process));
+    /// Agents of conversations speak in words: what goes on with the last waiting event is joined to it.
+    fn join(&mut self, body: EventBody) -> Option<EventBody> {
+        match self.waiting.last_mut() {
+            Some(Write::AppendEvents(events)) if self.session.conversation.is_some() => match events.last_mut() {
+                Some(event) => event.body.join(body, EVENT_TEXT_BYTES_MAX),
+                None => Some(body),
+            },
+            _ => Some(body),
+        }
+    }
+
+    /// Makes a change with the next commit.
+    pub fn note(&mut self, write: Write) {
+        self.waiting.push(write);
     }
 
     /// Commits what waits. What the store refuses goes on waiting, so that numbers keep following on.
@@ -110,7 +112,7 @@ impl TurnLog {
             at,
             app: self.session.app_name.clone(),
             request: self.turn.request,
-            run: self.facts.clone(),
+            facts: self.facts.clone(),
             principal: "app",
             outcome,
         };
@@ -123,14 +125,14 @@ impl TurnLog {
                 self.publisher.publish(committed);
             }
             Err(error) => {
-                tracing::error!(run.id = %self.facts.run, %error, "the outcome of a run could not be recorded");
+                tracing::error!(turn = %self.facts, %error, "the outcome of a turn could not be recorded");
             }
         }
     }
 }
 
 /// What is recorded of an end.
-pub(super) fn outcome(end: TurnEnd, events_dropped: u64, lived: Duration) -> TurnOutcome {
+pub(crate) fn outcome(end: TurnEnd, events_dropped: u64, lived: Duration) -> TurnOutcome {
     let TurnEnd { mut answer, stop_reason, mut failure, usage, stderr } = end;
     if answer.as_ref().is_some_and(|answer| answer.len() > ANSWER_BYTES_MAX) {
         answer = None;
@@ -144,10 +146,11 @@ pub(super) fn outcome(end: TurnEnd, events_dropped: u64, lived: Duration) -> Tur
 }
 
 fn tell_of_end(end: &EndRecord) {
-    let EndRecord { app, request, run, outcome, .. } = end;
+    let EndRecord { app, request, facts, outcome, .. } = end;
+    let (agent, model) = facts.asked();
     tracing::info!(
-        run.id = %run.run, request.id = %request, app.name = app, agent.name = run.agent, model = run.model,
+        turn = %facts, request.id = %request, app.name = app, agent.name = agent, model,
         outcome = outcome.code(), duration_ms = outcome.duration_ms, cost_usd = outcome.usage.cost_usd,
-        "a run ended"
+        "a turn ended"
     );
 }

@@ -1,9 +1,10 @@
-//! The owner of a turn: one task that has its agent, its machine and its event numbers.
+//! One turn in motion: its agent, its machine and its event numbers.
 //!
-//! It waits for a slot, then feeds what happens into the machine and performs the effects in order.
-//! Everything it owns goes when it ends: the agent's process tree, the run's directory, the slot.
+//! Whoever owns a turn (the task of a run, or of a conversation) has one [`Player`] for it, which feeds
+//! what happens into the machine and performs the effects in order.
 
-mod log;
+pub(crate) mod log;
+pub(crate) mod run;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -11,27 +12,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, OpenSpec, Prompt};
+use clawdforge_agent::{AgentLink, CloseReport, Prompt};
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
-use clawdforge_core::event::EventBody;
-use clawdforge_core::file::File;
-use clawdforge_core::id::SessionId;
-use clawdforge_core::ledger::RunFacts;
-use clawdforge_core::machine::{Effect, Input, Timer, TurnLimits, TurnMachine};
-use clawdforge_core::run::RunRequest;
-use clawdforge_core::session::Session;
-use clawdforge_core::turn::Turn;
-use clawdforge_process::TreeMark;
+use clawdforge_core::commit::Write;
+use clawdforge_core::event::{ContextSource, EventBody};
+use clawdforge_core::machine::{AfterTurn, Effect, Input, Timer, TurnLimits, TurnMachine};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::conversation::mailbox::{self, Mailbox};
 use crate::engine::Shared;
-use crate::hub::Publisher;
-use crate::runs::PROMPT_SEQ;
-use crate::slots::{Slot, Ticket};
-use crate::tasks::{OnError, TaskKind};
-use crate::workspace::Workspace;
 
 use self::log::{TurnLog, outcome};
 
@@ -39,149 +30,85 @@ use self::log::{TurnLog, outcome};
 /// burst costs one flush of the disk.
 const GATHER: Duration = Duration::from_millis(40);
 
-/// How long, beyond the grace of its agent, a run whose owner panicked may take to be closed.
+/// How long, beyond the grace of its agent, a turn whose owner panicked may take to be closed.
 const CLOSE_AFTER_PANIC_MAX: Duration = Duration::from_secs(10);
 
-const OWNER: TaskKind = TaskKind { name: "owner", on_error: OnError::Log };
-
-/// A turn that was accepted, with all it needs.
-pub(crate) struct Work {
-    pub session: Session,
-    pub turn: Turn,
-    pub request: RunRequest,
-    pub facts: RunFacts,
-    pub attachments: Vec<File>,
-    pub driver: Arc<dyn AgentDriver>,
-    pub place: Ticket,
-    pub publisher: Publisher,
+/// An agent that is ready for the turn's prompt.
+pub(crate) struct Opened {
+    /// A new link; absent where the turn goes on with the one that was warm.
+    pub link: Option<Box<dyn AgentLink>>,
+    /// What it is asked.
+    pub prompt: Prompt,
+    /// What it knows of the turns before; conversations only.
+    pub context: Option<ContextSource>,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<(Box<dyn AgentLink>, String), Failure>> + Send>>;
+/// Everything slow between a slot and an agent that is ready.
+pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
 type Closing = Pin<Box<dyn Future<Output = CloseReport> + Send>>;
 
-/// Starts the task that owns the turn.
-pub(crate) fn start(shared: &Arc<Shared>, work: Work) {
-    shared.work.spawn(OWNER, own(Arc::clone(shared), work));
-}
-
-async fn own(shared: Arc<Shared>, work: Work) {
-    let Work { session, turn, mut request, facts, attachments, driver, place, publisher } = work;
-    let waits = matches!(place, Ticket::Waiting(_));
-    if waits {
-        // The log has them; a long queue of large prompts must not be held in memory.
-        (request.prompt, request.system) = (String::new(), None);
-    }
-    let workspace = shared.workspaces.of(session.id.into());
-    let waiting_since = Instant::now();
-    let mut owner = Owner {
-        log: TurnLog::new(session, turn, facts, publisher),
-        started: None,
-        shared,
-        link: None,
-        opening: None,
-        closing: None,
-        prompt: None,
-        total_at: None,
-        silence_at: None,
-        flush_at: None,
-        drain_told: false,
-        given_up: CancellationToken::new(),
-    };
-    let slot = match wait_for_slot(&owner.shared, place).await {
-        Ok(slot) => slot,
-        Err(failure) => {
-            let end = TurnEnd { failure: Some(failure), ..TurnEnd::default() };
-            owner.record_end(end, 0, waiting_since.elapsed()).await;
-            return;
-        }
-    };
-    if waits && let Err(failure) = read_prompt(&owner.shared, owner.log.turn.session, &mut request).await {
-        let end = TurnEnd { failure: Some(failure), ..TurnEnd::default() };
-        owner.record_end(end, 0, waiting_since.elapsed()).await;
-        return;
-    }
-    let story = owner.live(request, attachments, driver, workspace.clone());
-    if AssertUnwindSafe(story).catch_unwind().await.is_err() {
-        tracing::error!(run.id = %owner.log.facts.run, "the owner of a run panicked; the run is ended as failed");
-        let failure = Failure::new(FailureKind::Internal, "the service failed while it looked after this run");
-        owner.close_whatever_is_open().await;
-        let lived = owner.started.map_or(Duration::ZERO, |at| at.elapsed());
-        owner.record_end(TurnEnd { failure: Some(failure), ..TurnEnd::default() }, 0, lived).await;
-    }
-    if tokio::task::spawn_blocking(move || workspace.remove()).await.is_err() {
-        tracing::error!("removing the directory of a run panicked");
-    }
-    drop::<Slot>(slot);
-}
-
-async fn wait_for_slot(shared: &Shared, place: Ticket) -> Result<Slot, Failure> {
-    let waiting = match place {
-        Ticket::Ready(slot) => return Ok(slot),
-        Ticket::Waiting(waiting) => waiting,
-    };
-    let wait_max = shared.options.queue_wait_max;
-    tokio::select! {
-        biased;
-        slot = waiting => slot.map_err(|_gone| interrupted()),
-        () = shared.stopping.cancelled() => Err(interrupted()),
-        () = tokio::time::sleep(wait_max) => Err(Failure::new(
-            FailureKind::QueueExpired,
-            format!("no slot became free within {} s; nothing was started, try again", wait_max.as_secs()),
-        )),
-    }
-}
-
-/// Reads back from the log what was let go of while the turn waited.
-async fn read_prompt(shared: &Shared, session: SessionId, request: &mut RunRequest) -> Result<(), Failure> {
-    let read = shared.store.events.events_after(session, PROMPT_SEQ - 1, 1).await;
-    let error = match read.map(|events| events.into_iter().next().map(|event| event.body)) {
-        Ok(Some(EventBody::Prompt { text, system, .. })) => {
-            (request.prompt, request.system) = (text, system);
-            return Ok(());
-        }
-        Ok(_) => "the log does not begin with the prompt".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    tracing::error!(session.id = %session, error, "the prompt of a run that waited could not be read");
-    Err(Failure::new(FailureKind::Internal, "the service could not read the prompt again; nothing was started"))
-}
-
-fn interrupted() -> Failure {
-    Failure::new(
-        FailureKind::Interrupted,
-        "the service was stopped before an agent was started; send the request again",
-    )
-}
-
-struct Owner {
+/// One turn being played.
+pub(crate) struct Player {
+    pub log: TurnLog,
+    /// The agent. Between turns of a conversation it is taken out.
+    pub link: Option<Box<dyn AgentLink>>,
+    /// The agent of the turn before, until the opening is done.
+    pub warm: Option<Box<dyn AgentLink>>,
+    /// Where a conversation's orders arrive; a run has none.
+    pub mailbox: Option<Mailbox>,
+    /// Tells what is still opening that nobody wants it any more.
+    pub given_up: CancellationToken,
     shared: Arc<Shared>,
-    log: TurnLog,
     started: Option<Instant>,
-    link: Option<Box<dyn AgentLink>>,
     opening: Option<Opening>,
     closing: Option<Closing>,
-    prompt: Option<String>,
+    prompt: Option<Prompt>,
     total_at: Option<Instant>,
     silence_at: Option<Instant>,
+    cancel_at: Option<Instant>,
     flush_at: Option<Instant>,
     drain_told: bool,
-    /// Tells what is still opening that nobody wants it any more.
-    given_up: CancellationToken,
+    close_told: bool,
 }
 
-impl Owner {
-    async fn live(
-        &mut self,
-        request: RunRequest,
-        attachments: Vec<File>,
-        driver: Arc<dyn AgentDriver>,
-        workspace: Workspace,
-    ) {
+impl Player {
+    pub fn new(shared: Arc<Shared>, log: TurnLog) -> Self {
+        Self {
+            log,
+            link: None,
+            warm: None,
+            mailbox: None,
+            given_up: CancellationToken::new(),
+            shared,
+            started: None,
+            opening: None,
+            closing: None,
+            prompt: None,
+            total_at: None,
+            silence_at: None,
+            cancel_at: None,
+            flush_at: None,
+            drain_told: false,
+            close_told: false,
+        }
+    }
+
+    /// Plays the turn to its recorded end, also where something in it panics.
+    pub async fn play(&mut self, open: Opening, after: AfterTurn) {
+        if AssertUnwindSafe(self.live(open, after)).catch_unwind().await.is_err() {
+            tracing::error!(turn = %self.log.facts, "the owner of a turn panicked; the turn is ended as failed");
+            let failure = Failure::new(FailureKind::Internal, "the service failed while it looked after this turn");
+            self.close_whatever_is_open().await;
+            self.end_with(failure, self.started.map_or(Duration::ZERO, |at| at.elapsed())).await;
+        }
+    }
+
+    async fn live(&mut self, open: Opening, after: AfterTurn) {
         let silence = self.shared.options.silence_max;
-        let (mut machine, effects) = TurnMachine::start(TurnLimits { total: request.timeout, silence });
+        let limits = TurnLimits { total: self.log.turn.timeout, silence };
+        let (mut machine, mut effects) = TurnMachine::start(limits, after);
         self.started = Some(Instant::now());
-        let mut open = Some(self.opening(request, attachments, driver, workspace));
-        let mut effects = effects;
+        let mut open = Some(open);
         loop {
             let mut input = None;
             for effect in effects {
@@ -222,6 +149,12 @@ impl Owner {
                 refused
             }
             Effect::BeginTurn => self.begin_turn().await,
+            Effect::CancelTurn => {
+                if let Some(link) = self.link.as_mut() {
+                    link.cancel_turn();
+                }
+                None
+            }
             Effect::CloseLink => {
                 self.given_up.cancel();
                 if self.opening.is_some() || self.closing.is_some() {
@@ -233,12 +166,13 @@ impl Owner {
                 self.closing = Some(Box::pin(link.close(self.shared.options.kill_grace)));
                 None
             }
-            Effect::SetTimer(Timer::Total, after) => {
-                self.total_at = Some(Instant::now() + after);
-                None
-            }
-            Effect::SetTimer(Timer::Silence, after) => {
-                self.silence_at = Some(Instant::now() + after);
+            Effect::SetTimer(timer, after) => {
+                let at = Some(Instant::now() + after);
+                match timer {
+                    Timer::Total => self.total_at = at,
+                    Timer::Silence => self.silence_at = at,
+                    Timer::Cancel => self.cancel_at = at,
+                }
                 None
             }
             Effect::RecordEnd(end, events_dropped) => {
@@ -250,55 +184,40 @@ impl Owner {
         }
     }
 
-    /// Everything slow between the slot and an agent that is ready: the directory, then the link.
-    fn opening(
-        &self,
-        mut request: RunRequest,
-        attachments: Vec<File>,
-        driver: Arc<dyn AgentDriver>,
-        workspace: Workspace,
-    ) -> Opening {
-        let files = attachments.into_iter().map(|file| (file.clone(), self.shared.files.path(file.id)));
-        let files: Vec<_> = files.collect();
-        let mark = self.log.turn.id.to_string();
-        let given_up = self.given_up.clone();
-        Box::pin(async move {
-            let internal = |what: String| {
-                tracing::error!(error = what, "a run could not be prepared");
-                Failure::new(FailureKind::Internal, "the service could not prepare the run")
-            };
-            let mark = TreeMark::new(mark).map_err(|error| internal(error.to_string()))?;
-            let prompt = std::mem::take(&mut request.prompt);
-            let laid = workspace.clone();
-            let prepared = tokio::task::spawn_blocking(move || laid.prepare(&files, prompt, &given_up)).await;
-            let prompt = prepared.map_err(|error| internal(error.to_string()))??;
-            let spec = OpenSpec {
-                workspace: workspace.work(),
-                scratch: workspace.scratch(),
-                mark,
-                model: Some(request.model),
-                resume: None,
-                system: request.system,
-                system_mode: request.system_mode,
-                effort: request.effort,
-            };
-            Ok((driver.open(spec).await?, prompt))
-        })
-    }
-
     async fn begin_turn(&mut self) -> Option<Input> {
+        // Where the agent has its memory from, and by which key it is taken up again, is on record before
+        // the agent goes on with it.
+        if let Some(refused) = self.flush().await {
+            return Some(refused);
+        }
         let (Some(link), Some(prompt)) = (self.link.as_mut(), self.prompt.take()) else {
             let failure = Failure::new(FailureKind::Internal, "there is no agent to give the prompt to");
             return Some(Input::OpenFailed(failure));
         };
-        if let Err(failure) = link.begin_turn(Prompt { text: prompt, ..Prompt::default() }).await {
+        if let Err(failure) = link.begin_turn(prompt).await {
             return Some(Input::OpenFailed(failure));
         }
-        if let Some(process) = link.process() {
-            self.log.note_process(process);
+        if let Some(process) = link.process().filter(|_| self.log.session.conversation.is_none()) {
+            self.log.note(Write::NoteProcess(self.log.turn.id, process));
             return self.flush().await;
         }
         None
+    }
+
+    fn opened(&mut self, opened: Opened) {
+        let Opened { link, prompt, context } = opened;
+        let is_new = link.is_some();
+        self.link = link.or_else(|| self.warm.take());
+        self.prompt = Some(prompt);
+        let Some(source) = context else { return };
+        self.log.push(self.shared.ids.now(), EventBody::Context { source });
+        if let Some(link) = self.link.as_ref().filter(|_| is_new) {
+            let session = self.log.session.id;
+            self.log.note(Write::NoteLink(session, link.process()));
+            if let Some(key) = link.resume_key() {
+                self.log.note(Write::NoteResume(session, key));
+            }
+        }
     }
 
     async fn next_input(&mut self) -> Input {
@@ -311,17 +230,17 @@ impl Owner {
         }
     }
 
-    /// Waits for one thing to happen; `None` means that gathered events are due. Every branch is cancel-safe: the futures of opening and closing
-    /// stay in their fields, a link's signals are not lost, the rest are timers and flags.
+    /// Waits for one thing to happen; `None` means that gathered events are due. Every branch is
+    /// cancel-safe: the futures of opening and closing stay in their fields, a link's signals and a
+    /// mailbox's orders are not lost, the rest are timers and flags.
     async fn next(&mut self) -> Option<Input> {
         let input = tokio::select! {
             biased;
             opened = present(&mut self.opening) => {
                 self.opening = None;
                 match opened {
-                    Ok((link, prompt)) => {
-                        self.link = Some(link);
-                        self.prompt = Some(prompt);
+                    Ok(opened) => {
+                        self.opened(opened);
                         Input::LinkOpened
                     }
                     Err(failure) => Input::OpenFailed(failure),
@@ -336,9 +255,17 @@ impl Owner {
                 self.drain_told = true;
                 Input::DrainExpired
             }
+            () = mailbox::closed(&mut self.mailbox), if !self.close_told => {
+                self.close_told = true;
+                Input::SessionClosed
+            }
             () = at(self.total_at) => {
                 self.total_at = None;
                 Input::TimerFired(Timer::Total)
+            }
+            () = at(self.cancel_at) => {
+                self.cancel_at = None;
+                Input::TimerFired(Timer::Cancel)
             }
             () = at(self.flush_at) => return None,
             signal = next_signal(&mut self.link) => Input::Signal(signal),
@@ -351,12 +278,7 @@ impl Owner {
     }
 
     fn tell_of_closing(&self, report: &CloseReport) {
-        let run = self.log.facts.run;
-        if report.survivors > 0 {
-            tracing::error!(run.id = %run, process.survivors = report.survivors, "processes of a run could not be ended");
-        } else if report.killed > 0 {
-            tracing::info!(run.id = %run, process.killed = report.killed, "processes a run left behind were killed");
-        }
+        tell_of_closing(&self.log.facts, report);
     }
 
     /// Makes what was recorded durable; an input comes back when the store refuses.
@@ -364,9 +286,14 @@ impl Owner {
         self.flush_at = None;
         let refused = self.log.flush(&self.shared.recorder).await;
         refused.map(|error| {
-            tracing::error!(run.id = %self.log.facts.run, %error, "events of a run could not be recorded");
+            tracing::error!(turn = %self.log.facts, %error, "events of a turn could not be recorded");
             Input::RecordRefused
         })
+    }
+
+    /// Ends a turn that never reached an agent, or none any more.
+    pub async fn end_with(&mut self, failure: Failure, lived: Duration) {
+        self.record_end(TurnEnd { failure: Some(failure), ..TurnEnd::default() }, 0, lived).await;
     }
 
     async fn record_end(&mut self, end: TurnEnd, events_dropped: u64, lived: Duration) {
@@ -374,12 +301,13 @@ impl Owner {
         self.log.end(&self.shared.recorder, self.shared.ids.now(), outcome(end, events_dropped, lived)).await;
     }
 
-    /// After a panic: the tree must be gone before the run is told to be over, and nobody may still work in
+    /// After a panic: the tree must be gone before the turn is told to be over, and nobody may still work in
     /// its directory. What panicked may do so again; its tree was dropped then, which kills it.
     async fn close_whatever_is_open(&mut self) {
         self.given_up.cancel();
         let grace = self.shared.options.kill_grace;
-        let (link, opening, closing) = (self.link.take(), self.opening.take(), self.closing.take());
+        let (link, warm) = (self.link.take(), self.warm.take());
+        let (opening, closing) = (self.opening.take(), self.closing.take());
         let close = async {
             if let Some(closing) = closing {
                 closing.await;
@@ -387,10 +315,10 @@ impl Owner {
         };
         let close_opened = async {
             let opened = match opening {
-                Some(opening) => opening.await.ok().map(|(link, _)| link),
+                Some(opening) => opening.await.ok().and_then(|opened| opened.link),
                 None => link,
             };
-            if let Some(link) = opened {
+            for link in opened.into_iter().chain(warm) {
                 link.close(grace).await;
             }
         };
@@ -400,12 +328,21 @@ impl Owner {
         match tokio::time::timeout(grace + CLOSE_AFTER_PANIC_MAX, both).await {
             Ok((Ok(()), Ok(()))) => {}
             Ok(_) => {
-                tracing::error!(run.id = %self.log.facts.run, "closing an agent panicked; its processes are killed")
+                tracing::error!(turn = %self.log.facts, "closing an agent panicked; its processes are killed");
             }
             Err(_) => {
-                tracing::error!(run.id = %self.log.facts.run, "an agent could not be closed in time; it is killed")
+                tracing::error!(turn = %self.log.facts, "an agent could not be closed in time; it is killed");
             }
         }
+    }
+}
+
+/// Says in the log what ending an agent's processes came to, where that was not nothing.
+pub(crate) fn tell_of_closing(whose: &impl std::fmt::Display, report: &CloseReport) {
+    if report.survivors > 0 {
+        tracing::error!(turn = %whose, process.survivors = report.survivors, "processes of a turn could not be ended");
+    } else if report.killed > 0 {
+        tracing::info!(turn = %whose, process.killed = report.killed, "processes a turn left behind were killed");
     }
 }
 

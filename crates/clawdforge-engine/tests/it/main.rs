@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod conversations;
 mod faults;
 mod owner;
 mod stage;
+mod talker;
 mod tokens;

@@ -52,6 +52,10 @@ impl AgentDriver for Scripted {
         Presence { program: None, version: None }
     }
 
+    fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn open(&self, _: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
         self.open.clone()?;
         Ok(Box::new(ScriptedLink(self.steps.clone().into_iter())))
@@ -106,26 +110,44 @@ pub async fn engine(
     steps: Vec<Step>,
 ) -> Result<(Engine, RecoveryReport), EngineError> {
     let name: AgentName = "scripted".parse().unwrap();
-    let driver: Arc<dyn AgentDriver> = Arc::new(Scripted { name: name.clone(), open, steps });
+    engine_with(dir, spawner, store, Arc::new(Scripted { name, open, steps }), |_| {}).await
+}
+
+/// An engine over a store, with one agent and the options as changed.
+pub async fn engine_with(
+    dir: &Path,
+    spawner: &Spawner,
+    store: Store,
+    driver: Arc<dyn AgentDriver>,
+    change: impl FnOnce(&mut EngineOptions),
+) -> Result<(Engine, RecoveryReport), EngineError> {
+    let mut options = EngineOptions {
+        data_dir: dir.to_owned(),
+        slots: 2,
+        queue_max: 2,
+        queue_per_app_max: 2,
+        queue_wait_max: Duration::from_secs(5),
+        silence_max: Duration::from_secs(60),
+        kill_grace: Duration::from_millis(100),
+        upload_bytes_max: 1_000,
+        session_warm_max: Duration::from_secs(60),
+        session_ttl: Duration::from_secs(3600),
+        session_hard_ttl: Duration::from_secs(3600),
+        run_retention: Duration::from_secs(3600),
+        ledger_retention: None,
+        sweep_interval: Duration::from_secs(3600),
+    };
+    change(&mut options);
+    let agents = Arc::new(Agents::new(driver.name().clone(), [Arc::clone(&driver)]).unwrap());
     let parts = Parts {
         store,
-        agents: Arc::new(Agents::new(name, [driver]).unwrap()),
+        agents: Arc::clone(&agents),
+        session_agents: agents,
+        acpx: driver,
         spawner: spawner.clone(),
         ids: Ids::new(Arc::new(Ticking(AtomicI64::new(0)))),
         operator: TokenHash::of("operator"),
-        options: EngineOptions {
-            data_dir: dir.to_owned(),
-            slots: 2,
-            queue_max: 2,
-            queue_per_app_max: 2,
-            queue_wait_max: Duration::from_secs(5),
-            silence_max: Duration::from_secs(60),
-            kill_grace: Duration::from_millis(100),
-            upload_bytes_max: 1_000,
-            run_retention: Duration::from_secs(3600),
-            ledger_retention: None,
-            sweep_interval: Duration::from_secs(3600),
-        },
+        options,
     };
     Engine::start(parts).await
 }

@@ -11,7 +11,14 @@ use crate::answer::Refusal;
 /// Cheap: it asks no agent and no disk.
 pub(crate) async fn healthz(State(app): State<App>) -> Json<Health> {
     let health = app.engine.health();
-    Json(Health { ok: true, claude_present: health.claude_present, claude_version: health.claude_version })
+    Json(Health {
+        ok: true,
+        claude_present: health.claude_present,
+        claude_version: health.claude_version,
+        acpx_present: health.acpx_present,
+        acpx_version: health.acpx_version,
+        open_sessions: health.open_sessions,
+    })
 }
 
 /// 200 while the service takes work, 503 once it is stopping.

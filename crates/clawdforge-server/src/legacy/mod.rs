@@ -7,7 +7,9 @@ pub(crate) mod files;
 mod form_body;
 pub(crate) mod health;
 pub(crate) mod run;
+pub(crate) mod sessions;
 pub(crate) mod tokens;
+pub(crate) mod turns;
 
 use axum::http::{HeaderValue, header};
 use axum::response::Response;

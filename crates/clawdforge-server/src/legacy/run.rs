@@ -26,7 +26,7 @@ use crate::{App, ServerOptions};
 const FIELDS: [&str; 7] = ["prompt", "model", "system", "system_mode", "effort", "files", "timeout_secs"];
 
 /// When a caller whose run found no slot should come back.
-const RETRY_AFTER_SECS: u64 = 5;
+pub(super) const RETRY_AFTER_SECS: u64 = 5;
 
 /// Runs one prompt and waits for its outcome. A caller who hangs up stops only the waiting.
 pub(crate) async fn run(State(app): State<App>, by: ByApp, body: JsonBody) -> Result<Response, Refusal> {
@@ -80,16 +80,21 @@ fn render(outcome: &TurnOutcome) -> Response {
     }
 }
 
-fn failed(outcome: &TurnOutcome, failure: &Failure) -> Response {
+/// What every failed prompt tells its caller.
+pub(super) fn failure_of(outcome: &TurnOutcome, failure: &Failure) -> RunFailure {
     let shown_from = outcome.stderr.len().saturating_sub(STDERR_SHOWN_BYTES_MAX);
-    let body = Json(RunFailure {
+    RunFailure {
         ok: false,
         error: failure.message.clone(),
         code: failure.kind.code().to_owned(),
         stderr: outcome.stderr[outcome.stderr.ceil_char_boundary(shown_from)..].to_owned(),
         duration_ms: outcome.duration_ms,
         stop_reason: outcome.stop_reason.clone(),
-    });
+    }
+}
+
+fn failed(outcome: &TurnOutcome, failure: &Failure) -> Response {
+    let body = Json(failure_of(outcome, failure));
     match failure.kind {
         FailureKind::QueueExpired => {
             with_retry_after((StatusCode::SERVICE_UNAVAILABLE, body).into_response(), RETRY_AFTER_SECS)

@@ -70,7 +70,7 @@ async fn a_prompt_is_kept_with_its_turn_until_the_turn_starts() {
     let fixture = Fixture::with_app().await;
     open(&fixture, 1, 5).await;
     fixture.write([Write::QueueTurn(turn(1), Some(prompt()))]).await.unwrap();
-    let kept = async || fixture.store().sessions.unfinished_turns().await.unwrap().remove(0).prompt;
+    let kept = async || fixture.store().sessions.queued_prompt(turn_id(1)).await.unwrap();
     assert_eq!(kept().await, Some(prompt()));
     fixture.write([Write::StartTurn(turn_id(1), at(9))]).await.unwrap();
     assert_eq!(kept().await, None, "the log has it");

@@ -15,7 +15,7 @@ async fn unfinished(fixture: &Fixture) -> Vec<UnfinishedTurn> {
 async fn recovery_finds_a_turn_with_its_session_and_process_until_it_ends() {
     let fixture = Fixture::with_app().await;
     fixture.write(accept(1)).await.unwrap();
-    let mut expected = UnfinishedTurn { session: session(1), turn: turn(1), process: None, prompt: None };
+    let mut expected = UnfinishedTurn { session: session(1), turn: turn(1), process: None };
     assert_eq!(unfinished(&fixture).await, [expected.clone()]);
 
     fixture.write([Write::StartTurn(turn_id(1), at(6))]).await.unwrap();

@@ -191,8 +191,14 @@ impl Entry {
 /// Where our own installation has or would have the program of an agent; `None` for agents that
 /// cannot be installed, here or at all.
 pub fn own_program(data_dir: &Path, name: &str) -> Option<PathBuf> {
-    let (entry, platform) = (find(name)?, Platform::detect().ok()?);
-    entry.programs_in(&entry.folder(data_dir), platform).into_iter().next().map(|(path, _)| path)
+    programs(data_dir, name).into_iter().next()
+}
+
+/// Where our own installation has or would have all programs of an agent, the agent itself first; empty as
+/// [`own_program`] is `None`.
+pub fn programs(data_dir: &Path, name: &str) -> Vec<PathBuf> {
+    let (Some(entry), Ok(platform)) = (find(name), Platform::detect()) else { return Vec::new() };
+    entry.programs_in(&entry.folder(data_dir), platform).into_iter().map(|(path, _)| path).collect()
 }
 
 #[cfg(test)]

@@ -43,9 +43,6 @@ impl FoundAgent {
         if let Some(Err(reason)) = &self.version {
             return Some(format!("does not run: {reason}"));
         }
-        if self.driver == Driver::Sessions {
-            return Some("needs sessions, not in this version".to_owned());
-        }
         let own = matches!(&self.program, Ok(Found { source: Source::Own, .. }));
         let entry = self.entry.filter(|_| own)?;
         let said = self.version.as_ref()?.as_ref().ok()?;
@@ -157,7 +154,7 @@ pub fn json(agents: &[FoundAgent], out: &mut dyn Write) -> io::Result<()> {
                     Driver::OneShot => "oneshot",
                     Driver::Sessions => "sessions",
                 },
-                "usable": agent.driver == Driver::OneShot && matches!(agent.version, Some(Ok(_))),
+                "usable": matches!(agent.version, Some(Ok(_))),
                 "pinned_version": agent.entry.map(Entry::version),
                 "note": agent.note(),
             })

@@ -17,6 +17,7 @@ use super::origin::ConfigError;
 use super::raw::Raw;
 use super::show::Row;
 use super::suggest;
+use crate::session_agents;
 
 /// The key under which the tables stand.
 pub const TABLE: &str = "agents";
@@ -46,9 +47,11 @@ pub enum Dialect {
     Claude,
     /// The bundled demo agent's.
     Demo,
+    /// The Agent Client Protocol; for sessions only.
+    Acp,
 }
 
-const DIALECT: Choice<Dialect> = Choice(&[("claude", Dialect::Claude), ("demo", Dialect::Demo)]);
+const DIALECT: Choice<Dialect> = Choice(&[("claude", Dialect::Claude), ("demo", Dialect::Demo), ("acp", Dialect::Acp)]);
 
 /// A key of an agent's table, for messages and the reference page.
 pub struct AgentKey {
@@ -65,7 +68,7 @@ pub const AGENT_KEYS: [AgentKey; 6] = [
     AgentKey {
         key: "dialect",
         example: "\"claude\"",
-        help: "How the agent is spoken to: `claude` or `demo`; may be left out where the agent is named like its dialect.",
+        help: "How the agent is spoken to: `claude`, `demo`, or `acp` (the Agent Client Protocol, for sessions only); may be left out where the agent is named like its dialect, or is one of codex, copilot, gemini, opencode and goose.",
     },
     AgentKey {
         key: "command",
@@ -155,6 +158,9 @@ impl Reader<'_> {
     }
 
     fn dialect_by_name(&self) -> Option<Dialect> {
+        if session_agents::is_known(self.name.as_str()) {
+            return Some(Dialect::Acp);
+        }
         DIALECT.read(&Raw::Plain(self.name.to_string()), self.page.dir).ok()
     }
 

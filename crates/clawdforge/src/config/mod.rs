@@ -88,6 +88,12 @@ pub struct Config {
     pub queue_wait_max: Duration,
     /// Bytes of the largest upload.
     pub upload_max_bytes: u64,
+    /// How long the agent of an idle session is kept ready.
+    pub session_warm: Duration,
+    /// How long a session may see no turn before it is closed.
+    pub session_ttl: Duration,
+    /// How long a closed session is kept.
+    pub session_hard_ttl: Duration,
     /// How long prompt and answer are kept.
     pub run_retention: Duration,
     /// How long ledger lines are kept; `None` is for ever.

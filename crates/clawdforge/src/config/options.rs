@@ -63,6 +63,8 @@ pub enum Group {
     Agents,
     /// How much at once and for how long.
     Limits,
+    /// Sessions.
+    Sessions,
     /// What is kept.
     Retention,
     /// How the service ends.
@@ -73,8 +75,16 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order of the documentation.
-    pub const ALL: [Self; 7] =
-        [Self::Service, Self::Access, Self::Agents, Self::Limits, Self::Retention, Self::Stopping, Self::Logging];
+    pub const ALL: [Self; 8] = [
+        Self::Service,
+        Self::Access,
+        Self::Agents,
+        Self::Limits,
+        Self::Sessions,
+        Self::Retention,
+        Self::Stopping,
+        Self::Logging,
+    ];
 
     /// The heading.
     pub fn title(self) -> &'static str {
@@ -83,6 +93,7 @@ impl Group {
             Self::Access => "Access",
             Self::Agents => "Agents",
             Self::Limits => "Limits",
+            Self::Sessions => "Sessions",
             Self::Retention => "Retention",
             Self::Stopping => "Stopping",
             Self::Logging => "Logging",
@@ -146,6 +157,9 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &QUEUE_PER_APP_MAX,
     &QUEUE_WAIT_MAX_SECS,
     &UPLOAD_MAX_BYTES,
+    &SESSION_WARM_SECS,
+    &SESSION_TTL_SECS,
+    &SESSION_HARD_TTL_SECS,
     &RUN_RETENTION_SECS,
     &LEDGER_RETENTION_SECS,
     &SWEEP_INTERVAL_SECS,
@@ -161,6 +175,7 @@ pub fn find(key: &str) -> Option<&'static dyn AnyOption> {
 }
 
 const V0_1: &str = "0.1.0";
+const V0_2: &str = "0.2.0";
 const DAY_SECS: u32 = 86_400;
 const TEN_YEARS_SECS: u32 = 3_650 * DAY_SECS;
 const TIB: u64 = 1 << 40;
@@ -372,6 +387,48 @@ pub static UPLOAD_MAX_BYTES: Opt<Bytes> = Opt {
         "The largest file an app may upload.",
     ),
     kind: Bytes { min: 1, max: TIB },
+};
+
+pub static SESSION_WARM_SECS: Opt<Span> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Sessions,
+            "session_warm_secs",
+            &["CLAWDFORGE_SESSION_WARM_SECS"],
+            "300",
+            "How long the agent of an idle session is kept ready; then its process ends, and the next turn takes the conversation up again.",
+        )
+    },
+    kind: secs(0, DAY_SECS),
+};
+
+pub static SESSION_TTL_SECS: Opt<Span> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Sessions,
+            "session_ttl_secs",
+            &["CLAWDFORGE_SESSION_TTL_SECS"],
+            "3600",
+            "How long a session may see no turn before it is closed.",
+        )
+    },
+    kind: secs(1, TEN_YEARS_SECS),
+};
+
+pub static SESSION_HARD_TTL_SECS: Opt<Span> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Sessions,
+            "session_hard_ttl_secs",
+            &["CLAWDFORGE_SESSION_HARD_TTL_SECS"],
+            "86400",
+            "How long a closed session is kept before it is erased with its turns, events and workspace.",
+        )
+    },
+    kind: secs(1, TEN_YEARS_SECS),
 };
 
 pub static RUN_RETENTION_SECS: Opt<Span> = Opt {

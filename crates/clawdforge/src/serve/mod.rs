@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clawdforge_agent::Agents;
 use clawdforge_agent::oneshot::OneShotDriver;
+use clawdforge_agent::{AcpDriver, AgentDriver, Agents};
 use clawdforge_core::app::TokenHash;
 use clawdforge_core::secret::ExposeSecret;
 use clawdforge_engine::{Engine, EngineOptions, Ids, Parts, RecoveryReport};
@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Inputs};
-use crate::profiles;
+use crate::{profiles, session_agents};
 
 /// How long the last processes may take to be gone: a killed process needs milliseconds.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -60,8 +60,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let admin = admin_token::find_or_make(&config, &ids)?;
 
     let spawner = Spawner::start()?;
-    let drivers = profiles::drivers(&config, &spawner)?;
-    let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &drivers, &admin).await?;
+    let agents = ServiceAgents::of(&config, &spawner)?;
+    let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &agents, &admin).await?;
     tell_of_recovery(recovered);
 
     let demo_token = if config.demo {
@@ -77,14 +77,14 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let announce = async {
         tokio::select! {
-            () = learn_versions(&drivers) => {}
+            () = agents.learn_versions() => {}
             () = stop.cancelled() => return,
         }
         let block = banner::Banner {
             address,
             config: &config,
             admin: &admin,
-            agents: banner::agents(&config, &drivers),
+            agents: banner::agents(&config, &agents.of_runs),
             demo_token: demo_token.as_ref(),
             first_app: engine.tokens().is_empty(),
         };
@@ -107,19 +107,48 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+/// The drivers of a service.
+struct ServiceAgents {
+    of_runs: Vec<Arc<OneShotDriver>>,
+    of_sessions: Vec<Arc<AcpDriver>>,
+    acpx: Arc<OneShotDriver>,
+}
+
+impl ServiceAgents {
+    fn of(config: &Config, spawner: &Spawner) -> anyhow::Result<Self> {
+        let versions = profiles::versions(config);
+        Ok(Self {
+            of_runs: profiles::drivers(config, spawner, &versions)?,
+            of_sessions: session_agents::drivers(config, spawner)?,
+            acpx: profiles::acpx(config, spawner, &versions)?,
+        })
+    }
+
+    async fn learn_versions(&self) {
+        for driver in self.of_runs.iter().chain([&self.acpx]) {
+            if driver.locate().is_ok()
+                && let Err(error) = driver.refresh_version().await
+            {
+                tracing::warn!(agent.name = %driver.profile().name, %error, "an agent did not tell its version");
+            }
+        }
+    }
+}
+
 async fn start_engine(
     config: &Config,
     opened: &Opened,
     spawner: Spawner,
     ids: Ids,
-    drivers: &[Arc<OneShotDriver>],
+    agents: &ServiceAgents,
     admin: &admin_token::AdminToken,
 ) -> anyhow::Result<(Engine, RecoveryReport)> {
-    let dynamic = drivers.iter().map(|driver| Arc::clone(driver) as Arc<dyn clawdforge_agent::AgentDriver>);
-    let agents = Agents::new(profiles::default_agent(config)?, dynamic)?;
+    let dynamic = agents.of_runs.iter().map(|driver| Arc::clone(driver) as Arc<dyn AgentDriver>);
     let parts = Parts {
         store: opened.store.clone(),
-        agents: Arc::new(agents),
+        agents: Arc::new(Agents::new(profiles::default_agent(config)?, dynamic)?),
+        session_agents: Arc::new(session_agents::agents(config, &agents.of_sessions)?),
+        acpx: Arc::clone(&agents.acpx) as Arc<dyn AgentDriver>,
         spawner,
         ids,
         operator: TokenHash::of(admin.secret.expose_secret()),
@@ -132,6 +161,9 @@ async fn start_engine(
             silence_max: config.silence_max,
             kill_grace: config.kill_grace,
             upload_bytes_max: config.upload_max_bytes,
+            session_warm_max: config.session_warm,
+            session_ttl: config.session_ttl,
+            session_hard_ttl: config.session_hard_ttl,
             run_retention: config.run_retention,
             ledger_retention: config.ledger_retention,
             sweep_interval: config.sweep_interval,
@@ -192,16 +224,6 @@ async fn until_stopped(
 }
 
 /// Asks agents for the versions that are not known yet. The service answers meanwhile.
-async fn learn_versions(drivers: &[Arc<OneShotDriver>]) {
-    for driver in drivers {
-        if driver.locate().is_ok()
-            && let Err(error) = driver.refresh_version().await
-        {
-            tracing::warn!(agent.name = %driver.profile().name, %error, "an agent did not tell its version");
-        }
-    }
-}
-
 fn tell_of_recovery(report: RecoveryReport) {
     if report.processes_left > 0 {
         let left = report.processes_left;

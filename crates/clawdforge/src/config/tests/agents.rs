@@ -66,8 +66,8 @@ other = 3
     let errors = world.errors();
     let expected = [
         "clawdforge.toml:1: `no name`: an agent name has 1 to 64 characters",
-        "clawdforge.toml:2: `agents.mine` needs a `dialect`: `claude` or `demo`",
-        "clawdforge.toml:4: `agents.claude.dialect` must be `claude` or `demo`, not the string `klingon`",
+        "clawdforge.toml:2: `agents.mine` needs a `dialect`: `claude`, `demo` or `acp`",
+        "clawdforge.toml:4: `agents.claude.dialect` must be `claude`, `demo` or `acp`, not the string `klingon`",
         "clawdforge.toml:5: `agents.claude.command` must be the name or the path of a program",
         "clawdforge.toml:6: `agents.claude.args` must be a list of strings, not the string `--verbose`",
         "clawdforge.toml:7: `agents.claude.pass_env` must be a list of variable names",

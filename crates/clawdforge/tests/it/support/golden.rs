@@ -51,7 +51,21 @@ fn redacted(text: &str) -> String {
     for (begins, shown) in [("req_", "[request]"), ("ff_", "[file token]"), ("cf_", "[app token]")] {
         text = replaced(&text, begins, "", ID_CHARS_MIN, |c| c.is_ascii_alphanumeric() || c == '_', shown);
     }
-    for (begins, shown) in [("\"duration_ms\":", "[ms]"), ("\"created_at\":", "[seconds]")] {
+    // A session's id of the first versions, a UUID behind its key.
+    text = replaced(
+        &text,
+        "\"session_id\":\"",
+        "\"session_id\":\"",
+        36,
+        |c| c.is_ascii_hexdigit() || c == '-',
+        "[session]",
+    );
+    for (begins, shown) in [
+        ("\"duration_ms\":", "[ms]"),
+        ("\"created_at\":", "[seconds]"),
+        ("\"last_turn_at\":", "[seconds]"),
+        ("\"closed_at\":", "[seconds]"),
+    ] {
         text = replaced(&text, begins, begins, 1, |c| c.is_ascii_digit(), shown);
     }
     text

@@ -1,0 +1,297 @@
+//! What callers may do with conversations.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clawdforge_core::agent::AgentName;
+use clawdforge_core::app::AppToken;
+use clawdforge_core::commit::{Commit, Expect, Write};
+use clawdforge_core::event::EventBody;
+use clawdforge_core::id::{FileId, RequestId, SessionId, TurnId};
+use clawdforge_core::ledger::{AgentAsked, LedgerEntry, LedgerFact, TurnFacts};
+use clawdforge_core::limits::{PAGE_ROWS_MAX, TURNS_QUEUED_PER_SESSION_MAX};
+use clawdforge_core::run::SystemMode;
+use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
+use clawdforge_core::turn::{Turn, TurnState};
+use clawdforge_store::CommitError;
+use tokio::sync::oneshot;
+
+use super::mailbox::{Accepted, Order};
+use crate::engine::Shared;
+use crate::error::EngineError;
+use crate::hub::{Ended, Follower, Publisher};
+use crate::slots::Use;
+
+/// When a caller should come back whose session has too many turns waiting: about the time a turn takes.
+const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// What a caller wants of a new conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SessionWish {
+    /// The agent; `None` means the service's default.
+    pub agent: Option<AgentName>,
+    /// The model by the agent's own name for it; `None` leaves it to the agent.
+    pub model: Option<String>,
+    /// The caller's own notes, a JSON object as text.
+    pub meta: Option<String>,
+    /// What happens when the agent has forgotten the turns before.
+    pub on_context_loss: OnContextLoss,
+}
+
+/// What a caller asks in one turn of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnRequest {
+    /// What the agent is asked; never empty.
+    pub prompt: String,
+    /// Uploads the agent may read, in order.
+    pub files: Vec<FileId>,
+    /// Longest time from the start of the agent to the end of the turn.
+    pub timeout: Duration,
+}
+
+/// A conversation as its app sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionView {
+    /// What is recorded.
+    pub record: SessionRecord,
+    /// Whether its agent's process is there.
+    pub is_warm: bool,
+}
+
+/// Proof that a turn was accepted, and the way to its outcome. Dropping it changes nothing about the turn.
+pub struct TurnTicket {
+    /// The conversation.
+    pub session: SessionId,
+    /// The turn's place there, from 1.
+    pub index: u32,
+    shared: Arc<Shared>,
+    follower: Follower,
+}
+
+impl TurnTicket {
+    /// Waits for the recorded outcome.
+    ///
+    /// # Errors
+    /// [`EngineError::Deferred`] when the service stops before the turn began: it stays accepted, and the
+    /// next start goes on with it. [`EngineError::OutcomeUnrecorded`] when the store would not take it.
+    pub async fn outcome(self) -> Result<Ended, EngineError> {
+        let ended = self.follower.ended().await;
+        ended.ok_or_else(|| match self.shared.stopping.is_cancelled() {
+            true => EngineError::Deferred,
+            false => EngineError::OutcomeUnrecorded,
+        })
+    }
+}
+
+impl Shared {
+    pub(crate) async fn open_session(
+        self: Arc<Self>,
+        by: Arc<AppToken>,
+        wish: SessionWish,
+        id: RequestId,
+    ) -> Result<Session, EngineError> {
+        if self.stopping.is_cancelled() {
+            return Err(EngineError::Stopping);
+        }
+        let SessionWish { agent, model, meta, on_context_loss } = wish;
+        let agent = agent.unwrap_or_else(|| self.session_agents.default_name().clone());
+        let Some(driver) = self.session_agents.get(&agent) else {
+            let known = self.session_agents.iter().map(|driver| driver.name().as_str());
+            return Err(EngineError::UnknownAgent { agent, known: known.collect::<Vec<_>>().join(", ") });
+        };
+        driver.check().map_err(EngineError::AgentUnavailable)?;
+        let session = Session {
+            id: self.ids.make(SessionId::new),
+            app: by.app.id,
+            app_name: by.app.name.to_string(),
+            agent,
+            created_at: self.ids.now(),
+            conversation: Some(Conversation { model, meta, driver: DriverName::Acp, on_context_loss }),
+        };
+        let asked = AgentAsked {
+            agent: session.agent.to_string(),
+            model: session.conversation.as_ref().and_then(|chosen| chosen.model.clone()),
+        };
+        let fact = LedgerFact::SessionCreated(session.id, asked);
+        let commit = Commit {
+            writes: vec![Write::OpenSession(session.clone())],
+            ledger: vec![self.line_of(&session, Some(id), "app", fact)],
+            ..Commit::default()
+        };
+        match self.recorder.plain(commit).await {
+            Ok(()) => {}
+            // A doubtful commit: it is there, or it is not.
+            Err(CommitError::Unknown(_)) if self.store.sessions.conversation(session.id).await?.is_some() => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.open_sessions.fetch_add(1, Ordering::Relaxed);
+        Ok(session)
+    }
+
+    pub(crate) async fn submit_turn(
+        self: Arc<Self>,
+        by: Arc<AppToken>,
+        session: SessionId,
+        request: TurnRequest,
+        id: RequestId,
+    ) -> Result<TurnTicket, EngineError> {
+        if self.stopping.is_cancelled() {
+            return Err(EngineError::Stopping);
+        }
+        let record = self.own_session(&by, session).await?;
+        if record.closed_at.is_some() {
+            return Err(EngineError::SessionClosed);
+        }
+        let attachments = self.attachments(&by, &request.files).await?;
+
+        let caller = self.call(session);
+        let desk = caller.desk();
+        let _accepting = desk.accepting.lock().await;
+        let unfinished = desk.unfinished.load(Ordering::Relaxed);
+        if unfinished > TURNS_QUEUED_PER_SESSION_MAX {
+            let reason = "this session has as many turns waiting as it may have";
+            return Err(EngineError::Busy { reason, retry_after: QUEUE_RETRY_AFTER });
+        }
+        // Who is warm or busy has a slot already.
+        let is_cold = unfinished == 0 && !desk.warm.load(Ordering::Relaxed);
+        let place = if is_cold { Some(self.slots.admit(by.app.id, Use::Conversation)?) } else { None };
+
+        // Only acceptances change how many there are, and this is the only one.
+        let record = self.own_session(&by, session).await?;
+        let turn = Turn {
+            id: self.ids.make(TurnId::new),
+            session,
+            index: record.turns + 1,
+            state: TurnState::Queued,
+            request: id,
+            queued_at: self.ids.now(),
+            timeout: request.timeout,
+        };
+        self.accept(&record, &turn, request, attachments.iter().map(|file| file.id).collect()).await?;
+        desk.unfinished.fetch_add(1, Ordering::Relaxed);
+        let index = turn.index;
+        let publisher = Publisher::new();
+        let follower = publisher.follow();
+        caller.order(Order::Turn(Box::new(Accepted { turn, place, publisher }))).await;
+        Ok(TurnTicket { session, index, shared: Arc::clone(&self), follower })
+    }
+
+    async fn accept(
+        &self,
+        record: &SessionRecord,
+        turn: &Turn,
+        request: TurnRequest,
+        files: Vec<FileId>,
+    ) -> Result<(), EngineError> {
+        let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
+        let facts = TurnFacts {
+            session: turn.session,
+            index: turn.index,
+            asked: AgentAsked { agent: record.session.agent.to_string(), model: model.clone() },
+            prompt_chars: request.prompt.chars().count() as u64,
+        };
+        let mut expects = vec![Expect::SessionOpen(turn.session)];
+        // An upload that is swept between the look and the commit must refuse the turn, not break it.
+        expects.extend(files.iter().map(|file| Expect::FileExists(*file)));
+        let prompt = EventBody::Prompt {
+            text: request.prompt,
+            model: model.unwrap_or_default(),
+            system: None,
+            system_mode: SystemMode::Append,
+            effort: None,
+            files,
+        };
+        let commit = Commit {
+            expects,
+            writes: vec![Write::QueueTurn(turn.clone(), Some(prompt))],
+            ledger: vec![self.line_of(&record.session, Some(turn.request), "app", LedgerFact::TurnAccepted(facts))],
+        };
+        match self.recorder.plain(commit).await {
+            Ok(()) => Ok(()),
+            Err(CommitError::Unexpected { index: 0 }) => Err(EngineError::SessionClosed),
+            Err(CommitError::Unexpected { index: 1.. }) => Err(EngineError::NotFound("file")),
+            // A doubtful commit: the prompt is there, or it is not.
+            Err(CommitError::Unknown(_)) if self.store.sessions.queued_prompt(turn.id).await?.is_some() => Ok(()),
+            Err(error @ (CommitError::Unknown(_) | CommitError::Unavailable(_))) => Err(error.into()),
+        }
+    }
+
+    /// A conversation of this app. One that is unknown or somebody else's is not found, whichever it is.
+    async fn own_session(&self, by: &AppToken, session: SessionId) -> Result<SessionRecord, EngineError> {
+        let record = self.store.sessions.conversation(session).await?;
+        record.filter(|record| record.session.app == by.app.id).ok_or(EngineError::NotFound("session"))
+    }
+
+    pub(crate) async fn session(&self, by: &AppToken, session: SessionId) -> Result<SessionView, EngineError> {
+        Ok(self.view(self.own_session(by, session).await?))
+    }
+
+    pub(crate) async fn sessions(&self, by: &AppToken, include_closed: bool) -> Result<Vec<SessionView>, EngineError> {
+        let records = self.store.sessions.conversations(by.app.id, include_closed, PAGE_ROWS_MAX).await?;
+        Ok(records.into_iter().map(|record| self.view(record)).collect())
+    }
+
+    fn view(&self, record: SessionRecord) -> SessionView {
+        SessionView { is_warm: self.registry.is_warm(record.session.id), record }
+    }
+
+    /// Closes a conversation: its turns end, then its agent is gone. False when it was closed before.
+    pub(crate) async fn close_session(
+        self: Arc<Self>,
+        by: Arc<AppToken>,
+        session: SessionId,
+        id: RequestId,
+    ) -> Result<bool, EngineError> {
+        let record = self.own_session(&by, session).await?;
+        if record.closed_at.is_some() {
+            return Ok(false);
+        }
+        self.close_for(&record.session, Some(id), "app", LedgerFact::SessionClosed(session)).await
+    }
+
+    /// As [`Self::close_session`], for whoever may; the ledger says why.
+    pub(crate) async fn close_for(
+        self: &Arc<Self>,
+        session: &Session,
+        id: Option<RequestId>,
+        principal: &'static str,
+        fact: LedgerFact,
+    ) -> Result<bool, EngineError> {
+        let commit = Commit {
+            expects: vec![Expect::SessionOpen(session.id)],
+            writes: vec![Write::CloseSession(session.id, self.ids.now())],
+            ledger: vec![self.line_of(session, id, principal, fact)],
+        };
+        match self.recorder.plain(commit).await {
+            Ok(()) => {}
+            Err(CommitError::Unexpected { .. }) => return Ok(false),
+            Err(error @ CommitError::Unknown(_)) => {
+                let record = self.store.sessions.conversation(session.id).await?;
+                if record.is_none_or(|record| record.closed_at.is_none()) {
+                    return Err(error.into());
+                }
+            }
+            Err(error @ CommitError::Unavailable(_)) => return Err(error.into()),
+        }
+        self.open_sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Some(caller) = self.call_owned(session.id) {
+            let (closer, closed) = oneshot::channel();
+            caller.order(Order::Close(closer)).await;
+            // An owner that is gone has nothing left to close.
+            let _ = closed.await;
+        }
+        Ok(true)
+    }
+
+    /// A line for the ledger about a conversation.
+    pub(crate) fn line_of(
+        &self,
+        session: &Session,
+        request: Option<RequestId>,
+        principal: &'static str,
+        fact: LedgerFact,
+    ) -> LedgerEntry {
+        LedgerEntry { at: self.ids.now(), principal, app: Some(session.app_name.clone()), request, fact }
+    }
+}

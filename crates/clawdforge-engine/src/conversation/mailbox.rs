@@ -1,0 +1,92 @@
+//! What the owner of a conversation is told.
+
+use std::collections::VecDeque;
+
+use clawdforge_core::turn::Turn;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::hub::Publisher;
+use crate::slots::Ticket;
+
+/// An order to an owner.
+pub(crate) enum Order {
+    /// A turn was accepted.
+    Turn(Box<Accepted>),
+    /// The conversation was closed; answered once its agent is gone.
+    Close(oneshot::Sender<()>),
+    /// Somebody who held on to the conversation let go of it.
+    Look,
+}
+
+/// A turn that was accepted. Its prompt is in the store.
+pub(crate) struct Accepted {
+    pub turn: Turn,
+    /// A place in the queue for slots; whoever found the conversation warm or busy took none.
+    pub place: Option<Ticket>,
+    pub publisher: Publisher,
+}
+
+/// The receiving end, with what was received and not done yet.
+pub(crate) struct Mailbox {
+    orders: mpsc::Receiver<Order>,
+    /// Turns in the order of their acceptance.
+    pub turns: VecDeque<Accepted>,
+    /// Who waits for the conversation to be closed.
+    pub closers: Vec<oneshot::Sender<()>>,
+    /// No turn shall be begun any more.
+    pub closed: bool,
+}
+
+impl Mailbox {
+    pub fn new(orders: mpsc::Receiver<Order>) -> Self {
+        Self { orders, turns: VecDeque::new(), closers: Vec::new(), closed: false }
+    }
+
+    fn put(&mut self, order: Order) {
+        match order {
+            Order::Turn(accepted) => self.turns.push_back(*accepted),
+            Order::Close(closer) => {
+                self.closed = true;
+                self.closers.push(closer);
+            }
+            Order::Look => {}
+        }
+    }
+
+    /// Takes in one order, or waits for one. Cancel-safe.
+    pub async fn take_in(&mut self) {
+        match self.orders.recv().await {
+            Some(order) => self.put(order),
+            // The registry holds the other end for as long as the owner lives.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes in what is there; true when there was anything to do among it.
+    pub fn take_in_now(&mut self) -> bool {
+        loop {
+            match self.orders.try_recv() {
+                Ok(order) => self.put(order),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
+                    return !self.turns.is_empty() || !self.closers.is_empty();
+                }
+            }
+        }
+    }
+
+    /// Takes in orders until the conversation is closed. Cancel-safe.
+    pub async fn until_closed(&mut self) {
+        while !self.closed {
+            self.take_in().await;
+        }
+    }
+}
+
+/// As [`Mailbox::until_closed`]; never where there is no mailbox.
+pub(crate) async fn closed(mailbox: &mut Option<Mailbox>) {
+    match mailbox {
+        Some(mailbox) => mailbox.until_closed().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,13 @@
+//! Conversations: sessions with many turns.
+//!
+//! A conversation is a row; warmth is a cache. While it is warm or has turns, one task owns it
+//! ([`owner`]), found by the [`registry`] and spoken to through its [`mailbox`]; a cold one has no task.
+//! Calls ([`calls`]) record what they accept themselves and then tell the owner.
+
+pub(crate) mod calls;
+pub(crate) mod mailbox;
+pub(crate) mod owner;
+pub(crate) mod registry;
+mod transcript;
+
+pub use calls::{SessionView, SessionWish, TurnRequest, TurnTicket};

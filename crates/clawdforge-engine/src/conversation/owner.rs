@@ -1,0 +1,332 @@
+//! The owner of a conversation: one task that has its agent, its turns and its numbers.
+//!
+//! It plays one turn after the other and keeps the agent between them, as long as nobody needs its slot.
+//! When the conversation is cold and nothing is left to do, the task ends.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use clawdforge_agent::{AgentLink, LinkContext, OpenSpec, Prompt};
+use clawdforge_core::agent::{AgentSignal, Failure, FailureKind};
+use clawdforge_core::commit::{Commit, Write};
+use clawdforge_core::event::{ContextSource, EventBody, EventSeq};
+use clawdforge_core::file::File;
+use clawdforge_core::id::{AppId, FileId, SessionId};
+use clawdforge_core::ledger::{AgentAsked, TurnFacts};
+use clawdforge_core::machine::AfterTurn;
+use clawdforge_core::run::SystemMode;
+use clawdforge_core::session::{OnContextLoss, SessionRecord};
+use clawdforge_process::TreeMark;
+use tokio::time::Instant;
+
+use super::mailbox::{self, Accepted, Mailbox};
+use super::registry::Desk;
+use super::transcript::transcript;
+use crate::engine::Shared;
+use crate::owner::log::TurnLog;
+use crate::owner::run::{unprepared, waited_too_long};
+use crate::owner::{Opened, Opening, Player, tell_of_closing};
+use crate::record::Facts;
+use crate::slots::{Rest, Slot, Ticket};
+use crate::tasks::{OnError, TaskKind};
+use crate::workspace::expired;
+
+const OWNER: TaskKind = TaskKind { name: "conversation", on_error: OnError::Log };
+
+/// Starts the task that owns a conversation.
+pub(super) fn start(shared: &Arc<Shared>, desk: Arc<Desk>, mailbox: Mailbox) {
+    let owner = Owner { shared: Arc::clone(shared), desk, mailbox: Some(mailbox), warm: None };
+    shared.work.spawn(OWNER, owner.own());
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+    desk: Arc<Desk>,
+    /// With the player while a turn is played.
+    mailbox: Option<Mailbox>,
+    warm: Option<Warm>,
+}
+
+/// The agent between two turns, and the slot it keeps.
+struct Warm {
+    link: Box<dyn AgentLink>,
+    slot: Slot,
+    since: Instant,
+}
+
+/// What an idle owner is to do.
+enum Next {
+    Turn(Box<Accepted>),
+    Park,
+    Leave,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        // Nothing to forget where it left in good order.
+        self.shared.registry.forget(&self.desk);
+    }
+}
+
+impl Owner {
+    async fn own(mut self) {
+        loop {
+            match self.next().await {
+                Next::Turn(accepted) => {
+                    self.turn(*accepted).await;
+                    self.desk.unfinished.fetch_sub(1, Ordering::Relaxed);
+                }
+                Next::Park => self.park().await,
+                Next::Leave => return,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        let Some(mailbox) = self.mailbox.as_mut() else { return Next::Leave };
+        loop {
+            mailbox.take_in_now();
+            let stopping = self.shared.stopping.is_cancelled();
+            if mailbox.closed || stopping {
+                if self.warm.is_some() {
+                    return Next::Park;
+                }
+                // Turns of a conversation that is only stopped stay where they are recorded, for the next start.
+                if let Some(accepted) = mailbox.turns.pop_front().filter(|_| mailbox.closed) {
+                    return Next::Turn(Box::new(accepted));
+                }
+                for closer in mailbox.closers.drain(..) {
+                    // A closer that went away has nothing to hear.
+                    let _ = closer.send(());
+                }
+                if stopping || self.shared.registry.leave(&self.desk, mailbox) {
+                    return Next::Leave;
+                }
+            } else if let Some(accepted) = mailbox.turns.pop_front() {
+                return Next::Turn(Box::new(accepted));
+            } else if self.warm.is_none() && self.shared.registry.leave(&self.desk, mailbox) {
+                return Next::Leave;
+            }
+            let rest = self.warm.as_ref().and_then(|warm| warm.slot.rest());
+            tokio::select! {
+                () = mailbox.take_in() => {}
+                () = self.shared.stopping.cancelled(), if !stopping => {}
+                () = cooled(self.warm.as_mut(), rest.as_ref(), self.shared.options.session_warm_max) => return Next::Park,
+            }
+        }
+    }
+
+    /// Ends the agent's process; the conversation stays open.
+    async fn park(&mut self) {
+        let Some(Warm { link, slot, .. }) = self.warm.take() else { return };
+        close(&self.shared, &self.desk, link).await;
+        drop(slot);
+    }
+
+    /// Plays one turn to its recorded end.
+    async fn turn(&mut self, accepted: Accepted) {
+        let Accepted { turn, place, mut publisher } = accepted;
+        let began = Instant::now();
+        let store = &self.shared.store;
+        let read = async {
+            let record = store.sessions.conversation(turn.session).await?;
+            Ok((record, store.events.head(turn.session).await?, store.sessions.queued_prompt(turn.id).await?))
+        };
+        let (record, head, prompt) = match read.await {
+            Ok((Some(record), head, Some(prompt))) => (record, head, prompt),
+            Ok(_) => {
+                // Erased, or ended by recovery: there is nothing to play, and an outcome where there is a turn.
+                return tracing::error!(session.id = %turn.session, turn.index, "a turn is not where it was accepted");
+            }
+            Err::<_, clawdforge_store::ReadError>(error) => {
+                return tracing::error!(session.id = %turn.session, turn.index, %error, "a turn could not be begun");
+            }
+        };
+        publisher.begins_at(head + 1);
+        let asked = Asked::of(&record, &prompt);
+        let facts = asked.facts(turn.session, turn.index);
+        let mut log = TurnLog::new(record.session.clone(), turn, Facts::Turn(facts), publisher, head);
+        log.push(self.shared.ids.now(), prompt);
+        let mut player = Player::new(Arc::clone(&self.shared), log);
+
+        if self.is_closed(&record) {
+            let message = "the session was closed before this turn began";
+            return player.end_with(Failure::new(FailureKind::SessionClosed, message), began.elapsed()).await;
+        }
+        let slot = match self.warm.take() {
+            Some(Warm { link, slot, .. }) => {
+                player.warm = Some(link);
+                slot
+            }
+            None => match self.slot(place, record.session.app).await {
+                Ok(slot) => slot,
+                Err(Some(failure)) => return player.end_with(failure, began.elapsed()).await,
+                // The service stops: the turn stays as it is recorded, and the next start goes on with it.
+                Err(None) => return,
+            },
+        };
+        player.mailbox = self.mailbox.take();
+        let open = opening(&self.shared, &player, record, asked, head);
+        self.desk.warm.store(true, Ordering::Relaxed);
+        player.play(open, AfterTurn::Keep).await;
+        self.mailbox = player.mailbox.take();
+        match player.link.take().or_else(|| player.warm.take()) {
+            Some(link) if link.is_usable() => self.warm = Some(Warm { link, slot, since: Instant::now() }),
+            Some(link) => {
+                close(&self.shared, &self.desk, link).await;
+                drop(slot);
+            }
+            None => {
+                cold(&self.shared, &self.desk).await;
+                drop(slot);
+            }
+        }
+    }
+
+    fn is_closed(&self, record: &SessionRecord) -> bool {
+        record.closed_at.is_some() || self.mailbox.as_ref().is_some_and(|mailbox| mailbox.closed)
+    }
+
+    /// Waits for a slot; `Err(None)` when the service stops before.
+    async fn slot(&mut self, place: Option<Ticket>, app: AppId) -> Result<Slot, Option<Failure>> {
+        let waiting = match place.unwrap_or_else(|| self.shared.slots.admit_promised(app)) {
+            Ticket::Ready(slot) => return Ok(slot),
+            Ticket::Waiting(waiting) => waiting,
+        };
+        let wait_max = self.shared.options.queue_wait_max;
+        let closed = "the session was closed before this turn began";
+        tokio::select! {
+            biased;
+            slot = waiting => slot.map_err(|_gone| None),
+            () = self.shared.stopping.cancelled() => Err(None),
+            () = mailbox::closed(&mut self.mailbox) => Err(Some(Failure::new(FailureKind::SessionClosed, closed))),
+            () = tokio::time::sleep(wait_max) => Err(Some(waited_too_long(wait_max))),
+        }
+    }
+}
+
+async fn close(shared: &Shared, desk: &Desk, link: Box<dyn AgentLink>) {
+    let report = link.close(shared.options.kill_grace).await;
+    tell_of_closing(&desk.session, &report);
+    cold(shared, desk).await;
+}
+
+/// Notes that there is no process any more. Where that cannot be recorded, the next start looks for one
+/// and finds none.
+async fn cold(shared: &Shared, desk: &Desk) {
+    desk.warm.store(false, Ordering::Relaxed);
+    let writes = vec![Write::NoteLink(desk.session, None)];
+    if let Err(error) = shared.recorder.plain(Commit { writes, ..Commit::default() }).await {
+        tracing::warn!(session.id = %desk.session, %error, "the end of a process could not be recorded");
+    }
+}
+
+/// Resolves when a warm agent should be let go of: it is gone, its slot is needed, or it was idle for long.
+async fn cooled(warm: Option<&mut Warm>, rest: Option<&Rest>, idle_max: Duration) {
+    let (Some(warm), Some(rest)) = (warm, rest) else { return std::future::pending().await };
+    let gone = async {
+        // What an agent says between turns belongs to none.
+        while !matches!(warm.link.next_signal().await, AgentSignal::Exited(_)) {}
+    };
+    tokio::select! {
+        () = gone => {}
+        () = rest.wanted() => {}
+        () = tokio::time::sleep_until(warm.since + idle_max) => {}
+    }
+}
+
+/// What a turn asks.
+struct Asked {
+    text: String,
+    files: Vec<FileId>,
+    asked: AgentAsked,
+}
+
+impl Asked {
+    fn of(record: &SessionRecord, prompt: &EventBody) -> Self {
+        let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
+        let asked = AgentAsked { agent: record.session.agent.to_string(), model };
+        let (text, files) = match prompt {
+            EventBody::Prompt { text, files, .. } => (text.clone(), files.clone()),
+            _ => (String::new(), Vec::new()),
+        };
+        Self { text, files, asked }
+    }
+
+    fn facts(&self, session: SessionId, index: u32) -> TurnFacts {
+        TurnFacts { session, index, asked: self.asked.clone(), prompt_chars: self.text.chars().count() as u64 }
+    }
+}
+
+/// The directory, the attachments, then the agent: the warm one, or one that takes the conversation up.
+fn opening(shared: &Arc<Shared>, player: &Player, record: SessionRecord, asked: Asked, head: EventSeq) -> Opening {
+    let shared = Arc::clone(shared);
+    let (index, given_up, is_warm) = (player.log.turn.index, player.given_up.clone(), player.warm.is_some());
+    Box::pin(async move {
+        let SessionRecord { session, resume_key, .. } = record;
+        let Asked { text, files, .. } = asked;
+        let files = attachments(&shared, &files).await?;
+        let workspace = shared.workspaces.of_conversation(session.id);
+        let laid = workspace.clone();
+        let prepared = tokio::task::spawn_blocking(move || laid.prepare_turn(index, &files, &given_up)).await;
+        let attachments = prepared.map_err(|error| unprepared(&error.to_string()))??;
+        let mut prompt = Prompt { text, before: None, attachments };
+        if is_warm {
+            return Ok(Opened { link: None, prompt, context: Some(ContextSource::Warm) });
+        }
+        let driver = shared.session_agents.get(&session.agent).map(Arc::clone).ok_or_else(|| {
+            let message = format!("the agent {} of this session is not configured any more", session.agent);
+            Failure::new(FailureKind::NotInstalled, message)
+        })?;
+        let chosen = session.conversation.as_ref();
+        let spec = OpenSpec {
+            workspace: workspace.work(),
+            scratch: workspace.scratch(),
+            mark: TreeMark::new(session.id.to_string()).map_err(|error| unprepared(&error.to_string()))?,
+            model: chosen.and_then(|chosen| chosen.model.clone()),
+            resume: resume_key,
+            system: None,
+            system_mode: SystemMode::Append,
+            effort: None,
+        };
+        let link = driver.open(spec).await?;
+        if link.context() == LinkContext::Resumed {
+            return Ok(Opened { link: Some(link), prompt, context: Some(ContextSource::Resumed) });
+        }
+        let before = transcript(&*shared.store.events, session.id, head).await;
+        let before = before.map_err(|error| unprepared(&error.to_string()));
+        let rebuild = chosen.is_none_or(|chosen| chosen.on_context_loss == OnContextLoss::Rebuild);
+        let source = match before {
+            Ok(None) => Ok(ContextSource::New),
+            Ok(before) if rebuild => {
+                prompt.before = before;
+                Ok(ContextSource::Rebuilt)
+            }
+            Ok(Some(_)) => Err(Failure::new(
+                FailureKind::ContextLost,
+                "the agent has forgotten the turns before; open a new session, or one with on_context_loss \"rebuild\"",
+            )),
+            Err(failure) => Err(failure),
+        };
+        match source {
+            Ok(source) => Ok(Opened { link: Some(link), prompt, context: Some(source) }),
+            Err(failure) => {
+                tell_of_closing(&session.id, &link.close(shared.options.kill_grace).await);
+                Err(failure)
+            }
+        }
+    })
+}
+
+/// The uploads of a prompt, as they are now.
+async fn attachments(shared: &Shared, ids: &[FileId]) -> Result<Vec<(File, PathBuf)>, Failure> {
+    let mut files = Vec::with_capacity(ids.len());
+    for id in ids {
+        let file = shared.store.files.file(*id).await.map_err(|error| unprepared(&error.to_string()))?;
+        let file = file.ok_or_else(|| expired(*id))?;
+        files.push((file, shared.files.path(*id)));
+    }
+    Ok(files)
+}

@@ -1,0 +1,474 @@
+//! Conversations: turns in order, warm and cold, closed, restarted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_agent::OpenSpec;
+use clawdforge_core::agent::FailureKind;
+use clawdforge_core::app::AppToken;
+use clawdforge_core::commit::{Commit, Write};
+use clawdforge_core::event::{ContextSource, EventBody};
+use clawdforge_core::id::SessionId;
+use clawdforge_core::limits::TURNS_QUEUED_PER_SESSION_MAX;
+use clawdforge_core::session::OnContextLoss;
+use clawdforge_engine::{Ended, Engine, EngineError, EngineOptions, SessionWish, TurnRequest, TurnTicket};
+use clawdforge_process::Spawner;
+use clawdforge_store::{LedgerQuery, Order};
+use clawdforge_store_sql::Opened;
+use tempfile::TempDir;
+
+use crate::stage::{app, engine_with, open_store, request};
+use crate::talker::{Talker, TalkerDriver};
+
+/// Longest time for anything a test waits for; far beyond what it takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// An engine with one app and one talker.
+struct Scene {
+    dir: TempDir,
+    spawner: Spawner,
+    opened: Opened,
+    talker: Arc<Talker>,
+    engine: Engine,
+    by: Arc<AppToken>,
+}
+
+impl Scene {
+    async fn new(remembers: bool) -> Self {
+        Self::with(remembers, |_| {}).await
+    }
+
+    async fn with(remembers: bool, change: impl FnOnce(&mut EngineOptions)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (opened, spawner) = (open_store(dir.path()).await, Spawner::start().unwrap());
+        let talker = Talker::new(remembers);
+        let driver = Arc::new(TalkerDriver(Arc::clone(&talker)));
+        let engine = engine_with(dir.path(), &spawner, opened.store.clone(), driver, change).await.unwrap().0;
+        let by = app(&engine).await;
+        Self { dir, spawner, opened, talker, engine, by }
+    }
+
+    async fn open(&self) -> SessionId {
+        self.open_wishing(SessionWish::default()).await
+    }
+
+    async fn open_wishing(&self, wish: SessionWish) -> SessionId {
+        self.engine.open_session(&self.by, wish, self.engine.request_id()).await.unwrap().id
+    }
+
+    async fn submit(&self, session: SessionId, prompt: &str) -> Result<TurnTicket, EngineError> {
+        self.submit_within(session, prompt, Duration::from_secs(60)).await
+    }
+
+    async fn submit_within(
+        &self,
+        session: SessionId,
+        prompt: &str,
+        timeout: Duration,
+    ) -> Result<TurnTicket, EngineError> {
+        let request = TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout };
+        self.engine.submit_turn(&self.by, session, request, self.engine.request_id()).await
+    }
+
+    /// A turn to its end.
+    async fn turn(&self, session: SessionId, prompt: &str) -> Ended {
+        ended(self.submit(session, prompt).await.unwrap()).await
+    }
+
+    /// A turn that must give an answer, and where the agent had the turns before from.
+    async fn answered(&self, session: SessionId, prompt: &str) -> ContextSource {
+        let ended = self.turn(session, prompt).await;
+        assert_eq!(ended.outcome.failure, None);
+        assert_eq!(ended.outcome.answer.as_deref(), Some(prompt));
+        self.context(session, &ended).await.unwrap()
+    }
+
+    async fn context(&self, session: SessionId, ended: &Ended) -> Option<ContextSource> {
+        let events = self.engine.turn_events(session, ended, 0, 1_000).await.unwrap();
+        events.iter().find_map(|event| match event.body {
+            EventBody::Context { source } => Some(source),
+            _ => None,
+        })
+    }
+
+    async fn close(&self, session: SessionId) -> Result<bool, EngineError> {
+        soon(self.engine.close_session(&self.by, session, self.engine.request_id())).await
+    }
+
+    /// Waits until the agent was asked this many times.
+    async fn asked(&self, times: usize) {
+        until(|| self.talker.asked().len() >= times).await;
+    }
+
+    /// Waits until no session has a process on record.
+    async fn until_cold(&self) {
+        soon(async {
+            while !self.opened.store.sessions.linked_conversations().await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    async fn kinds(&self) -> Vec<(String, Option<String>)> {
+        let query =
+            LedgerQuery { app: Some("app".into()), kind: None, order: Order::OldestFirst, cursor: None, limit: 100 };
+        let lines = self.engine.ledger(query).await.unwrap();
+        lines.into_iter().map(|line| (line.kind, line.outcome)).collect()
+    }
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("it takes too long")
+}
+
+async fn until(mut is_so: impl FnMut() -> bool) {
+    soon(async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+async fn ended(ticket: TurnTicket) -> Ended {
+    soon(ticket.outcome()).await.unwrap()
+}
+
+fn failure(ended: &Ended) -> Option<FailureKind> {
+    ended.outcome.failure.as_ref().map(|failure| failure.kind)
+}
+
+#[tokio::test]
+async fn turns_of_a_session_are_done_one_after_the_other_by_one_process() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    assert_eq!(scene.talker.opens(), 0, "nothing is started before the first turn");
+    let first = scene.submit(session, "wait").await.unwrap();
+    let second = scene.submit(session, "second").await.unwrap();
+    let third = scene.submit(session, "third").await.unwrap();
+    assert_eq!((first.index, second.index, third.index), (1, 2, 3));
+    scene.asked(1).await;
+    scene.talker.go.add_permits(1);
+    let (first, second, third) = (ended(first).await, ended(second).await, ended(third).await);
+    assert_eq!(scene.talker.asked(), ["wait", "second", "third"]);
+    assert_eq!((scene.talker.opens(), scene.talker.alive()), (1, 1));
+    assert_eq!(scene.context(session, &first).await, Some(ContextSource::New));
+    assert_eq!(scene.context(session, &third).await, Some(ContextSource::Warm));
+    assert_eq!((first.first, second.first, third.first), (1, first.last + 1, second.last + 1));
+    assert_eq!(third.outcome.answer.as_deref(), Some("third"));
+}
+
+#[tokio::test]
+async fn the_log_of_a_session_has_every_turn_whole_and_no_gap() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    for prompt in ["one", "exit", "two"] {
+        scene.turn(session, prompt).await;
+    }
+    let events = scene.opened.store.events.events_after(session, 0, 1_000).await.unwrap();
+    for (place, event) in events.iter().enumerate() {
+        assert_eq!(event.seq, place as u64 + 1, "numbers have no gap");
+    }
+    let kind = |body: &EventBody| serde_json::to_value(body).unwrap()["type"].as_str().unwrap().to_owned();
+    let kinds: Vec<String> = events.iter().map(|event| kind(&event.body)).collect();
+    let answered = ["prompt", "started", "context", "text", "ended"];
+    let crashed = ["prompt", "started", "context", "ended"];
+    assert_eq!(kinds, [&answered[..], &crashed, &answered].concat());
+    let expected = [
+        "session_created",
+        "turn_accepted",
+        "turn_ended",
+        "turn_accepted",
+        "turn_ended",
+        "turn_accepted",
+        "turn_ended",
+    ];
+    let lines = scene.kinds().await;
+    assert_eq!(lines[1..].iter().map(|(kind, _)| kind.as_str()).collect::<Vec<_>>(), expected);
+    assert_eq!(lines[5].1.as_deref(), Some("agent_crashed"));
+}
+
+#[tokio::test]
+async fn an_agent_that_crashed_is_resumed_by_its_key_in_the_same_workspace() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    assert_eq!(scene.answered(session, "one").await, ContextSource::New);
+    assert_eq!(failure(&scene.turn(session, "exit").await), Some(FailureKind::Crashed));
+    assert_eq!(scene.answered(session, "two").await, ContextSource::Resumed);
+    let opened: Vec<OpenSpec> = scene.talker.opened.lock().unwrap().clone();
+    assert_eq!((opened[0].resume.as_deref(), opened[1].resume.as_deref()), (None, Some("key-1")));
+    assert_eq!(opened[0].workspace, opened[1].workspace);
+    assert!(opened[0].workspace.ends_with(format!("sessions/{session}/work")), "{:?}", opened[0].workspace);
+    assert_eq!(opened[0].mark.to_string(), session.to_string());
+}
+
+#[tokio::test]
+async fn an_agent_that_has_forgotten_is_given_the_transcript() {
+    let scene = Scene::new(false).await;
+    let session = scene.open().await;
+    scene.answered(session, "my name is Ada").await;
+    scene.turn(session, "exit").await;
+    assert_eq!(scene.answered(session, "what is it?").await, ContextSource::Rebuilt);
+    let asked = scene.talker.asked.lock().unwrap().clone();
+    assert_eq!((asked[0].before.as_ref(), asked[1].before.as_ref()), (None, None));
+    let before = asked[2].before.as_deref().unwrap();
+    let expected =
+        "\nUser:\nmy name is Ada\n\nYou:\nmy name is Ada\n\nUser:\nexit\n\nYou:\n[no answer: agent_crashed]\n";
+    assert!(before.ends_with(expected), "{before}");
+    assert_eq!(scene.answered(session, "again").await, ContextSource::Warm);
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_to_go_on_without_its_context_fails_the_turn_and_stays_open() {
+    let scene = Scene::new(false).await;
+    let wish = SessionWish { on_context_loss: OnContextLoss::Fail, ..SessionWish::default() };
+    let session = scene.open_wishing(wish).await;
+    scene.answered(session, "one").await;
+    scene.turn(session, "exit").await;
+    let lost = scene.turn(session, "two").await;
+    assert_eq!(failure(&lost), Some(FailureKind::ContextLost));
+    assert_eq!(scene.talker.asked(), ["one", "exit"], "a fresh agent never saw the prompt");
+    assert_eq!(scene.talker.alive(), 0);
+    let view = scene.engine.session(&scene.by, session).await.unwrap();
+    assert_eq!((view.record.closed_at, view.record.resume_key.as_deref()), (None, Some("key-1")));
+}
+
+#[tokio::test]
+async fn an_idle_agent_is_let_go_of_and_its_session_taken_up_again() {
+    let scene = Scene::with(true, |options| options.session_warm_max = Duration::ZERO).await;
+    let session = scene.open().await;
+    scene.answered(session, "one").await;
+    scene.until_cold().await;
+    assert_eq!(scene.talker.alive(), 0);
+    assert!(!scene.engine.session(&scene.by, session).await.unwrap().is_warm);
+    assert_eq!(scene.answered(session, "two").await, ContextSource::Resumed);
+}
+
+#[tokio::test]
+async fn idle_sessions_make_room_for_work_that_waits() {
+    let scene = Scene::new(true).await;
+    let first = scene.open().await;
+    scene.answered(first, "one").await;
+    // Conversations of one app leave the last slot to others, so its own idle one makes room for the next.
+    let second = scene.open().await;
+    assert_eq!(scene.answered(second, "one").await, ContextSource::New);
+    assert_eq!(scene.talker.alive(), 1);
+    assert_eq!(scene.answered(first, "two").await, ContextSource::Resumed);
+    for _ in 0..2 {
+        let ticket = scene.engine.submit_run(&scene.by, request(DEADLINE), scene.engine.request_id()).await.unwrap();
+        assert_eq!(soon(ticket.outcome()).await.unwrap().failure, None);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_takes_too_long_is_cancelled_and_its_agent_kept() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let ticket = scene.submit_within(session, "hang", Duration::from_millis(50)).await.unwrap();
+    let ended = ended(ticket).await;
+    assert_eq!(failure(&ended), Some(FailureKind::TimedOut));
+    assert_eq!(ended.outcome.stop_reason.as_deref(), Some("cancelled"));
+    assert_eq!(scene.answered(session, "next").await, ContextSource::Warm);
+    assert_eq!(scene.talker.opens(), 1);
+}
+
+#[tokio::test]
+async fn a_close_ends_what_is_under_way_and_what_waits_and_the_agent() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let running = scene.submit(session, "hang").await.unwrap();
+    let waiting = scene.submit(session, "never").await.unwrap();
+    scene.asked(1).await;
+    assert_eq!(scene.engine.health().open_sessions, 1);
+    assert_eq!(scene.close(session).await, Ok(true));
+    assert_eq!(scene.talker.alive(), 0, "it is gone when the close is answered");
+    assert_eq!(scene.engine.health().open_sessions, 0);
+    assert_eq!(failure(&ended(running).await), Some(FailureKind::SessionClosed));
+    assert_eq!(failure(&ended(waiting).await), Some(FailureKind::SessionClosed));
+    assert_eq!(scene.talker.asked(), ["hang"]);
+    assert_eq!(scene.close(session).await, Ok(false));
+    assert_eq!(scene.submit(session, "late").await.err(), Some(EngineError::SessionClosed));
+    assert_eq!(scene.opened.store.sessions.unfinished_turns().await.unwrap(), []);
+    assert_eq!(scene.kinds().await.last().unwrap().0, "turn_ended");
+}
+
+#[tokio::test]
+async fn a_session_of_another_app_is_not_found_and_neither_is_an_unknown_one() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let minted = scene.engine.mint_token("other".parse().unwrap(), Vec::new(), scene.engine.request_id()).await;
+    let other = minted.unwrap().token;
+    let unknown = SessionId::from_u128(7);
+    let not_found = Some(EngineError::NotFound("session"));
+    for (by, session) in [(&other, session), (&scene.by, unknown)] {
+        assert_eq!(scene.engine.session(by, session).await.err(), not_found);
+        let request = TurnRequest { prompt: "hi".into(), files: Vec::new(), timeout: DEADLINE };
+        let id = scene.engine.request_id();
+        assert_eq!(scene.engine.submit_turn(by, session, request, id).await.err(), not_found);
+        assert_eq!(scene.engine.close_session(by, session, id).await.err(), not_found);
+    }
+    assert_eq!(scene.engine.sessions(&other, true).await.unwrap(), []);
+    assert_eq!(scene.engine.sessions(&scene.by, true).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn as_many_turns_wait_as_may_and_one_more_is_refused() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let mut tickets = vec![scene.submit(session, "wait").await.unwrap()];
+    for _ in 0..TURNS_QUEUED_PER_SESSION_MAX {
+        tickets.push(scene.submit(session, "next").await.unwrap());
+    }
+    assert!(matches!(scene.submit(session, "too many").await.err(), Some(EngineError::Busy { .. })));
+    scene.talker.go.add_permits(1);
+    for ticket in tickets {
+        assert_eq!(ended(ticket).await.outcome.failure, None);
+    }
+    assert_eq!(scene.turn(session, "more").await.outcome.failure, None);
+}
+
+#[tokio::test]
+async fn a_bug_in_a_driver_ends_the_turn_and_the_session_goes_on() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    assert_eq!(failure(&scene.turn(session, "panic").await), Some(FailureKind::Internal));
+    assert_eq!(scene.talker.alive(), 0);
+    assert_eq!(scene.answered(session, "next").await, ContextSource::Resumed);
+}
+
+#[tokio::test]
+async fn turns_that_had_not_begun_when_the_service_stopped_are_done_by_the_next() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let running = scene.submit(session, "hang").await.unwrap();
+    let waiting = scene.submit(session, "promised").await.unwrap();
+    scene.asked(1).await;
+    scene.engine.drain(Duration::from_millis(1)).await;
+    assert_eq!(failure(&ended(running).await), Some(FailureKind::Interrupted));
+    assert_eq!(soon(waiting.outcome()).await.err(), Some(EngineError::Deferred));
+    assert_eq!(scene.talker.alive(), 0);
+
+    let driver = Arc::new(TalkerDriver(Arc::clone(&scene.talker)));
+    let store = scene.opened.store.clone();
+    let (engine, report) = engine_with(scene.dir.path(), &scene.spawner, store, driver, |_| {}).await.unwrap();
+    assert_eq!(report.interrupted, 0);
+    scene.asked(2).await;
+    soon(async {
+        while !scene.opened.store.sessions.unfinished_turns().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(scene.talker.asked(), ["hang", "promised"]);
+    assert_eq!(scene.talker.opened.lock().unwrap()[1].resume.as_deref(), Some("key-1"));
+    engine.drain(DEADLINE).await;
+}
+
+#[tokio::test]
+async fn a_turn_that_was_under_way_when_the_service_died_is_interrupted_and_not_sent_again() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    scene.answered(session, "one").await;
+    let record = scene.engine.session(&scene.by, session).await.unwrap().record;
+    scene.engine.drain(DEADLINE).await;
+    // As the service leaves it when it dies during a turn.
+    let events = scene.opened.store.events.events_after(session, 0, 100).await.unwrap();
+    let turn = clawdforge_core::turn::Turn {
+        id: clawdforge_core::id::TurnId::from_u128(9),
+        session,
+        index: record.turns + 1,
+        state: clawdforge_core::turn::TurnState::Queued,
+        request: clawdforge_core::id::RequestId::from_u128(9),
+        queued_at: record.last_turn_at.unwrap(),
+        timeout: DEADLINE,
+    };
+    let event = |seq, body| clawdforge_core::event::Event { session, seq, turn: turn.id, at: turn.queued_at, body };
+    let (head, prompt) = (events.len() as u64, events[0].body.clone());
+    let writes = vec![
+        Write::QueueTurn(turn.clone(), Some(prompt.clone())),
+        Write::StartTurn(turn.id, turn.queued_at),
+        Write::AppendEvents(vec![event(head + 1, prompt), event(head + 2, EventBody::Started)]),
+        Write::NoteLink(session, Some("1:1:not-a-boot".to_owned())),
+    ];
+    scene.opened.store.door.commit(Commit { writes, ..Commit::default() }).await.unwrap();
+
+    let driver = Arc::new(TalkerDriver(Arc::clone(&scene.talker)));
+    let store = scene.opened.store.clone();
+    let (engine, report) = engine_with(scene.dir.path(), &scene.spawner, store, driver, |_| {}).await.unwrap();
+    assert_eq!(report.interrupted, 1);
+    let last = scene.opened.store.events.events_after(session, head + 2, 10).await.unwrap();
+    let [end] = last.as_slice() else { panic!("{last:?}") };
+    let EventBody::Ended(outcome) = &end.body else { panic!("{end:?}") };
+    assert_eq!(outcome.code(), "interrupted");
+    assert_eq!(scene.opened.store.sessions.linked_conversations().await.unwrap(), []);
+    assert_eq!(scene.talker.asked(), ["one"]);
+    assert_eq!(engine.session(&scene.by, session).await.unwrap().record.turns, 2);
+    assert_eq!(engine.health().open_sessions, 1);
+}
+
+#[tokio::test]
+async fn sessions_nobody_uses_are_closed_and_later_erased_with_their_workspace() {
+    let scene = Scene::with(true, |options| {
+        options.session_ttl = Duration::ZERO;
+        options.session_hard_ttl = Duration::ZERO;
+        options.sweep_interval = Duration::from_millis(10);
+    })
+    .await;
+    let session = scene.open().await;
+    soon(async {
+        while scene.opened.store.sessions.conversation(session).await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(scene.engine.health().open_sessions, 0);
+    let sessions = scene.dir.path().join("sessions");
+    until(|| std::fs::read_dir(&sessions).unwrap().count() == 0).await;
+    let kinds: Vec<String> = scene.kinds().await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds[1..], ["session_created", "session_swept", "session_erased"]);
+}
+
+#[tokio::test]
+async fn attachments_lie_in_the_workspace_of_the_session_turn_by_turn() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let mut upload = scene.engine.begin_upload().await.unwrap();
+    upload.write(b"plum").await.unwrap();
+    let id = scene.engine.request_id();
+    let (file, _) = scene.engine.finish_upload(upload, &scene.by, "a.txt".into(), None, id).await.unwrap();
+    for index in 1..=2 {
+        let request = TurnRequest { prompt: "look".into(), files: vec![file.id], timeout: DEADLINE };
+        let ticket = scene.engine.submit_turn(&scene.by, session, request, id).await.unwrap();
+        assert_eq!(ended(ticket).await.outcome.failure, None);
+        let attached = scene.talker.asked.lock().unwrap().last().unwrap().attachments.clone();
+        assert!(attached[0].ends_with(format!("work/attachments/turn-{index}/attachment-1.txt")), "{attached:?}");
+        assert_eq!(std::fs::read_to_string(&attached[0]).unwrap(), "plum");
+    }
+    let unknown = TurnRequest {
+        prompt: "look".into(),
+        files: vec![clawdforge_core::id::FileId::from_u128(1)],
+        timeout: DEADLINE,
+    };
+    let refused = scene.engine.submit_turn(&scene.by, session, unknown, id).await.err();
+    assert_eq!(refused, Some(EngineError::NotFound("file")));
+}
+
+#[tokio::test]
+async fn a_thousand_open_sessions_have_no_task_and_no_process() {
+    let scene = Scene::new(true).await;
+    for _ in 0..1_000 {
+        scene.open().await;
+    }
+    assert_eq!(scene.engine.health().open_sessions, 1_000);
+    assert_eq!((scene.talker.opens(), scene.talker.alive()), (0, 0));
+    assert_eq!(scene.engine.sessions(&scene.by, false).await.unwrap().len(), 1_000);
+}
+
+#[tokio::test]
+async fn an_agent_nobody_configured_is_refused_by_name() {
+    let scene = Scene::new(true).await;
+    let wish = SessionWish { agent: Some("nobody".parse().unwrap()), ..SessionWish::default() };
+    let refused = scene.engine.open_session(&scene.by, wish, scene.engine.request_id()).await.err().unwrap();
+    assert_eq!(refused.to_string(), "there is no agent `nobody`; there are: talker");
+}

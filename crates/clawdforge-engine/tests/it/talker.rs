@@ -1,0 +1,172 @@
+//! An agent that holds conversations, and does what its prompts say.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, LinkContext, OpenSpec, Presence, Prompt};
+use clawdforge_core::agent::{AgentName, AgentSignal, Exit, Failure, TurnEnd};
+use tokio::sync::Semaphore;
+
+/// The agent. A prompt `wait` waits for a permit of `go`, `hang` for a cancel, `exit` ends the process,
+/// `panic` is a bug in its driver; any other is answered with itself.
+pub struct Talker {
+    pub name: AgentName,
+    /// Whether it can take up a conversation after its process ended.
+    pub remembers: bool,
+    pub go: Semaphore,
+    /// What it was opened with.
+    pub opened: Mutex<Vec<OpenSpec>>,
+    /// What it was asked.
+    pub asked: Mutex<Vec<Prompt>>,
+    /// Processes there are.
+    pub alive: AtomicUsize,
+}
+
+impl Talker {
+    pub fn new(remembers: bool) -> Arc<Self> {
+        Arc::new(Self {
+            name: "talker".parse().unwrap(),
+            remembers,
+            go: Semaphore::new(0),
+            opened: Mutex::default(),
+            asked: Mutex::default(),
+            alive: AtomicUsize::new(0),
+        })
+    }
+
+    pub fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().iter().map(|prompt| prompt.text.clone()).collect()
+    }
+
+    pub fn opens(&self) -> usize {
+        self.opened.lock().unwrap().len()
+    }
+
+    pub fn alive(&self) -> usize {
+        self.alive.load(Ordering::SeqCst)
+    }
+}
+
+/// The driver: the talker is looked at while the engine has it.
+pub struct TalkerDriver(pub Arc<Talker>);
+
+#[async_trait]
+impl AgentDriver for TalkerDriver {
+    fn name(&self) -> &AgentName {
+        &self.0.name
+    }
+
+    fn presence(&self) -> Presence {
+        Presence { program: None, version: None }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
+        let talker = Arc::clone(&self.0);
+        let resumed = spec.resume.is_some() && talker.remembers;
+        let number = {
+            let mut opened = talker.opened.lock().unwrap();
+            opened.push(spec);
+            opened.len()
+        };
+        talker.alive.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(TalkerLink { talker, resumed, number, turn: Turn::None, ready: VecDeque::new(), gone: false }))
+    }
+}
+
+enum Turn {
+    None,
+    Waits,
+    Hangs,
+    Panics,
+}
+
+struct TalkerLink {
+    talker: Arc<Talker>,
+    resumed: bool,
+    number: usize,
+    turn: Turn,
+    ready: VecDeque<AgentSignal>,
+    gone: bool,
+}
+
+impl Drop for TalkerLink {
+    fn drop(&mut self) {
+        self.talker.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl TalkerLink {
+    fn end(&mut self, answer: &str, stop_reason: &str) {
+        let (answer, stop_reason) = (Some(answer.to_owned()), Some(stop_reason.to_owned()));
+        self.turn = Turn::None;
+        self.ready.push_back(AgentSignal::TurnEnded(TurnEnd { answer, stop_reason, ..TurnEnd::default() }));
+    }
+}
+
+#[async_trait]
+impl AgentLink for TalkerLink {
+    async fn begin_turn(&mut self, prompt: Prompt) -> Result<(), Failure> {
+        let text = prompt.text.clone();
+        self.talker.asked.lock().unwrap().push(prompt);
+        match text.as_str() {
+            "wait" => self.turn = Turn::Waits,
+            "hang" => self.turn = Turn::Hangs,
+            "panic" => self.turn = Turn::Panics,
+            "exit" => {
+                self.gone = true;
+                self.ready.push_back(AgentSignal::Exited(Exit { code: Some(1), ..Exit::default() }));
+            }
+            text => {
+                self.ready.push_back(AgentSignal::Text(text.to_owned()));
+                self.end(text, "end_turn");
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel_turn(&mut self) {
+        self.end("", "cancelled");
+    }
+
+    fn context(&self) -> LinkContext {
+        if self.resumed { LinkContext::Resumed } else { LinkContext::Fresh }
+    }
+
+    fn resume_key(&self) -> Option<String> {
+        Some(format!("key-{}", self.number))
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.gone
+    }
+
+    fn process(&self) -> Option<String> {
+        Some(format!("{}:1:not-a-boot", self.number))
+    }
+
+    async fn next_signal(&mut self) -> AgentSignal {
+        if let Some(signal) = self.ready.pop_front() {
+            return signal;
+        }
+        match self.turn {
+            Turn::Waits => {
+                self.talker.go.acquire().await.unwrap().forget();
+                self.end("waited", "end_turn");
+                self.ready.pop_front().unwrap()
+            }
+            Turn::Panics => panic!("a bug in a driver"),
+            Turn::None | Turn::Hangs => std::future::pending().await,
+        }
+    }
+
+    async fn close(self: Box<Self>, _: Duration) -> CloseReport {
+        CloseReport::default()
+    }
+}

@@ -152,12 +152,16 @@ mod tests {
     }
 
     #[test]
-    fn the_tests_run_the_claude_that_the_image_ships() {
+    fn the_tests_run_what_the_image_ships() {
         let dockerfile = fs::read_to_string(root().join("Dockerfile")).unwrap();
-        let shipped = dockerfile.lines().find_map(|line| line.strip_prefix("ARG CLAUDE_CODE_VERSION=")).unwrap();
-        let tested =
-            pins("linux-x64").into_iter().find(|(package, _)| package == "@anthropic-ai/claude-code-").unwrap().1;
-        assert_eq!(tested, shipped);
+        for (package, argument) in [
+            ("@anthropic-ai/claude-code-", "ARG CLAUDE_CODE_VERSION="),
+            ("@agentclientprotocol/claude-agent-acp", "ARG CLAUDE_AGENT_ACP_VERSION="),
+        ] {
+            let shipped = dockerfile.lines().find_map(|line| line.strip_prefix(argument)).unwrap();
+            let tested = pins("linux-x64").into_iter().find(|(name, _)| name == package).unwrap().1;
+            assert_eq!(tested, shipped, "{package}");
+        }
     }
 
     #[test]

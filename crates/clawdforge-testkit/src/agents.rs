@@ -31,6 +31,21 @@ pub fn claude() -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(program))
 }
 
+/// A search path with the adapters that speak the Agent Client Protocol in front, and Node behind; `None` as
+/// [`claude`].
+///
+/// # Errors
+/// As [`claude`].
+pub fn adapters_path() -> anyhow::Result<Option<String>> {
+    if claude()?.is_none() {
+        return Ok(None);
+    }
+    let folder = variable(FOLDER_VARIABLE).context("it was there a moment ago")?;
+    let programs = Path::new(&folder).join(".bin");
+    ensure!(programs.join("claude-agent-acp").exists(), "{} holds no claude-agent-acp", programs.display());
+    Ok(Some(format!("{}:{}", programs.display(), variable("PATH").unwrap_or_default())))
+}
+
 /// The version that the package of [`claude`] says it has.
 ///
 /// # Errors

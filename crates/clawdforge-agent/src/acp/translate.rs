@@ -92,7 +92,7 @@ impl Turn {
         let mut signals = self.told();
         self.answer.clear();
         let id = call.tool_call_id.to_string();
-        let name = call.name.unwrap_or(call.title);
+        let name = named(call.meta.as_ref(), call.name).unwrap_or(call.title);
         let args = call.raw_input.unwrap_or(Value::Null);
         let over = matches!(call.status, ToolCallStatus::Completed | ToolCallStatus::Failed);
         if over || !is_empty(&args) || self.calls.len() >= CALLS_OPEN_MAX {
@@ -116,7 +116,8 @@ impl Turn {
         let over = matches!(fields.status, Some(ToolCallStatus::Completed | ToolCallStatus::Failed));
         let mut signals = Vec::new();
         if let Some(open) = self.calls.get_mut(&id) {
-            if let Some(name) = fields.name.or(fields.title) {
+            // A title comes again and again as the agent learns more; a name is there from the start.
+            if let Some(name) = named(update.meta.as_ref(), fields.name) {
                 open.name = name;
             }
             if let Some(args) = fields.raw_input {
@@ -200,6 +201,8 @@ pub(super) fn failure(error: &Error) -> Failure {
         }
         (_, "rate_limit") => FailureKind::RateLimited,
         (_, "overloaded") => FailureKind::Overloaded,
+        // Claude Code calls a 529 a server error like any other, and tells the difference in its sentence.
+        (_, "server_error") if said.contains("529") => FailureKind::Overloaded,
         (_, "authentication_failed") => FailureKind::Unauthorized,
         (_, "model_not_found") => FailureKind::UnknownModel,
         (_, "invalid_request") => FailureKind::RequestRejected,
@@ -246,6 +249,12 @@ fn result(raw: Option<Value>, content: &[ToolCallContent]) -> Value {
         })
         .collect();
     if texts.is_empty() { Value::Null } else { Value::String(texts.join("\n")) }
+}
+
+/// The tool's own name: where the protocol has it, or where Claude's adapter (0.101) puts it. A title is made
+/// for people and may be the whole command.
+fn named(meta: Option<&serde_json::Map<String, Value>>, name: Option<String>) -> Option<String> {
+    name.or_else(|| Some(meta?.get("claudeCode")?["toolName"].as_str()?.to_owned()))
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -64,6 +64,30 @@ impl Bench {
         Ok(body)
     }
 
+    /// Opens a session.
+    pub async fn session(&self, body: Value) -> anyhow::Result<String> {
+        let answer = self.app.call(reqwest::Method::POST, "/sessions", &self.token, body).await?;
+        ensure!(answer.status == StatusCode::OK, "{answer:?}");
+        Ok(answer.json()["session_id"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// `POST /sessions/{id}/turn`.
+    pub async fn turn(&self, session: &str, body: Value) -> anyhow::Result<Answer> {
+        self.app.call(reqwest::Method::POST, &format!("/sessions/{session}/turn"), &self.token, body).await
+    }
+
+    /// A turn that must be answered.
+    pub async fn turned(&self, session: &str, body: Value) -> anyhow::Result<Value> {
+        let answer = self.turn(session, body).await?;
+        ensure!(answer.status == StatusCode::OK, "{answer:?}; log:\n{}", self.app.log()?);
+        Ok(answer.json())
+    }
+
+    /// Closes a session.
+    pub async fn close(&self, session: &str) -> anyhow::Result<Answer> {
+        self.app.call(reqwest::Method::DELETE, &format!("/sessions/{session}"), &self.token, Value::Null).await
+    }
+
     /// The one request the model got.
     pub fn the_request(&self) -> anyhow::Result<ModelRequest> {
         let mut requests = self.model.turn_requests();
@@ -130,6 +154,9 @@ impl Kind {
             .env("CLAWDFORGE_LOG", "debug");
         if !self.signed_out {
             setup = setup.env("ANTHROPIC_API_KEY", API_KEY);
+        }
+        if let Some(path) = agents::adapters_path().ok().flatten() {
+            setup = setup.env("PATH", path);
         }
         self.env.iter().fold(setup, |setup, (name, value)| setup.env(name, *value))
     }

@@ -11,4 +11,5 @@ mod endings;
 mod failures;
 mod files;
 mod prompts;
+mod sessions;
 mod surroundings;

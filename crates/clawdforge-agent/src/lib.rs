@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, AgentSignal, Failure};
 use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_process::TreeMark;
+use tokio_util::sync::CancellationToken;
 
 pub mod acp;
 pub mod demo;
@@ -134,6 +135,8 @@ pub struct OpenSpec {
     pub system_mode: SystemMode,
     /// How hard the model should think.
     pub effort: Option<Effort>,
+    /// Cancelled when nobody wants the link any more: opening ends then, and with it whatever it started.
+    pub given_up: CancellationToken,
 }
 
 /// What is known of an agent's program.

@@ -14,7 +14,7 @@ use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree};
 use serde_json::json;
 use tokio::fs::DirBuilder;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::link::AcpLink;
 use super::peer::Peer;
@@ -27,6 +27,9 @@ use crate::{AgentDriver, AgentLink, LinkContext, OpenSpec, Presence};
 /// How long an agent may take from its start to a conversation. The slowest known takes 3 s on a busy
 /// machine; agents that hang here are known as well.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long an agent that could not begin may take to leave when asked.
+const FAILED_GRACE: Duration = Duration::from_millis(500);
 
 /// The driver of one agent that speaks the Agent Client Protocol.
 pub struct AcpDriver {
@@ -207,15 +210,30 @@ impl AgentDriver for AcpDriver {
     }
 
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
+        // Dropping the tree ends it as well; whoever drops this does not see when.
         let mut tree = self.spawn(&spec).await?;
-        // Dropping the tree on a failure ends it.
-        let begun = timeout(OPEN_WAIT_MAX, self.begin(&spec, &mut tree)).await;
-        let (peer, session, context) = begun.map_err(|_| {
-            let secs = OPEN_WAIT_MAX.as_secs();
-            let message = format!("{} did not begin a conversation within {secs} s", self.profile.name);
-            Failure::new(FailureKind::StartFailed, message)
-        })??;
-        Ok(Box::new(AcpLink::new(tree, peer, session, context)))
+        let begun = tokio::select! {
+            begun = self.begin(&spec, &mut tree) => begun,
+            () = sleep(OPEN_WAIT_MAX) => {
+                let secs = OPEN_WAIT_MAX.as_secs();
+                let message = format!("{} did not begin a conversation within {secs} s", self.profile.name);
+                Err(Failure::new(FailureKind::StartFailed, message))
+            }
+            () = spec.given_up.cancelled() => {
+                Err(Failure::new(FailureKind::Interrupted, "the agent was given up before it was ready"))
+            }
+        };
+        match begun {
+            Ok((peer, session, context)) => Ok(Box::new(AcpLink::new(tree, peer, session, context))),
+            Err(failure) => {
+                let report = tree.end(FAILED_GRACE).await;
+                if report.survivors > 0 {
+                    tracing::error!(agent.name = %self.profile.name, process.survivors = report.survivors,
+                        "processes of an agent that could not begin could not be ended");
+                }
+                Err(failure)
+            }
+        }
     }
 }
 

@@ -123,6 +123,7 @@ mod tests {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            given_up: tokio_util::sync::CancellationToken::new(),
         }
     }
 

@@ -151,7 +151,7 @@ async fn the_model_is_chosen_and_an_unknown_one_refused() {
     let failure = bench.open().await.err().unwrap();
     assert_eq!(failure.kind, FailureKind::UnknownModel);
     assert!(failure.message.contains("no-such-model"), "{}", failure.message);
-    bench.all_gone().await;
+    bench.nothing_is_left();
 }
 
 #[tokio::test]
@@ -303,7 +303,25 @@ async fn agents_that_cannot_begin_say_why() {
     let failure = bench.open().await.err().unwrap();
     assert_eq!(failure.kind, FailureKind::StartFailed);
     assert!(failure.message.ends_with("no licence"), "{failure:?}");
-    bench.all_gone().await;
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn an_agent_that_is_given_up_while_it_begins_is_gone_when_that_is_told() {
+    let bench = Bench::script("trap '' TERM; while :; do sleep 1; done");
+    let given_up = bench.spec.given_up.clone();
+    let give_up = async {
+        soon(async {
+            while bench.alive().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        given_up.cancel();
+    };
+    let (opened, ()) = tokio::join!(bench.open(), give_up);
+    assert_eq!(opened.err().unwrap().kind, FailureKind::Interrupted);
+    bench.nothing_is_left();
 }
 
 #[tokio::test]

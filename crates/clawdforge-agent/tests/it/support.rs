@@ -16,6 +16,7 @@ use clawdforge_core::agent::{AgentSignal, Exit, Failure, TurnEnd};
 use clawdforge_core::run::SystemMode;
 use clawdforge_process::{Spawner, TreeMark};
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 /// Longest time for anything a test waits for; far beyond what it takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -97,6 +98,7 @@ impl Bench {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            given_up: CancellationToken::new(),
         };
         Self { folder, profile, spec, spawner: Spawner::start().unwrap() }
     }

@@ -18,7 +18,9 @@ use clawdforge_core::ledger::{AgentAsked, TurnFacts};
 use clawdforge_core::machine::AfterTurn;
 use clawdforge_core::run::SystemMode;
 use clawdforge_core::session::{OnContextLoss, SessionRecord};
+use clawdforge_core::turn::Turn;
 use clawdforge_process::TreeMark;
+use clawdforge_store::ReadError;
 use tokio::time::Instant;
 
 use super::mailbox::{self, Accepted, Mailbox};
@@ -34,6 +36,13 @@ use crate::tasks::{OnError, TaskKind};
 use crate::workspace::expired;
 
 const OWNER: TaskKind = TaskKind { name: "conversation", on_error: OnError::Log };
+
+/// How often a turn that is about to begin is looked for in the store; the pauses double from 50 ms, so this
+/// is about 13 seconds.
+const READ_TRIES_MAX: u32 = 8;
+
+/// First pause before a turn is looked for again.
+const READ_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts the task that owns a conversation.
 pub(super) fn start(shared: &Arc<Shared>, desk: Arc<Desk>, mailbox: Mailbox) {
@@ -129,21 +138,7 @@ impl Owner {
     async fn turn(&mut self, accepted: Accepted) {
         let Accepted { turn, place, mut publisher } = accepted;
         let began = Instant::now();
-        let store = &self.shared.store;
-        let read = async {
-            let record = store.sessions.conversation(turn.session).await?;
-            Ok((record, store.events.head(turn.session).await?, store.sessions.queued_prompt(turn.id).await?))
-        };
-        let (record, head, prompt) = match read.await {
-            Ok((Some(record), head, Some(prompt))) => (record, head, prompt),
-            Ok(_) => {
-                // Erased, or ended by recovery: there is nothing to play, and an outcome where there is a turn.
-                return tracing::error!(session.id = %turn.session, turn.index, "a turn is not where it was accepted");
-            }
-            Err::<_, clawdforge_store::ReadError>(error) => {
-                return tracing::error!(session.id = %turn.session, turn.index, %error, "a turn could not be begun");
-            }
-        };
+        let Some((record, head, prompt)) = Self::look_up(&self.shared, &turn).await else { return };
         publisher.begins_at(head + 1);
         let asked = Asked::of(&record, &prompt);
         let facts = asked.facts(turn.session, turn.index);
@@ -183,6 +178,34 @@ impl Owner {
                 drop(slot);
             }
         }
+    }
+
+    /// What a turn that is about to begin needs from the store, which is asked again while it is not available.
+    /// A turn that is not found has no owner any more; one that could not be read waits for the next start.
+    async fn look_up(shared: &Shared, turn: &Turn) -> Option<(SessionRecord, EventSeq, EventBody)> {
+        let store = &shared.store;
+        let read = async || {
+            let record = store.sessions.conversation(turn.session).await?;
+            let (head, prompt) = (store.events.head(turn.session).await?, store.sessions.queued_prompt(turn.id).await?);
+            Ok::<_, ReadError>(record.zip(prompt).map(|(record, prompt)| (record, head, prompt)))
+        };
+        let mut pause = READ_RETRY_PAUSE;
+        for tries_left in (0..READ_TRIES_MAX).rev() {
+            match read().await {
+                Ok(found) => {
+                    if found.is_none() {
+                        tracing::error!(session.id = %turn.session, turn.index, "a turn is not where it was accepted");
+                    }
+                    return found;
+                }
+                Err(error) => {
+                    tracing::error!(session.id = %turn.session, turn.index, %error, tries_left, "a turn could not be read");
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        None
     }
 
     fn is_closed(&self, record: &SessionRecord) -> bool {
@@ -270,7 +293,8 @@ fn opening(shared: &Arc<Shared>, player: &Player, record: SessionRecord, asked: 
         let files = attachments(&shared, &files).await?;
         let workspace = shared.workspaces.of_conversation(session.id);
         let laid = workspace.clone();
-        let prepared = tokio::task::spawn_blocking(move || laid.prepare_turn(index, &files, &given_up)).await;
+        let wanted = given_up.clone();
+        let prepared = tokio::task::spawn_blocking(move || laid.prepare_turn(index, &files, &wanted)).await;
         let attachments = prepared.map_err(|error| unprepared(&error.to_string()))??;
         let mut prompt = Prompt { text, before: None, attachments };
         if is_warm {
@@ -290,6 +314,7 @@ fn opening(shared: &Arc<Shared>, player: &Player, record: SessionRecord, asked: 
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            given_up,
         };
         let link = driver.open(spec).await?;
         if link.context() == LinkContext::Resumed {

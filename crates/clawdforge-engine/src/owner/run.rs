@@ -140,9 +140,9 @@ fn opening(
     Box::pin(async move {
         let mark = TreeMark::new(mark).map_err(|error| unprepared(&error.to_string()))?;
         let text = std::mem::take(&mut request.prompt);
-        let laid = workspace.clone();
+        let (laid, wanted) = (workspace.clone(), given_up.clone());
         let prepared = tokio::task::spawn_blocking(move || {
-            let names = laid.prepare(&files, &given_up)?;
+            let names = laid.prepare(&files, &wanted)?;
             Ok::<_, Failure>(with_manifest(text, &names))
         });
         let text = prepared.await.map_err(|error| unprepared(&error.to_string()))??;
@@ -155,6 +155,7 @@ fn opening(
             system: request.system,
             system_mode: request.system_mode,
             effort: request.effort,
+            given_up,
         };
         let link = driver.open(spec).await?;
         Ok(Opened { link: Some(link), prompt: Prompt { text, ..Prompt::default() }, context: None })

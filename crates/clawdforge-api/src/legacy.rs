@@ -41,6 +41,9 @@ pub struct SessionRequest {
     /// `rebuild` (default) or `fail`: what happens when the agent has forgotten the turns before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_context_loss: Option<String>,
+    /// `acp` or `acpx`: how the agent is spoken to; absent leaves it to the service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
 }
 
 /// Success of `POST /sessions`.
@@ -59,8 +62,8 @@ pub struct SessionReply {
     #[serde(default)]
     pub model: Option<String>,
     /// How the agent is spoken to. Added to the old shape, whose readers ignore it.
-    #[serde(default)]
-    pub driver: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
 }
 
 /// Body of `POST /sessions/{id}/turn`.
@@ -106,6 +109,14 @@ pub struct TurnReply {
     pub events_truncated: bool,
 }
 
+impl TurnReply {
+    /// The agent's answer: what its `text` events say, one after the other with nothing in between.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.events.iter().filter_map(TurnEvent::text).collect()
+    }
+}
+
 /// One thing an agent did in a turn. Fields that do not apply are absent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TurnEvent {
@@ -124,6 +135,14 @@ pub struct TurnEvent {
     /// What it gave back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
+}
+
+impl TurnEvent {
+    /// Its part of the answer, if it is a `text` event.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        self.content.as_deref().filter(|_| self.kind == "text")
+    }
 }
 
 /// Tokens of one turn, as far as the agent said.
@@ -191,11 +210,11 @@ pub struct SessionState {
     #[serde(default)]
     pub app_name: String,
     /// How the agent is spoken to. Added to the old shape, as everything below.
-    #[serde(default)]
-    pub driver: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<String>,
     /// `rebuild` or `fail`.
-    #[serde(default)]
-    pub on_context_loss: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_context_loss: Option<String>,
     /// Whether its agent's process is there.
     #[serde(default)]
     pub warm: bool,

@@ -20,6 +20,7 @@ pub struct ClientBuilder {
     admin_token: Option<SecretString>,
     call_wait: Duration,
     run_grace: Duration,
+    turn_grace: Duration,
     reply_bytes_max: usize,
 }
 
@@ -47,11 +48,12 @@ impl ClientBuilder {
             admin_token: None,
             call_wait: limits::CALL_WAIT_MAX,
             run_grace: limits::RUN_GRACE,
+            turn_grace: limits::TURN_GRACE,
             reply_bytes_max: limits::REPLY_BYTES_MAX,
         }
     }
 
-    /// The app token, for runs and uploads.
+    /// The app token, for runs, sessions and uploads.
     pub fn token(mut self, token: impl Into<SecretString>) -> Self {
         self.app_token = Some(token.into());
         self
@@ -63,7 +65,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a call other than a run or an upload may take in all
+    /// How long a call other than a run, a turn or an upload may take in all
     /// (default [`limits::CALL_WAIT_MAX`]).
     pub fn call_wait(mut self, wait: Duration) -> Self {
         self.call_wait = wait;
@@ -73,6 +75,13 @@ impl ClientBuilder {
     /// How long to wait for a run beyond its own time limit (default [`limits::RUN_GRACE`]).
     pub fn run_grace(mut self, grace: Duration) -> Self {
         self.run_grace = grace;
+        self
+    }
+
+    /// How long to wait for a turn beyond its own time limit and those of the turns ahead of it
+    /// (default [`limits::TURN_GRACE`]).
+    pub fn turn_grace(mut self, grace: Duration) -> Self {
+        self.turn_grace = grace;
         self
     }
 
@@ -93,19 +102,7 @@ impl ClientBuilder {
         let app = bearer(self.app_token, TokenKind::App)?;
         let admin = bearer(self.admin_token, TokenKind::Admin)?;
 
-        install_tls_provider();
-        let mut http = reqwest::Client::builder()
-            .user_agent(concat!("clawdforge-client/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(limits::CONNECT_WAIT_MAX)
-            .redirect(Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy();
-        if base.scheme() == "http" {
-            // Without redirects no TLS can come up, and loading the system's certificates takes
-            // time and fails in images that have none.
-            http = http.tls_certs_only([]);
-        }
-        let http = http.build().map_err(BuildError::Http)?;
+        let http = connections(&base).map_err(BuildError::Http)?;
         Ok(Client {
             http,
             base,
@@ -113,9 +110,34 @@ impl ClientBuilder {
             admin,
             call_wait: self.call_wait,
             run_grace: self.run_grace,
+            turn_grace: self.turn_grace,
             reply_bytes_max: self.reply_bytes_max,
         })
     }
+}
+
+impl Client {
+    /// The same client with connections of its own, for a runtime of its own: pooled ones are moved by the
+    /// runtime they were opened in.
+    pub(crate) fn with_own_connections(&self) -> Result<Self, reqwest::Error> {
+        Ok(Self { http: connections(&self.base)?, ..self.clone() })
+    }
+}
+
+fn connections(base: &Url) -> Result<reqwest::Client, reqwest::Error> {
+    install_tls_provider();
+    let mut http = reqwest::Client::builder()
+        .user_agent(concat!("clawdforge-client/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(limits::CONNECT_WAIT_MAX)
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy();
+    if base.scheme() == "http" {
+        // Without redirects no TLS can come up, and loading the system's certificates takes
+        // time and fails in images that have none.
+        http = http.tls_certs_only([]);
+    }
+    http.build()
 }
 
 fn bearer(token: Option<SecretString>, kind: TokenKind) -> Result<Option<Bearer>, BuildError> {

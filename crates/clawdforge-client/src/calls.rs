@@ -4,7 +4,10 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use clawdforge_api::admin::LedgerPage;
-use clawdforge_api::legacy::{Done, FileReply, Health, MintReply, MintRequest, RunReply, RunRequest, TokenList};
+use clawdforge_api::legacy::{
+    Done, FileReply, Health, MintReply, MintRequest, RunReply, RunRequest, SessionClosed, SessionList, SessionReply,
+    SessionRequest, SessionStateReply, TokenList, TurnReply, TurnRequest,
+};
 use clawdforge_core::app::AppName;
 use reqwest::multipart::Form;
 use reqwest::{Method, RequestBuilder, Url};
@@ -14,6 +17,7 @@ use crate::client::Client;
 use crate::error::{ClientError, TokenKind};
 use crate::ledger::LedgerQuery;
 use crate::limits;
+use crate::session::SessionKey;
 
 /// A request that is ready to be sent, and the shape of its success.
 pub(crate) struct Call<T> {
@@ -28,12 +32,44 @@ impl Client {
     }
 
     pub(crate) fn run_call(&self, request: &RunRequest) -> Result<Call<RunReply>, ClientError> {
-        if request.prompt.is_empty() {
-            return Err(ClientError::Invalid("the prompt is empty".to_owned()));
-        }
-        let agent = Duration::from_secs(request.timeout_secs.unwrap_or(limits::RUN_SECS_DEFAULT));
+        check_prompt(&request.prompt)?;
         let post = self.as_app(self.to(Method::POST, &["run"])?)?.json(request);
-        Ok(call(post, Some(agent.saturating_add(self.run_grace))))
+        Ok(call(post, Some(time_limit(request.timeout_secs).saturating_add(self.run_grace))))
+    }
+
+    pub(crate) fn open_call(&self, request: &SessionRequest) -> Result<Call<SessionReply>, ClientError> {
+        let post = self.as_app(self.to(Method::POST, &["sessions"])?)?.json(request);
+        Ok(call(post, Some(self.call_wait)))
+    }
+
+    /// `ahead` is how long turns of the session that were sent before may still take.
+    pub(crate) fn turn_call(
+        &self,
+        session: &SessionKey,
+        request: &TurnRequest,
+        ahead: Duration,
+    ) -> Result<Call<TurnReply>, ClientError> {
+        check_prompt(&request.prompt)?;
+        let post = self.as_app(self.to(Method::POST, &["sessions", session.as_str(), "turn"])?)?.json(request);
+        let deadline = ahead.saturating_add(time_limit(request.timeout_secs)).saturating_add(self.turn_grace);
+        Ok(call(post, Some(deadline)))
+    }
+
+    pub(crate) fn state_call(&self, session: &SessionKey) -> Result<Call<SessionStateReply>, ClientError> {
+        let get = self.to(Method::GET, &["sessions", session.as_str()])?;
+        Ok(call(self.as_app(get)?, Some(self.call_wait)))
+    }
+
+    pub(crate) fn sessions_call(&self, include_closed: bool) -> Result<Call<SessionList>, ClientError> {
+        let mut url = self.url(&["sessions"])?;
+        // Said either way: services do not agree on what is meant without it.
+        url.query_pairs_mut().append_pair("include_closed", if include_closed { "true" } else { "false" });
+        Ok(call(self.as_app(self.http.request(Method::GET, url))?, Some(self.call_wait)))
+    }
+
+    pub(crate) fn close_call(&self, session: &SessionKey) -> Result<Call<SessionClosed>, ClientError> {
+        let delete = self.to(Method::DELETE, &["sessions", session.as_str()])?;
+        Ok(call(self.as_app(delete)?, Some(self.call_wait)))
     }
 
     pub(crate) fn upload_call(&self, form: Form) -> Result<Call<FileReply>, ClientError> {
@@ -93,6 +129,15 @@ fn call<T>(request: RequestBuilder, deadline: Option<Duration>) -> Call<T> {
 
 fn sign(request: RequestBuilder, bearer: Option<&Bearer>, kind: TokenKind) -> Result<RequestBuilder, ClientError> {
     bearer.map(|bearer| bearer.sign(request)).ok_or(ClientError::TokenMissing(kind))
+}
+
+fn check_prompt(prompt: &str) -> Result<(), ClientError> {
+    if prompt.is_empty() { Err(ClientError::Invalid("the prompt is empty".to_owned())) } else { Ok(()) }
+}
+
+/// What the agent is given at most, where the service's default was not changed.
+pub(crate) fn time_limit(timeout_secs: Option<u64>) -> Duration {
+    Duration::from_secs(timeout_secs.unwrap_or(limits::RUN_SECS_DEFAULT))
 }
 
 /// A name becomes part of a path, so nothing but a name is sent.

@@ -1,7 +1,7 @@
 //! The SDK's face: one method per endpoint.
 //!
 //! A [`Client`] is cheap to clone and shares one connection pool. Its methods are cancel-safe in the
-//! sense that dropping them ends the connection; a run the service has accepted goes on and is
+//! sense that dropping them ends the connection; a run or turn the service has accepted goes on and is
 //! recorded there.
 
 use std::path::Path;
@@ -9,7 +9,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use clawdforge_api::admin::LedgerPage;
-use clawdforge_api::legacy::{FileReply, Health, RunReply, RunRequest, TokenRow};
+use clawdforge_api::legacy::{
+    FileReply, Health, RunReply, RunRequest, SessionList, SessionRequest, SessionState, TokenRow,
+};
 use reqwest::Url;
 use tokio::io::AsyncRead;
 
@@ -17,6 +19,7 @@ use crate::bearer::Bearer;
 use crate::builder::ClientBuilder;
 use crate::error::ClientError;
 use crate::ledger::LedgerQuery;
+use crate::session::{Session, SessionKey};
 use crate::token::MintedToken;
 use crate::upload;
 
@@ -29,6 +32,7 @@ pub struct Client {
     pub(crate) admin: Option<Bearer>,
     pub(crate) call_wait: Duration,
     pub(crate) run_grace: Duration,
+    pub(crate) turn_grace: Duration,
     pub(crate) reply_bytes_max: usize,
 }
 
@@ -56,6 +60,45 @@ impl Client {
     /// [`ClientError::RunFailed`] when the agent failed; the others as they say.
     pub async fn run(&self, request: RunRequest) -> Result<RunReply, ClientError> {
         Ok(self.perform(self.run_call(&request)?).await?.value)
+    }
+
+    /// Opens a session, a conversation with one agent. Its agent starts with the first turn. Needs the app token.
+    ///
+    /// The session is closed when the [`Session`] is dropped; see there.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] with status 502 when the agent is not installed, [`ClientError::Validation`] when
+    /// there is none of that name; the others as they say.
+    pub async fn open_session(&self, options: SessionRequest) -> Result<Session, ClientError> {
+        let reply = self.perform(self.open_call(&options)?).await?.value;
+        let key = SessionKey::parse(&reply.session_id);
+        let key = key.map_err(|_| ClientError::BadReply("its session_id is not one".to_owned()))?;
+        Ok(Session::opened(self.clone(), key))
+    }
+
+    /// A session that is open already, by its id. Nothing is sent, and it is not closed when the [`Session`] is
+    /// dropped.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] when the text cannot be an id.
+    pub fn session(&self, id: &str) -> Result<Session, ClientError> {
+        Ok(Session::attached(self.clone(), SessionKey::parse(id)?))
+    }
+
+    /// What the service knows of one session. Needs the app token.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] with status 404 when the app has none of that id; the others as they say.
+    pub async fn get_session(&self, id: &str) -> Result<SessionState, ClientError> {
+        Ok(self.perform(self.state_call(&SessionKey::parse(id)?)?).await?.value.session)
+    }
+
+    /// The app's sessions, newest first. Needs the app token.
+    ///
+    /// # Errors
+    /// [`ClientError`], as its variants say.
+    pub async fn list_sessions(&self, include_closed: bool) -> Result<SessionList, ClientError> {
+        Ok(self.perform(self.sessions_call(include_closed)?).await?.value)
     }
 
     /// Uploads a file under its own name, streaming it from disk. Needs the app token.

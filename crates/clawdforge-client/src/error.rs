@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use clawdforge_api::legacy::{RunFailure, ValidationFault};
+use clawdforge_api::legacy::{RunFailure, TurnFailure, ValidationFault};
 
 /// Why a call gave no result. No text in it holds a token of the client.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,17 @@ pub enum ClientError {
     /// The run was made and the agent failed (status 502).
     #[error("the run failed: {}", .0.error)]
     RunFailed(Box<RunFailure>),
+    /// The turn was made and the agent failed (status 502). The session goes on.
+    #[error("the turn failed: {}", .0.failure.error)]
+    TurnFailed(Box<TurnFailure>),
+    /// The session takes no turns any more; open another.
+    #[error("{message}")]
+    SessionClosed {
+        /// 410, or nothing when it was closed by the same [`crate::Session`]: then nothing was sent.
+        status: Option<u16>,
+        /// What the service says.
+        message: String,
+    },
     /// Status 503 or 429: the same request may be welcome later.
     #[error("the service is busy ({status}): {message}")]
     Busy {
@@ -53,7 +64,7 @@ pub enum ClientError {
         /// What the service says, or how its reply begins.
         message: String,
     },
-    /// No reply within the deadline. A run may still be going on at the service.
+    /// No reply within the deadline. A run or a turn may still be going on at the service.
     #[error("no reply from {to} within {after:?}")]
     Deadline {
         /// The base URL.
@@ -89,7 +100,7 @@ pub enum ClientError {
 /// The two tokens a client can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
-    /// Of an app: runs and uploads.
+    /// Of an app: runs, sessions and uploads.
     App,
     /// Of the operator: tokens and the ledger.
     Admin,
@@ -110,7 +121,8 @@ impl ClientError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Unauthorized { status, .. } | Self::Busy { status, .. } | Self::Api { status, .. } => Some(*status),
-            Self::RunFailed(_) => Some(502),
+            Self::RunFailed(_) | Self::TurnFailed(_) => Some(502),
+            Self::SessionClosed { status, .. } => *status,
             Self::Validation { .. } => Some(422),
             Self::TokenMissing(_)
             | Self::Invalid(_)

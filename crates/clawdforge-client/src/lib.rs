@@ -4,12 +4,31 @@
 //! [`clawdforge_api`], errors split by what a caller would do next ([`ClientError`]). [`commands`]
 //! holds the verbs of the command line as clap types that the binary embeds.
 //!
+//! ```no_run
+//! use clawdforge_client::{Client, ClientError, SessionOptions, TurnRequest};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::builder("http://127.0.0.1:8800").token("cf_…").build()?;
+//! let session = client.open_session(SessionOptions::default()).await?;
+//! for prompt in ["My name is Ada.", "What is my name?"] {
+//!     let turn = session.turn(TurnRequest { prompt: prompt.to_owned(), ..TurnRequest::default() }).await;
+//!     match turn {
+//!         Ok(turn) => println!("{}", turn.text()),
+//!         Err(ClientError::TurnFailed(told)) => println!("{} (the session goes on)", told.failure.error),
+//!         Err(error) => return Err(error.into()),
+//!     }
+//! }
+//! session.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! What holds everywhere in this crate:
 //!
 //! - A token is a [`SecretString`]: no `Debug` output, error or log line shows it.
 //! - No redirect is followed and no proxy of the environment is used, so a token travels to the
 //!   base URL and nowhere else.
-//! - Nothing is retried: a run is not idempotent, so trying again is the caller's decision.
+//! - Nothing is retried: runs and turns are not idempotent, so trying again is the caller's decision.
 //! - Every wait and every reply is bounded ([`limits`]), except an upload as a whole, which takes as
 //!   long as its bytes take.
 
@@ -23,15 +42,20 @@ mod ledger;
 pub mod limits;
 mod reply;
 mod run;
+mod session;
 mod token;
 mod upload;
 
 pub use builder::{BuildError, ClientBuilder};
 pub use clawdforge_api::admin::{LedgerEntry, LedgerPage};
-pub use clawdforge_api::legacy::{FileReply, Health, RunFailure, RunReply, RunRequest, TokenRow, ValidationFault};
+pub use clawdforge_api::legacy::{
+    FileReply, Health, RunFailure, RunReply, RunRequest, SessionList, SessionRequest as SessionOptions, SessionState,
+    TokenRow, TurnEvent, TurnFailure, TurnReply as TurnResult, TurnRequest, TurnUsage, ValidationFault,
+};
 pub use client::Client;
 pub use error::{ClientError, TokenKind};
 pub use ledger::{LedgerOrder, LedgerQuery};
 pub use run::RunReplyExt;
 pub use secrecy::{ExposeSecret, SecretString};
+pub use session::Session;
 pub use token::MintedToken;

@@ -17,6 +17,14 @@ pub const RUN_SECS_DEFAULT: u64 = 120;
 /// took too long arrives before the client gives up.
 pub const RUN_GRACE: Duration = Duration::from_secs(30);
 
+/// What the client waits for a turn beyond the limits of the turn and of those sent ahead of it: the wait for a
+/// slot, two minutes unless the operator says otherwise, and the same grace as for a run. The answer of a turn
+/// that is given up can be had nowhere else, so this is generous.
+pub const TURN_GRACE: Duration = Duration::from_secs(150);
+
+/// Characters of a session's id. The service's have 36; whatever is much longer is no id.
+pub const SESSION_ID_CHARS_MAX: usize = 128;
+
 /// Bytes of a successful reply. The service keeps answers under 24 MiB, which escaping can double;
 /// the C client draws the line at the same place.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;

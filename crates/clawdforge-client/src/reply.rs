@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use clawdforge_api::legacy::{RunFailure, ValidationFault};
+use clawdforge_api::legacy::{TurnFailure, ValidationFault};
 use reqwest::header::{LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -99,11 +99,14 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, bytes: &[u8]) -> 
     let code = status.as_u16();
     match code {
         401 | 403 => ClientError::Unauthorized { status: code, message },
+        410 => ClientError::SessionClosed { status: Some(code), message },
         422 => ClientError::Validation { message, faults: faults_of(body.as_ref()) },
         429 | 503 => ClientError::Busy { status: code, message, retry_after },
-        // A 502 that is no run failure comes from something in between.
-        502 => match body.map(serde_json::from_value::<RunFailure>) {
-            Some(Ok(failure)) if !failure.ok => ClientError::RunFailed(Box::new(failure)),
+        // A 502 that is no failure of a prompt comes from something in between. A turn's names its session.
+        502 => match body.map(serde_json::from_value::<TurnFailure>) {
+            Some(Ok(told)) if told.failure.ok => ClientError::Api { status: code, message },
+            Some(Ok(told)) if told.session_id.is_empty() => ClientError::RunFailed(Box::new(told.failure)),
+            Some(Ok(told)) => ClientError::TurnFailed(Box::new(told)),
             _ => ClientError::Api { status: code, message },
         },
         _ => ClientError::Api { status: code, message },
@@ -186,9 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn a_502_is_a_failed_run_only_in_the_shape_of_one() {
+    fn a_502_is_a_failed_run_or_turn_only_in_the_shape_of_one() {
         let failed = classified(502, r#"{"ok":false,"error":"timed out","duration_ms":7}"#);
         assert!(matches!(failed, ClientError::RunFailed(failure) if failure.duration_ms == 7));
+        let turn = r#"{"ok":false,"error":"timed out","session_id":"s1","turn_index":2,"context":"warm"}"#;
+        assert!(matches!(classified(502, turn), ClientError::TurnFailed(told) if told.turn_index == 2));
+        assert!(matches!(classified(502, r#"{"ok":true,"error":"x"}"#), ClientError::Api { status: 502, .. }));
         assert!(matches!(classified(502, "<html>proxy</html>"), ClientError::Api { status: 502, .. }));
         assert!(matches!(classified(502, r#"{"detail":"x","error":"x"}"#), ClientError::Api { status: 502, .. }));
     }

@@ -14,5 +14,7 @@ mod cli_upload;
 mod sdk_calls;
 mod sdk_errors;
 mod sdk_limits;
+mod sdk_sessions;
+mod sdk_sessions_close;
 mod sdk_upload;
 mod stub;

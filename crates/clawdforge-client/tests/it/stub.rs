@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
@@ -109,6 +110,16 @@ impl Stub {
         self.asked.lock().unwrap().clone()
     }
 
+    /// Waits until there were as many requests.
+    pub async fn asked_of(&self, count: usize) -> Vec<Asked> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.asked.lock().unwrap().len() < count {
+            assert!(Instant::now() < deadline, "{count} requests were expected: {:?}", self.asked());
+            tokio::task::yield_now().await;
+        }
+        self.asked()
+    }
+
     /// The one request there was.
     pub fn only(&self) -> Asked {
         let asked = self.asked();
@@ -126,6 +137,12 @@ impl Stub {
 pub fn reply(status: u16, body: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap();
     (status, [("content-type", "application/json")], body.to_owned()).into_response()
+}
+
+/// A reply whose connection breaks behind its head.
+pub fn broken_reply() -> Response {
+    let cut = futures_util::stream::iter([Err::<Bytes, _>(std::io::Error::other("the line is cut"))]);
+    Response::new(Body::from_stream(cut))
 }
 
 async fn read(request: Request) -> Asked {

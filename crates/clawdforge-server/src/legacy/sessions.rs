@@ -32,7 +32,7 @@ pub(crate) async fn open(State(app): State<App>, by: ByApp, body: JsonBody) -> R
         agent: session.agent.to_string(),
         created_at: unix_secs(session.created_at),
         model: chosen.and_then(|chosen| chosen.model.clone()),
-        driver: chosen.map_or("", |chosen| chosen.driver.as_str()).to_owned(),
+        driver: chosen.map(|chosen| chosen.driver.as_str().to_owned()),
     }))
 }
 
@@ -120,8 +120,8 @@ fn state_of(view: SessionView) -> SessionState {
         meta: chosen.as_ref().and_then(|chosen| serde_json::from_str(chosen.meta.as_ref()?).ok()),
         model: chosen.as_ref().and_then(|chosen| chosen.model.clone()),
         app_name: session.app_name,
-        driver: chosen.as_ref().map_or("", |chosen| chosen.driver.as_str()).to_owned(),
-        on_context_loss: chosen.as_ref().map_or("", |chosen| chosen.on_context_loss.as_str()).to_owned(),
+        driver: chosen.as_ref().map(|chosen| chosen.driver.as_str().to_owned()),
+        on_context_loss: chosen.as_ref().map(|chosen| chosen.on_context_loss.as_str().to_owned()),
         warm: is_warm,
     }
 }

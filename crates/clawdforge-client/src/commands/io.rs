@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
-use std::future::{Future, pending};
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
-use std::pin::Pin;
 
-use super::text::printable;
+use super::interrupts::Interrupts;
+use super::text::{printable, printable_lines};
 
 /// Streams, environment and interrupt of a process, or a test's stand-ins for them.
 pub struct Io {
-    /// Where a prompt comes from; taken by the verb that reads it.
+    /// Where prompts come from; taken by the verb that reads it.
     pub stdin: Option<Box<dyn Read + Send>>,
     /// Where results go.
     pub stdout: Box<dyn Write + Send>,
@@ -20,12 +19,14 @@ pub struct Io {
     pub stderr: Box<dyn Write + Send>,
     /// The environment.
     pub env: BTreeMap<OsString, OsString>,
+    /// A person types at standard input: a chat shows its prompt.
+    pub stdin_is_terminal: bool,
     /// A person reads standard output: the ledger becomes a table.
     pub stdout_is_terminal: bool,
     /// A person watches standard error: waiting shows a progress line.
     pub stderr_is_terminal: bool,
-    /// Completes when the command is to stop; first polled inside [`super::execute`].
-    pub interrupt: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Asks the command to stop, or to stop waiting; first waited for inside [`super::execute`].
+    pub interrupts: Interrupts,
 }
 
 impl Io {
@@ -37,14 +38,10 @@ impl Io {
             stdout: Box::new(io::stdout()),
             stderr: Box::new(io::stderr()),
             env: env.into_iter().collect(),
+            stdin_is_terminal: io::stdin().is_terminal(),
             stdout_is_terminal: io::stdout().is_terminal(),
             stderr_is_terminal: io::stderr().is_terminal(),
-            interrupt: Box::pin(async {
-                if tokio::signal::ctrl_c().await.is_err() {
-                    // Without a handler the signal does what it does by itself.
-                    pending::<()>().await;
-                }
-            }),
+            interrupts: Interrupts::of_process(),
         }
     }
 
@@ -68,6 +65,21 @@ impl Io {
         let _ = self.stderr.write_all(line.as_bytes()).and_then(|()| self.stderr.flush());
     }
 
+    /// What an agent says, and the end of its line: as it is, but where a person reads it, it steers no terminal.
+    pub(super) fn print_text(&mut self, text: &str) -> io::Result<()> {
+        self.write_text(text)?;
+        self.stdout.write_all(b"\n")?;
+        self.stdout.flush()
+    }
+
+    /// A piece of it.
+    pub(super) fn write_text(&mut self, text: &str) -> io::Result<()> {
+        if self.stdout_is_terminal {
+            return self.stdout.write_all(printable_lines(text).as_bytes());
+        }
+        self.stdout.write_all(text.as_bytes())
+    }
+
     /// A JSON text as it came, and the end of its line.
     pub(super) fn print_json(&mut self, json: &[u8]) -> io::Result<()> {
         self.stdout.write_all(json.trim_ascii())?;
@@ -80,6 +92,7 @@ impl fmt::Debug for Io {
     /// Names no variable: tokens are among them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Io")
+            .field("stdin_is_terminal", &self.stdin_is_terminal)
             .field("stdout_is_terminal", &self.stdout_is_terminal)
             .field("stderr_is_terminal", &self.stderr_is_terminal)
             .finish_non_exhaustive()

@@ -7,32 +7,41 @@
 //! Results are JSON on standard output as the service sent it, everything else goes to standard
 //! error. Options, configuration file and exit codes are those of the first versions' `cf` tool.
 
+mod chat;
 mod connection;
 mod env_file;
 mod exit;
 mod failure;
 mod healthz;
+mod interrupts;
 mod io;
 mod ledger;
 mod ledger_table;
 mod progress;
+mod prompt;
 mod run;
+mod session;
 mod settings;
 mod text;
 mod token;
 mod upload;
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::pin::Pin;
 
 use clap::Subcommand;
 
+pub use chat::ChatArgs;
 pub use connection::ConnectionArgs;
 pub use exit::Exit;
 pub use healthz::HealthzArgs;
+pub use interrupts::Interrupts;
 pub use io::Io;
 pub use ledger::{LedgerArgs, LedgerExportArgs, LedgerFilter, LedgerFormat, LedgerListArgs, LedgerVerb};
 pub use run::RunArgs;
+pub use session::{
+    SessionArgs, SessionCloseArgs, SessionGetArgs, SessionListArgs, SessionNewArgs, SessionTurnArgs, SessionVerb,
+};
 pub use token::{AdminArgs, AdminVerb, MintArgs, RevokeArgs, TokenArgs, TokenVerb};
 pub use upload::UploadArgs;
 
@@ -45,7 +54,9 @@ pub enum ClientCommand {
     Healthz(HealthzArgs),
     /// Run one prompt and print the answer
     Run(RunArgs),
-    /// Upload a file, to attach to runs by its token
+    /// Hold a conversation: open a session, give it turns, look at it, close it, or chat
+    Session(SessionArgs),
+    /// Upload a file, to attach to runs and turns by its token
     Upload(UploadArgs),
     /// Mint, list and revoke app tokens (needs the admin token)
     Token(TokenArgs),
@@ -58,22 +69,20 @@ pub enum ClientCommand {
 
 /// Does what a command says and reports on `io`; the caller only passes on the exit code.
 ///
-/// On an interrupt (Ctrl-C) the connection is dropped; a run the service has accepted goes on there
-/// and is recorded.
+/// On an interrupt (Ctrl-C) the connection is dropped; a run or turn the service has accepted goes on there
+/// and is recorded. A chat stops only the waiting, and ends by an interrupt between two turns.
 pub async fn execute(command: ClientCommand, io: &mut Io) -> Exit {
-    let interrupt = std::mem::replace(&mut io.interrupt, Box::pin(pending()));
-    // Both branches may be dropped half-way: a verb then closes its connection, the interrupt is
-    // not waited for again.
-    let outcome = tokio::select! {
-        outcome = verb(&command, io) => Some(outcome),
-        () = interrupt => None,
+    let mut interrupts = match &command {
+        // It minds them itself.
+        ClientCommand::Session(SessionArgs { verb: SessionVerb::Chat(_), .. }) => Interrupts::never(),
+        _ => std::mem::replace(&mut io.interrupts, Interrupts::never()),
     };
-    match outcome {
+    match interrupts.or(verb(&command, io)).await {
         Some(Ok(())) => Exit::Done,
         Some(Err(error)) => failure::report(&error, io),
         None => {
             progress::clear(io);
-            io.say("interrupted; a run the service has accepted goes on and is recorded");
+            io.say("interrupted; a run or turn the service has accepted goes on and is recorded");
             Exit::Interrupted
         }
     }
@@ -87,6 +96,7 @@ fn verb<'a>(
     match command {
         ClientCommand::Healthz(args) => Box::pin(healthz::healthz(args, io)),
         ClientCommand::Run(args) => Box::pin(run::run(args, io)),
+        ClientCommand::Session(args) => Box::pin(session::session(args, io)),
         ClientCommand::Upload(args) => Box::pin(upload::upload(args, io)),
         ClientCommand::Token(args) => Box::pin(token::token(args, io)),
         ClientCommand::Ledger(args) => Box::pin(ledger::ledger(args, io)),

@@ -12,6 +12,25 @@ pub(super) fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The same for a text of many lines, which stay.
+pub(super) fn printable_lines(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' | '\t' => c,
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+/// The beginning of a text, with a mark where there was more than `chars`.
+pub(super) fn beginning(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// A number of bytes for a person: three significant digits are enough to watch it move.
 pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
@@ -36,6 +55,16 @@ mod tests {
     #[test]
     fn foreign_text_cannot_steer_a_terminal() {
         assert_eq!(printable("a\x1b[2Jb\rc\u{9b}d\te"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d e");
+    }
+
+    #[test]
+    fn foreign_lines_stay_lines_and_steer_nothing() {
+        assert_eq!(printable_lines("a\n\tb\x1b[2J\r\nc"), "a\n\tb\u{fffd}[2J\u{fffd}\nc");
+    }
+
+    #[test]
+    fn a_beginning_is_cut_between_characters() {
+        assert_eq!((beginning("äöü", 3).as_str(), beginning("äöü", 2).as_str()), ("äöü", "äö…"));
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Runs a command line as the binary would, with everything of the process replaced.
 
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use clawdforge_client::commands::{ClientCommand, Exit, Io, execute};
+use clawdforge_client::commands::{ClientCommand, Exit, Interrupts, Io, execute};
+use futures_util::Stream;
 use serde_json::Value;
 
 use crate::stub::{ADMIN_TOKEN, APP_TOKEN, Stub};
@@ -37,7 +37,7 @@ impl Ended {
 /// A command line about to be run.
 pub struct Cli {
     io: Io,
-    stdout: Shared,
+    pub stdout: Shared,
     pub stderr: Shared,
 }
 
@@ -50,9 +50,10 @@ impl Cli {
             stdout: Box::new(stdout.clone()),
             stderr: Box::new(stderr.clone()),
             env: std::collections::BTreeMap::new(),
+            stdin_is_terminal: false,
             stdout_is_terminal: false,
             stderr_is_terminal: false,
-            interrupt: Box::pin(pending()),
+            interrupts: Interrupts::never(),
         };
         Self { io, stdout, stderr }
     }
@@ -86,14 +87,26 @@ impl Cli {
     }
 
     pub fn terminal(mut self) -> Self {
+        self.io.stdin_is_terminal = true;
         self.io.stdout_is_terminal = true;
         self.io.stderr_is_terminal = true;
         self
     }
 
     pub fn interrupt(mut self, interrupt: impl Future<Output = ()> + Send + 'static) -> Self {
-        let interrupt: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(interrupt);
-        self.io.interrupt = interrupt;
+        self.io.interrupts = Interrupts::once(interrupt);
+        self
+    }
+
+    /// A terminal that both streams are, as for a person.
+    pub fn one_terminal(mut self) -> Self {
+        self.io.stderr = Box::new(self.stdout.clone());
+        self.terminal()
+    }
+
+    /// An interrupt for each item.
+    pub fn interrupts(mut self, interrupts: impl Stream<Item = ()> + Send + 'static) -> Self {
+        self.io.interrupts = Interrupts::from_stream(interrupts);
         self
     }
 

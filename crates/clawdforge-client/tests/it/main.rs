@@ -6,8 +6,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper that cannot go on fails its test")]
 
 mod cli;
+mod cli_chat;
 mod cli_ledger;
 mod cli_run;
+mod cli_session;
 mod cli_settings;
 mod cli_token;
 mod cli_upload;

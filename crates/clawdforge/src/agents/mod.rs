@@ -21,7 +21,7 @@ use anyhow::bail;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clawdforge_agent::version::Versions;
-use clawdforge_client::commands::{Exit, Io};
+use clawdforge_client::commands::{Exit, Interrupts, Io};
 use clawdforge_process::Spawner;
 use tokio_util::sync::CancellationToken;
 
@@ -92,8 +92,8 @@ pub async fn run_agents_command(matches: &ArgMatches, inputs: Inputs, io: &mut I
 async fn install_all(entries: &[&Entry], config: &Config, force: bool, io: &mut Io) -> anyhow::Result<Exit> {
     let spawner = Spawner::start()?;
     let installer = Installer::new(config, &spawner, force)?;
-    // Taken out, because a future that has completed must not be polled again.
-    let mut interrupt = std::mem::replace(&mut io.interrupt, Box::pin(std::future::pending()));
+    // Taken out, because the work borrows the rest.
+    let mut interrupts = std::mem::replace(&mut io.interrupts, Interrupts::never());
     let stop = CancellationToken::new();
     let mut exit = Exit::Done;
     for entry in entries {
@@ -102,7 +102,7 @@ async fn install_all(entries: &[&Entry], config: &Config, force: bool, io: &mut 
             // Both are cancel-safe: neither is dropped before it is done with.
             tokio::select! {
                 outcome = &mut work => outcome,
-                () = &mut interrupt, if !stop.is_cancelled() => {
+                () = interrupts.next(), if !stop.is_cancelled() => {
                     stop.cancel();
                     work.await
                 }

@@ -1,26 +1,10 @@
 //! The ledger: complete, filtered, paged, and free of content.
 
-use std::process::Output;
-
-use clawdforge_testkit::app::TestApp;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::{BINARY, setup};
-
-/// Runs a client verb of the binary against the service, as an operator would.
-async fn cli(app: &TestApp, args: &[&str]) -> anyhow::Result<Output> {
-    let mut command = tokio::process::Command::new(BINARY);
-    command.args(args).env_clear().env("HOME", app.home());
-    command.env("CLAWDFORGE_URL", app.url("")).env("CLAWDFORGE_ADMIN_TOKEN", app.admin_token()?);
-    command.env("CLAWDFORGE_TOKEN", app.demo_token()?);
-    Ok(command.output().await?)
-}
-
-fn stdout(output: &Output) -> String {
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use crate::setup;
+use crate::support::{cli, stdout};
 
 #[tokio::test]
 async fn a_run_leaves_a_row_with_everything_but_content() -> anyhow::Result<()> {

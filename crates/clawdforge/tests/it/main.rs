@@ -9,6 +9,7 @@ fn setup() -> clawdforge_testkit::app::Setup {
 }
 
 mod agents_install;
+mod client_sessions;
 mod crash;
 mod demo;
 mod doctor;

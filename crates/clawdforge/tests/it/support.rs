@@ -2,10 +2,13 @@
 //! written byte by byte, fake programs.
 
 use std::path::Path;
+use std::process::Output;
 
 use clawdforge_testkit::app::{Answer, TestApp};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+
+use crate::BINARY;
 
 pub mod form;
 pub mod golden;
@@ -18,6 +21,26 @@ pub async fn assert_unharmed(app: &TestApp) -> anyhow::Result<()> {
     let log = app.log()?;
     assert!(!log.contains("panicked"), "{log}");
     Ok(())
+}
+
+/// A client verb of the binary against the service, with both tokens, as an operator would call it.
+pub fn command(app: &TestApp, args: &[&str]) -> anyhow::Result<tokio::process::Command> {
+    let mut command = tokio::process::Command::new(BINARY);
+    command.args(args).env_clear().env("HOME", app.home());
+    command.env("CLAWDFORGE_URL", app.url("")).env("CLAWDFORGE_ADMIN_TOKEN", app.admin_token()?);
+    command.env("CLAWDFORGE_TOKEN", app.demo_token()?);
+    Ok(command)
+}
+
+/// Runs it to its end.
+pub async fn cli(app: &TestApp, args: &[&str]) -> anyhow::Result<Output> {
+    Ok(command(app, args)?.output().await?)
+}
+
+/// What a verb that succeeded printed.
+pub fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// `GET` with a bearer; none where it is empty.

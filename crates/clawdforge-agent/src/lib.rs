@@ -50,6 +50,37 @@ pub trait AgentDriver: Send + Sync {
     /// # Errors
     /// [`Failure`] of kind `NotInstalled` or `StartFailed`, with what the operator should do.
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure>;
+
+    /// Starts a process that conversations can begin in later, several of them at once. `None` where the
+    /// agent has no such thing; then only [`Self::open`] is there.
+    async fn host(&self, spec: HostSpec) -> Option<Result<Box<dyn AgentHost>, Failure>> {
+        let _ = spec;
+        None
+    }
+}
+
+/// One agent process that holds conversations. Whoever has it ends it with [`Self::close`]; dropping it
+/// kills it unseen.
+#[async_trait]
+pub trait AgentHost: Send + Sync {
+    /// Takes up a conversation or begins one. Closing its link ends the conversation and, unless the agent
+    /// cannot be brought to leave it, not the process. The marks of the specification are not used.
+    ///
+    /// # Errors
+    /// As [`AgentDriver::open`]. The process stays.
+    async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure>;
+
+    /// The process, in the text form recovery needs.
+    fn process(&self) -> String;
+
+    /// Whether one conversation can be ended without the others.
+    fn ends_conversations(&self) -> bool;
+
+    /// Whether the process is there.
+    async fn is_alive(&self) -> bool;
+
+    /// Ends the process and all it started, and the conversations with it; as [`AgentLink::close`].
+    async fn close(&self, grace: Duration) -> CloseReport;
 }
 
 /// One live connection to one agent process tree, owned by one session.
@@ -137,6 +168,32 @@ pub struct OpenSpec {
     pub effort: Option<Effort>,
     /// Cancelled when nobody wants the link any more: opening ends then, and with it whatever it started.
     pub given_up: CancellationToken,
+}
+
+/// Everything a driver must know to start a process for conversations to come.
+#[derive(Debug, Clone)]
+pub struct HostSpec {
+    /// The directory it starts in. Each conversation has one of its own beside it.
+    pub cwd: PathBuf,
+    /// A private directory for its temporary files.
+    pub scratch: PathBuf,
+    /// The mark every process of the tree carries.
+    pub mark: TreeMark,
+    /// Cancelled when nobody wants the process any more; starting ends then.
+    pub given_up: CancellationToken,
+}
+
+impl HostSpec {
+    /// A process for one conversation alone.
+    #[must_use]
+    pub fn of(spec: &OpenSpec) -> Self {
+        Self {
+            cwd: spec.workspace.clone(),
+            scratch: spec.scratch.clone(),
+            mark: spec.mark.clone(),
+            given_up: spec.given_up.clone(),
+        }
+    }
 }
 
 /// What is known of an agent's program.

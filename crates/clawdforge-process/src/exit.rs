@@ -17,6 +17,26 @@ pub struct ExitReport {
     pub signal: Option<i32>,
 }
 
+/// Notices the end of a tree's leader, for somebody who does not have the [`Tree`](crate::Tree) itself.
+#[derive(Debug)]
+pub struct LeaderWatch(ExitWatch);
+
+impl LeaderWatch {
+    pub(crate) fn start(leader: Pid) -> io::Result<Self> {
+        ExitWatch::start(leader).map(Self)
+    }
+
+    /// Waits for the leader's end. Cancel safe; may be called again.
+    pub async fn exited(&mut self) -> ExitReport {
+        self.0.exited().await
+    }
+
+    /// The leader's end, if it has happened. Never blocks.
+    pub fn now(&mut self) -> Option<ExitReport> {
+        self.0.now()
+    }
+}
+
 /// Watches one unreaped child.
 #[derive(Debug)]
 pub(crate) struct ExitWatch {

@@ -37,7 +37,7 @@ mod tree;
 mod undertaker;
 
 pub use error::SpawnError;
-pub use exit::ExitReport;
+pub use exit::{ExitReport, LeaderWatch};
 pub use identity::{BadTreeIdentity, TreeIdentity};
 pub use mark::{BadTreeMark, TREE_MARK_VARIABLE, TreeMark};
 pub use spawner::Spawner;

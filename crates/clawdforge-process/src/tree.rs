@@ -13,7 +13,7 @@ use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
 use crate::error::SpawnError;
-use crate::exit::{ExitReport, ExitWatch};
+use crate::exit::{ExitReport, ExitWatch, LeaderWatch};
 use crate::identity::TreeIdentity;
 use crate::proc::Key;
 use crate::spawner::Spawner;
@@ -91,6 +91,14 @@ impl Tree {
         let exit = self.exit.exited().await;
         self.stderr.settle().await;
         exit
+    }
+
+    /// Another watch over the leader's end; it stays true when the tree has been ended.
+    ///
+    /// # Errors
+    /// When the system has no descriptor left for it.
+    pub fn watch_leader(&self) -> io::Result<LeaderWatch> {
+        LeaderWatch::start(self.leader)
     }
 
     /// Ends the whole tree: closes the untaken pipes, sends SIGTERM to the leader's group, gives the

@@ -5,24 +5,23 @@ use std::future::{Future, pending};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_client_protocol::v1::schema::{
-    CancelNotification, ContentBlock, PromptRequest, PromptResponse, ResourceLink, TextContent,
+    CancelNotification, CloseSessionRequest, ContentBlock, PromptRequest, PromptResponse, ResourceLink, TextContent,
 };
 use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
-use clawdforge_process::{ExitReport, Tree};
+use clawdforge_process::{ExitReport, LeaderWatch};
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::host::AcpHost;
 use super::peer::{Closed, Inbound, Peer};
 use super::translate::Turn;
 use crate::{AgentLink, CloseReport, LinkContext, Prompt};
-
-/// How long an agent may take to end by itself once its input is closed. Claude's adapter takes 80 ms.
-const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 /// How long to wait for the exit of an agent whose output has ended: it may live on without one.
 const EXIT_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -56,9 +55,11 @@ type Prompting = Pin<Box<dyn Future<Output = Result<PromptResponse, Error>> + Se
 
 /// The link of one conversation.
 pub(super) struct AcpLink {
-    tree: Tree,
+    host: Arc<AcpHost>,
+    /// Closing the link ends the process: it is there for this conversation alone.
+    owns: bool,
+    leader: LeaderWatch,
     peer: Peer,
-    session: String,
     context: LinkContext,
     turn: Option<Turn>,
     /// What the conversation has cost so far.
@@ -84,11 +85,18 @@ enum State {
 }
 
 impl AcpLink {
-    pub(super) fn new(tree: Tree, peer: Peer, session: String, context: LinkContext) -> Self {
+    pub(super) fn new(
+        host: Arc<AcpHost>,
+        owns: bool,
+        leader: LeaderWatch,
+        peer: Peer,
+        context: LinkContext,
+    ) -> Self {
         Self {
-            tree,
+            host,
+            owns,
+            leader,
             peer,
-            session,
             context,
             turn: None,
             cost: None,
@@ -142,11 +150,41 @@ impl AcpLink {
         }
     }
 
-    fn gone(&mut self) -> AgentSignal {
+    async fn gone(&mut self) -> AgentSignal {
+        let stderr = match self.exit {
+            Some(_) => self.host.all_last_words().await,
+            None => self.host.last_words().await,
+        };
         self.state = State::Gone;
         self.turn = None;
         let exit = self.exit.unwrap_or_default();
-        AgentSignal::Exited(Exit { code: exit.code, signal: exit.signal, stderr: self.tree.stderr_tail() })
+        AgentSignal::Exited(Exit { code: exit.code, signal: exit.signal, stderr })
+    }
+
+    /// Leaves the conversation and lets the process go on with others; false where the agent does not let go.
+    async fn leave(&mut self, grace: Duration) -> bool {
+        if self.state == State::Gone || self.exit.is_some() {
+            return true;
+        }
+        let request = CloseSessionRequest::new(self.peer.session().to_owned());
+        let closing = self.peer.to_agent().send_request(request).block_task();
+        // A turn that is under way is ended by that as well; its end must come before others can be trusted to go on.
+        let prompting = self.prompting.take();
+        let both = async {
+            let (closed, _ended) = tokio::join!(closing, async {
+                match prompting {
+                    Some(prompting) => Some(prompting.await),
+                    None => None,
+                }
+            });
+            closed
+        };
+        match timeout(grace, self.peer.wait(both)).await {
+            Ok(Ok(_)) => true,
+            // What the agent does not know it does not hold.
+            Ok(Err(error)) => error.code == ErrorCode::RESOURCE_NOT_FOUND || self.state == State::Forgotten,
+            Err(_) => false,
+        }
     }
 }
 
@@ -165,14 +203,14 @@ impl AgentLink for AcpLink {
             return Err(Failure::new(FailureKind::Internal, "the agent cannot take a prompt now"));
         }
         let blocks = blocks(prompt);
-        let request = PromptRequest::new(self.session.clone(), blocks);
+        let request = PromptRequest::new(self.peer.session().to_owned(), blocks);
         self.turn = Some(Turn::after(self.cost));
         self.prompting = Some(Box::pin(self.peer.to_agent().send_request(request).block_task()));
         Ok(())
     }
 
     fn cancel_turn(&mut self) {
-        if let Err(error) = self.peer.to_agent().send_notification(CancelNotification::new(self.session.clone())) {
+        if let Err(error) = self.peer.to_agent().send_notification(CancelNotification::new(self.peer.session().to_owned())) {
             // Whoever cancels waits for the end with a limit.
             tracing::debug!(%error, "a cancel could not be sent");
         }
@@ -183,7 +221,7 @@ impl AgentLink for AcpLink {
     }
 
     fn resume_key(&self) -> Option<String> {
-        Some(self.session.clone())
+        Some(self.peer.session().to_owned())
     }
 
     fn is_usable(&self) -> bool {
@@ -191,7 +229,7 @@ impl AgentLink for AcpLink {
     }
 
     fn process(&self) -> Option<String> {
-        Some(self.tree.identity().to_string())
+        Some(self.host.process_text().to_owned())
     }
 
     async fn next_signal(&mut self) -> AgentSignal {
@@ -207,7 +245,7 @@ impl AgentLink for AcpLink {
                 biased;
                 inbound = self.peer.next(), if !self.silent => inbound.map_or_else(|Closed| Noticed::Closed, Noticed::Inbound),
                 answer = present(&mut self.prompting) => Noticed::Answered(answer),
-                exit = self.tree.wait(), if self.exit.is_none() => Noticed::Exit(exit),
+                exit = self.leader.exited(), if self.exit.is_none() => Noticed::Exit(exit),
                 () = until(self.end_by) => Noticed::TimeUp,
             };
             match noticed {
@@ -216,7 +254,7 @@ impl AgentLink for AcpLink {
                 Noticed::Exit(exit) => {
                     self.exit = Some(exit);
                     if self.silent {
-                        return self.gone();
+                        return self.gone().await;
                     }
                     self.end_by = Some(Instant::now() + REST_WAIT_MAX);
                 }
@@ -225,20 +263,18 @@ impl AgentLink for AcpLink {
                     self.silent = true;
                     self.end_by.get_or_insert_with(|| Instant::now() + EXIT_WAIT_MAX);
                 }
-                Noticed::Closed | Noticed::TimeUp => return self.gone(),
+                Noticed::Closed | Noticed::TimeUp => return self.gone().await,
             }
         }
     }
 
-    async fn close(self: Box<Self>, grace: Duration) -> CloseReport {
-        let Self { mut tree, peer, prompting, .. } = *self;
-        // Closes the agent's input, on which agents leave in good order.
+    async fn close(mut self: Box<Self>, grace: Duration) -> CloseReport {
+        if !self.owns && self.leave(grace).await {
+            return CloseReport::default();
+        }
+        let Self { host, peer, prompting, .. } = *self;
         drop((prompting, peer));
-        // Passing the time is no failure: the tree is ended next.
-        let _ = timeout(LEAVE_MAX.min(grace), tree.wait()).await;
-        let stderr = tree.stderr_tail();
-        let report = tree.end(grace).await;
-        CloseReport { stderr, killed: report.killed, survivors: report.survivors }
+        host.end(grace).await
     }
 }
 

@@ -1,8 +1,11 @@
-//! The connection to one agent process, over our own pipes and with bounded lines.
+//! The connection to one agent process, over our own pipes and with bounded lines, and one conversation's
+//! end of it.
 
+use std::collections::HashMap;
 use std::future::{Future, pending};
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
@@ -12,18 +15,20 @@ use agent_client_protocol::v1::schema::{
 use agent_client_protocol::{Agent, Client, Error, Lines, on_receive_notification, on_receive_request};
 use clawdforge_core::limits::AGENT_LINE_BYTES_MAX;
 use clawdforge_process::lines::{Line, LineReader};
-use futures_util::{Sink, Stream, sink, stream};
+use futures_util::future::Shared;
+use futures_util::{FutureExt, Sink, Stream, sink, stream};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 
-/// What came and was not looked at yet. When it is full, the agent waits.
+/// What came for one conversation and was not looked at yet. When it is full, the agent waits.
 const INBOX_MAX: usize = 256;
 
-type Connecting = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Drives the connection. Every conversation has a clone; whoever is polled drives it for all.
+type Driving = Shared<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// What an agent sends of its own accord.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Inbound {
     /// What it does.
     Update(Box<SessionUpdate>),
@@ -36,11 +41,22 @@ pub(super) enum Inbound {
     },
 }
 
-/// The connection. Whoever waits for anything of it must do so through [`Self::wait`] or
-/// [`Self::next`], which let it go on meanwhile.
-pub(super) struct Peer {
-    connecting: Option<Connecting>,
+/// The connection to an agent process. Its pipes close with the last clone and the last [`Peer`].
+#[derive(Clone)]
+pub(super) struct Connection {
+    driving: Driving,
     to_agent: ConnectionTo<Agent>,
+    inboxes: Inboxes,
+}
+
+/// One conversation's end of a connection. Whoever waits for anything of it must do so through
+/// [`Self::wait`] or [`Self::next`], which let the connection go on meanwhile.
+pub(super) struct Peer {
+    /// Absent once the connection is over.
+    driving: Option<Driving>,
+    to_agent: ConnectionTo<Agent>,
+    inboxes: Inboxes,
+    session: String,
     inbox: mpsc::Receiver<Inbound>,
 }
 
@@ -48,19 +64,49 @@ pub(super) struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closed;
 
-impl Peer {
+/// Where what comes for a conversation goes, by the agent's own id of it.
+#[derive(Clone, Default)]
+struct Inboxes(Arc<Mutex<HashMap<String, mpsc::Sender<Inbound>>>>);
+
+impl Inboxes {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<Inbound>>> {
+        // An entry is there or not, so a poisoned lock is usable.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What comes for a conversation nobody has (any more) belongs to none.
+    async fn put(&self, session: &str, inbound: Inbound) {
+        let inbox = self.lock().get(session).cloned();
+        if let Some(inbox) = inbox {
+            // Nobody takes it in any more when the link is being closed.
+            let _ = inbox.send(inbound).await;
+        }
+    }
+
+    /// What cannot be told to belong to one conversation is for all of them.
+    async fn put_to_all(&self, inbound: &Inbound) {
+        let inboxes: Vec<_> = self.lock().values().cloned().collect();
+        for inbox in inboxes {
+            // As above.
+            let _ = inbox.send(inbound.clone()).await;
+        }
+    }
+}
+
+impl Connection {
     /// Begins to speak over these pipes.
-    pub(super) async fn connect(stdin: ChildStdin, stdout: ChildStdout) -> Result<Self, Closed> {
-        let (sender, inbox) = mpsc::channel(INBOX_MAX);
-        let transport = Lines::new(outgoing(stdin), incoming(stdout, sender.clone()));
+    pub(super) async fn begin(stdin: ChildStdin, stdout: ChildStdout) -> Result<Self, Closed> {
+        let inboxes = Inboxes::default();
+        let transport = Lines::new(outgoing(stdin), incoming(stdout, inboxes.clone()));
         let (hand_out, handed) = oneshot::channel();
+        let receiving = inboxes.clone();
         let connecting = Client
             .v1()
             .name("clawdforge")
             .on_receive_notification(
                 async move |notification: SessionNotification, _| {
-                    // Nobody takes it in any more when the link is being closed.
-                    let _ = sender.send(Inbound::Update(Box::new(notification.update))).await;
+                    let session = notification.session_id.to_string();
+                    receiving.put(&session, Inbound::Update(Box::new(notification.update))).await;
                     Ok(())
                 },
                 on_receive_notification!(),
@@ -76,17 +122,18 @@ impl Peer {
                 closed.incoming_closed().await;
                 Ok(())
             });
-        let mut connecting: Connecting = Box::pin(async move {
+        let connecting: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
             if let Err(error) = connecting.await {
                 tracing::debug!(%error, "the connection to an agent ended with an error");
             }
         });
+        let driving = connecting.shared();
         let to_agent = tokio::select! {
             biased;
             handed = handed => handed.map_err(|_| Closed)?,
-            () = &mut connecting => return Err(Closed),
+            () = driving.clone() => return Err(Closed),
         };
-        Ok(Self { connecting: Some(connecting), to_agent, inbox })
+        Ok(Self { driving, to_agent, inboxes })
     }
 
     /// The way to send.
@@ -94,26 +141,65 @@ impl Peer {
         &self.to_agent
     }
 
+    /// Waits for an answer.
+    pub(super) async fn wait<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        tokio::pin!(answer);
+        tokio::select! {
+            biased;
+            answered = &mut answer => answered,
+            // The answer comes all the same: that nothing more will.
+            () = self.driving.clone() => answer.await,
+        }
+    }
+
+    /// A conversation's own end. What the agent sent for it before is passed over.
+    pub(super) fn of(&self, session: &str) -> Peer {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        self.inboxes.lock().insert(session.to_owned(), sender);
+        Peer {
+            driving: Some(self.driving.clone()),
+            to_agent: self.to_agent.clone(),
+            inboxes: self.inboxes.clone(),
+            session: session.to_owned(),
+            inbox,
+        }
+    }
+}
+
+impl Peer {
+    /// The way to send.
+    pub(super) fn to_agent(&self) -> &ConnectionTo<Agent> {
+        &self.to_agent
+    }
+
+    /// The agent's own id of the conversation.
+    pub(super) fn session(&self) -> &str {
+        &self.session
+    }
+
     /// Waits for an answer; what the agent sends meanwhile is passed over.
-    pub(super) async fn wait<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(super) async fn wait<T>(&mut self, answer: impl Future<Output = T>) -> T {
         tokio::pin!(answer);
         loop {
             tokio::select! {
                 biased;
                 answered = &mut answer => return answered,
                 passed_over = self.inbox.recv() => if passed_over.is_none() { pending::<()>().await },
-                () = present(&mut self.connecting) => self.connecting = None,
+                () = present(&mut self.driving) => self.driving = None,
             }
         }
     }
 
-    /// The next thing it sent, or that nothing more will come. Cancel-safe.
+    /// The next thing the agent sent, or that nothing more will come. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<Inbound, Closed> {
         loop {
+            if self.driving.is_none() {
+                return self.inbox.try_recv().map_err(|_| Closed);
+            }
             tokio::select! {
                 biased;
                 inbound = self.inbox.recv() => return inbound.ok_or(Closed),
-                () = present(&mut self.connecting) => self.connecting = None,
+                () = present(&mut self.driving) => self.driving = None,
             }
         }
     }
@@ -124,9 +210,15 @@ impl Peer {
     }
 }
 
-async fn present(connecting: &mut Option<Connecting>) {
-    match connecting {
-        Some(connecting) => connecting.await,
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.inboxes.lock().remove(&self.session);
+    }
+}
+
+async fn present(driving: &mut Option<Driving>) {
+    match driving {
+        Some(driving) => driving.await,
         None => pending().await,
     }
 }
@@ -151,24 +243,18 @@ fn outgoing(stdin: ChildStdin) -> impl Sink<String, Error = io::Error> + Send + 
     })
 }
 
-fn incoming(
-    stdout: ChildStdout,
-    inbox: mpsc::Sender<Inbound>,
-) -> impl Stream<Item = io::Result<String>> + Send + 'static {
+fn incoming(stdout: ChildStdout, inboxes: Inboxes) -> impl Stream<Item = io::Result<String>> + Send + 'static {
     let lines = LineReader::new(stdout, AGENT_LINE_BYTES_MAX);
-    stream::try_unfold((lines, inbox), async |(mut lines, inbox)| {
+    stream::try_unfold((lines, inboxes), async |(mut lines, inboxes)| {
         loop {
             match lines.next_line().await? {
                 None => return Ok(None),
                 Some(Line::Whole(bytes)) => {
                     let text = String::from_utf8(bytes)
                         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-                    return Ok(Some((text, (lines, inbox))));
+                    return Ok(Some((text, (lines, inboxes))));
                 }
-                Some(Line::Oversized { bytes, head }) => {
-                    // Nobody takes it in any more when the link is being closed.
-                    let _ = inbox.send(Inbound::Oversized { bytes, head }).await;
-                }
+                Some(Line::Oversized { bytes, head }) => inboxes.put_to_all(&Inbound::Oversized { bytes, head }).await,
             }
         }
     })

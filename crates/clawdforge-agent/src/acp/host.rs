@@ -1,0 +1,392 @@
+//! One agent process, the connection to it, and the conversations that begin in it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agent_client_protocol::schema::ProtocolVersion;
+use agent_client_protocol::v1::schema::{
+    AgentCapabilities, ClientCapabilities, Implementation, InitializeRequest, InitializeResponse, LoadSessionRequest,
+    NewSessionRequest, ResumeSessionRequest, SessionConfigOption, SessionConfigOptionCategory,
+    SetSessionConfigOptionRequest,
+};
+use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
+use async_trait::async_trait;
+use clawdforge_core::agent::{AgentName, Failure, FailureKind};
+use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree};
+use serde_json::json;
+use tokio::fs::DirBuilder;
+use tokio::time::{sleep, timeout};
+
+use super::link::AcpLink;
+use super::peer::{Connection, Peer};
+use super::translate::failure;
+use crate::locate::locate;
+use crate::oneshot::{not_started, tmp_dir};
+use crate::profile::Profile;
+use crate::{AgentHost, AgentLink, CloseReport, HostSpec, LinkContext, OpenSpec};
+
+/// How long an agent may take to greet, and again to begin a conversation. The slowest known takes 3 s
+/// for both on a busy machine; agents that hang here are known as well.
+const OPEN_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long an agent may take to end by itself once its input is closed. Claude's adapter takes 80 ms.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
+/// How long an agent that could not begin may take to leave when asked.
+const FAILED_GRACE: Duration = Duration::from_millis(500);
+
+/// An agent process that has greeted.
+pub(super) struct AcpHost {
+    name: AgentName,
+    mode: Option<String>,
+    offered: InitializeResponse,
+    process: String,
+    /// Absent once it is closed.
+    connection: Mutex<Option<Connection>>,
+    tree: tokio::sync::Mutex<Option<Tree>>,
+    /// The end of its error stream, once it is closed.
+    last_words: Mutex<String>,
+}
+
+/// A process that has not greeted yet.
+struct Newborn {
+    name: AgentName,
+    tree: Tree,
+}
+
+impl AcpHost {
+    /// Starts the process and lets it greet.
+    pub(super) async fn start(
+        profile: &Profile,
+        mode: Option<String>,
+        spawner: &Spawner,
+        spec: HostSpec,
+    ) -> Result<Self, Failure> {
+        let given_up = spec.given_up.clone();
+        // Dropping the tree ends it as well; whoever drops this does not see when.
+        let mut newborn = Newborn { name: profile.name.clone(), tree: spawn(profile, spawner, spec).await? };
+        let greeted = within(&profile.name, &given_up, newborn.greet()).await;
+        match greeted {
+            Ok((connection, offered)) => Ok(Self {
+                name: newborn.name,
+                mode,
+                offered,
+                process: newborn.tree.identity().to_string(),
+                connection: Mutex::new(Some(connection)),
+                tree: tokio::sync::Mutex::new(Some(newborn.tree)),
+                last_words: Mutex::default(),
+            }),
+            Err(failure) => {
+                tell_survivors(&newborn.name, newborn.tree.end(FAILED_GRACE).await.survivors);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes up the conversation of the specification, or begins one. A link that owns the process ends it
+    /// when it is closed.
+    pub(super) async fn converse(self: &Arc<Self>, spec: &OpenSpec, owns: bool) -> Result<AcpLink, Failure> {
+        within(&self.name, &spec.given_up, self.begin(spec, owns)).await
+    }
+
+    /// As [`Self::converse`], for whoever has just started the process for this one conversation: where the
+    /// conversation cannot begin, the process is ended.
+    pub(super) async fn converse_or_close(self: Arc<Self>, spec: &OpenSpec) -> Result<AcpLink, Failure> {
+        let begun = self.converse(spec, true).await;
+        if begun.is_err() {
+            tell_survivors(&self.name, self.end(FAILED_GRACE).await.survivors);
+        }
+        begun
+    }
+
+    /// What the agent said about itself.
+    pub(super) fn offered(&self) -> &InitializeResponse {
+        &self.offered
+    }
+
+    pub(super) fn capabilities(&self) -> &AgentCapabilities {
+        &self.offered.agent_capabilities
+    }
+
+    /// The end of its error stream.
+    pub(super) async fn last_words(&self) -> String {
+        match self.tree.lock().await.as_ref() {
+            Some(tree) => tree.stderr_tail(),
+            None => self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// As [`Self::last_words`], once all of them have arrived from a process that has ended.
+    pub(super) async fn all_last_words(&self) -> String {
+        if let Some(tree) = self.tree.lock().await.as_mut() {
+            tree.wait().await;
+        }
+        self.last_words().await
+    }
+
+    /// The process in the text form recovery needs.
+    pub(super) fn process_text(&self) -> &str {
+        &self.process
+    }
+
+    /// Ends the process and all it started.
+    pub(super) async fn end(&self, grace: Duration) -> CloseReport {
+        // Closes the agent's input, on which agents leave in good order.
+        drop(self.connection.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let Some(mut tree) = self.tree.lock().await.take() else { return CloseReport::default() };
+        // Passing the time is no failure: the tree is ended next.
+        let _ = timeout(LEAVE_MAX.min(grace), tree.wait()).await;
+        let stderr = tree.stderr_tail();
+        self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&stderr);
+        let report = tree.end(grace).await;
+        CloseReport { stderr, killed: report.killed, survivors: report.survivors }
+    }
+
+    async fn begin(self: &Arc<Self>, spec: &OpenSpec, owns: bool) -> Result<AcpLink, Failure> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let exit = match self.tree.lock().await.as_ref() {
+            Some(tree) => tree.watch_leader().map_err(|error| unwatched(&self.name, &error))?,
+            None => return Err(self.left().await),
+        };
+        let Some(connection) = connection else { return Err(self.left().await) };
+        let opened = match self.conversation(spec, &connection).await {
+            Ok(opened) => opened,
+            Err(error) => return Err(self.refused(&error).await),
+        };
+        let Opened { mut peer, context, options } = opened;
+        self.choose(spec, &mut peer, options).await?;
+        Ok(AcpLink::new(Arc::clone(self), owns, exit, peer, context))
+    }
+
+    /// Takes up the conversation, or begins one.
+    async fn conversation(&self, spec: &OpenSpec, connection: &Connection) -> Result<Opened, Error> {
+        let cwd = spec.workspace.clone();
+        let offered = self.capabilities();
+        let to_agent = connection.to_agent();
+        if let Some(key) = spec.resume.clone() {
+            let taken_up = if offered.session_capabilities.resume.is_some() {
+                let answer = to_agent.send_request(ResumeSessionRequest::new(key.clone(), cwd.clone())).block_task();
+                Some(connection.wait(answer).await.map(|resumed| resumed.config_options))
+            } else if offered.load_session {
+                // The replay of what we have in our own log goes to nobody.
+                let answer = to_agent.send_request(LoadSessionRequest::new(key.clone(), cwd.clone())).block_task();
+                Some(connection.wait(answer).await.map(|loaded| loaded.config_options))
+            } else {
+                None
+            };
+            match taken_up {
+                Some(Ok(options)) => {
+                    let peer = connection.of(&key);
+                    return Ok(Opened { peer, context: LinkContext::Resumed, options: options.unwrap_or_default() });
+                }
+                Some(Err(error)) if ends_it(&error) => return Err(error),
+                Some(Err(error)) => {
+                    tracing::warn!(agent.name = %self.name, %error, "an agent could not take up a conversation");
+                }
+                None => {}
+            }
+        }
+        let answer = to_agent.send_request(NewSessionRequest::new(cwd)).block_task();
+        let new = connection.wait(answer).await?;
+        let peer = connection.of(&new.session_id.to_string());
+        Ok(Opened { peer, context: LinkContext::Fresh, options: new.config_options.unwrap_or_default() })
+    }
+
+    /// Mode, model and effort, chosen anew after every beginning: agents do not keep them.
+    async fn choose(
+        &self,
+        spec: &OpenSpec,
+        peer: &mut Peer,
+        mut options: Vec<SessionConfigOption>,
+    ) -> Result<(), Failure> {
+        let name = &self.name;
+        // A mode that is not offered is left as it is.
+        if let Some(mode) = &self.mode
+            && let Some(answer) = set(peer, &options, &SessionConfigOptionCategory::Mode, mode).await
+        {
+            options = answer.map_err(|error| {
+                let message = format!("{name} did not take the mode {mode}: {}", error.message);
+                Failure::new(FailureKind::StartFailed, message)
+            })?;
+        }
+        if let Some(model) = &spec.model {
+            let unknown = |why: &str| {
+                Failure::new(FailureKind::UnknownModel, format!("{name} does not take the model {model}: {why}"))
+            };
+            let answer = set(peer, &options, &SessionConfigOptionCategory::Model, model).await;
+            let answer = answer.ok_or_else(|| unknown("it offers no choice of models"))?;
+            options = answer.map_err(|error| unknown(&error.message))?;
+        }
+        if let Some(effort) = spec.effort {
+            let refused = |why: &str| {
+                let message = format!("{name} does not take the effort {}: {why}", effort.as_str());
+                Failure::new(FailureKind::RequestRejected, message)
+            };
+            let answer = set(peer, &options, &SessionConfigOptionCategory::ThoughtLevel, effort.as_str()).await;
+            let answer = answer.ok_or_else(|| refused("it offers no choice, at least not with this model"))?;
+            answer.map_err(|error| refused(&error.message))?;
+        }
+        Ok(())
+    }
+
+    async fn refused(&self, error: &Error) -> Failure {
+        if is_incoming_transport_closed(error) || is_connection_terminated(error) {
+            return self.left().await;
+        }
+        not_begun(&self.name, error)
+    }
+
+    async fn left(&self) -> Failure {
+        left(&self.name, &self.last_words().await)
+    }
+}
+
+#[async_trait]
+impl AgentHost for Arc<AcpHost> {
+    async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
+        Ok(Box::new(self.converse(&spec, false).await?))
+    }
+
+    fn process(&self) -> String {
+        self.process.clone()
+    }
+
+    fn ends_conversations(&self) -> bool {
+        self.capabilities().session_capabilities.close.is_some()
+    }
+
+    async fn is_alive(&self) -> bool {
+        match self.tree.lock().await.as_ref() {
+            Some(tree) => tree.watch_leader().is_ok_and(|mut leader| leader.now().is_none()),
+            None => false,
+        }
+    }
+
+    async fn close(&self, grace: Duration) -> CloseReport {
+        self.end(grace).await
+    }
+}
+
+/// A conversation that was taken up or begun.
+struct Opened {
+    peer: Peer,
+    context: LinkContext,
+    options: Vec<SessionConfigOption>,
+}
+
+impl Newborn {
+    async fn greet(&mut self) -> Result<(Connection, InitializeResponse), Failure> {
+        let pipes = self.tree.take_stdin().zip(self.tree.take_stdout());
+        let (stdin, stdout) = pipes.ok_or_else(|| Failure::new(FailureKind::Internal, "the agent has no pipes"))?;
+        let left = || left(&self.name, &self.tree.stderr_tail());
+        let connection = Connection::begin(stdin, stdout).await.map_err(|_| left())?;
+        let request = InitializeRequest::new(ProtocolVersion::V1)
+            .client_capabilities(capabilities())
+            .client_info(Implementation::new("clawdforge", env!("CARGO_PKG_VERSION")));
+        let answer = connection.to_agent().send_request(request).block_task();
+        let offered = connection.wait(answer).await.map_err(|error| {
+            let ended = is_incoming_transport_closed(&error) || is_connection_terminated(&error);
+            if ended { left() } else { not_begun(&self.name, &error) }
+        })?;
+        if offered.protocol_version != ProtocolVersion::V1 {
+            let message = format!("{} does not speak version 1 of the Agent Client Protocol", self.name);
+            return Err(Failure::new(FailureKind::StartFailed, message));
+        }
+        Ok((connection, offered))
+    }
+}
+
+async fn spawn(profile: &Profile, spawner: &Spawner, spec: HostSpec) -> Result<Tree, Failure> {
+    let HostSpec { cwd, scratch, mark, .. } = spec;
+    let found = locate(profile)?;
+    let tmp_dir = tmp_dir(&scratch);
+    private_dir(profile, &tmp_dir).await?;
+    let mut env = profile.env.clone();
+    env.insert("TMPDIR".into(), tmp_dir.into_os_string());
+    let args = profile.args.iter().map(OsString::from).collect();
+    let spec = SpawnSpec { program: found.path, args, env, cwd, mark, stdin: StdinMode::Piped };
+    spawner.spawn(spec).await.map_err(|error| not_started(profile.name.as_str(), &error))
+}
+
+async fn private_dir(profile: &Profile, dir: &PathBuf) -> Result<(), Failure> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).await.map_err(|error| {
+        tracing::error!(agent.name = %profile.name, %error, "could not make an agent's private folder");
+        Failure::new(FailureKind::StartFailed, "the agent's private folder could not be made; is the disk full?")
+    })
+}
+
+/// What comes of a step on the way to a conversation, unless it takes too long or nobody wants it any more.
+async fn within<T>(
+    name: &AgentName,
+    given_up: &tokio_util::sync::CancellationToken,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        done = step => done,
+        () = sleep(OPEN_WAIT_MAX) => {
+            let secs = OPEN_WAIT_MAX.as_secs();
+            let message = format!("{name} did not begin a conversation within {secs} s");
+            Err(Failure::new(FailureKind::StartFailed, message))
+        }
+        () = given_up.cancelled() => {
+            Err(Failure::new(FailureKind::Interrupted, "the agent was given up before it was ready"))
+        }
+    }
+}
+
+/// Chooses a value of the option of a category; all options come back. `None` where it is not offered.
+async fn set(
+    peer: &mut Peer,
+    options: &[SessionConfigOption],
+    category: &SessionConfigOptionCategory,
+    value: &str,
+) -> Option<Result<Vec<SessionConfigOption>, Error>> {
+    let option = options.iter().find(|option| option.category.as_ref() == Some(category))?;
+    let request = SetSessionConfigOptionRequest::new(peer.session().to_owned(), option.id.clone(), value);
+    let answer = peer.to_agent().send_request(request).block_task();
+    Some(peer.wait(answer).await.map(|set| set.config_options))
+}
+
+fn tell_survivors(name: &AgentName, survivors: usize) {
+    if survivors > 0 {
+        tracing::error!(agent.name = %name, process.survivors = survivors,
+            "processes of an agent that could not begin could not be ended");
+    }
+}
+
+fn unwatched(name: &AgentName, error: &std::io::Error) -> Failure {
+    tracing::error!(agent.name = %name, %error, "an agent's process could not be watched");
+    Failure::new(FailureKind::StartFailed, "the agent's process could not be watched; are there too many open files?")
+}
+
+fn not_begun(name: &AgentName, error: &Error) -> Failure {
+    let failure = failure(error);
+    match failure.kind {
+        FailureKind::ProviderError => Failure::new(
+            FailureKind::StartFailed,
+            format!("{name} could not begin a conversation: {}", failure.message),
+        ),
+        _ => failure,
+    }
+}
+
+fn left(name: &AgentName, stderr: &str) -> Failure {
+    let said = stderr.lines().rev().map(str::trim).find(|line| !line.is_empty());
+    let said: String = said.unwrap_or("it said nothing about it").chars().take(500).collect();
+    let message = format!("{name} ended before a conversation could begin: {said}");
+    Failure::new(FailureKind::StartFailed, message)
+}
+
+/// Errors after which nothing else is worth trying.
+fn ends_it(error: &Error) -> bool {
+    error.code == ErrorCode::AUTH_REQUIRED || is_incoming_transport_closed(error) || is_connection_terminated(error)
+}
+
+/// Neither files, terminals nor questions of ours: agents use their own tools then and ask nobody. Notices
+/// keep warnings out of the answer.
+fn capabilities() -> ClientCapabilities {
+    let offered = json!({"session": {"notices": {}, "compaction": {}, "configOptions": {"boolean": {}}}});
+    serde_json::from_value(offered).unwrap_or_default()
+}

@@ -51,12 +51,21 @@ pub trait AgentDriver: Send + Sync {
     /// [`Failure`] of kind `NotInstalled` or `StartFailed`, with what the operator should do.
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure>;
 
-    /// Starts a process that conversations can begin in later, several of them at once. `None` where the
-    /// agent has no such thing; then only [`Self::open`] is there.
-    async fn host(&self, spec: HostSpec) -> Option<Result<Box<dyn AgentHost>, Failure>> {
-        let _ = spec;
+    /// How to start processes that conversations can begin in later; `None` where each conversation has its
+    /// own from the start.
+    fn hosting(&self) -> Option<&dyn Hosting> {
         None
     }
+}
+
+/// Starts processes for conversations to come.
+#[async_trait]
+pub trait Hosting: Send + Sync {
+    /// Starts a process, which has greeted when it is returned.
+    ///
+    /// # Errors
+    /// As [`AgentDriver::open`].
+    async fn start(&self, spec: HostSpec) -> Result<Box<dyn AgentHost>, Failure>;
 }
 
 /// One agent process that holds conversations. Whoever has it ends it with [`Self::close`]; dropping it

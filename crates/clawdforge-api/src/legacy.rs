@@ -38,6 +38,9 @@ pub struct SessionRequest {
     /// The model by the agent's own name for it; absent leaves it to the agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// `low`, `medium`, `high`, `xhigh` or `max`; absent leaves it to the agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effort: Option<String>,
     /// `rebuild` (default) or `fail`: what happens when the agent has forgotten the turns before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_context_loss: Option<String>,
@@ -215,6 +218,9 @@ pub struct SessionState {
     /// `rebuild` or `fail`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_context_loss: Option<String>,
+    /// How hard the model should think; absent leaves it to the agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<String>,
     /// Whether its agent's process is there.
     #[serde(default)]
     pub warm: bool,

@@ -7,7 +7,7 @@
 use crate::app::{App, AppToken};
 use crate::event::{Event, EventBody, TurnOutcome};
 use crate::file::File;
-use crate::id::{FileId, SessionId, TokenId, TurnId};
+use crate::id::{FileId, HostId, SessionId, TokenId, TurnId};
 use crate::ledger::LedgerEntry;
 use crate::session::Session;
 use crate::time::Timestamp;
@@ -63,6 +63,10 @@ pub enum Write {
     /// Remembers the process tree of a warm conversation, so that recovery can find it, or that there is
     /// none any more.
     NoteLink(SessionId, Option<String>),
+    /// Remembers an agent process that is about to be started for conversations to share. Its id is its mark.
+    NoteHost(HostId, Timestamp),
+    /// Forgets such a process, which is gone.
+    ForgetHost(HostId),
     /// Remembers the agent's own id of a conversation, by which it can be gone on with.
     NoteResume(SessionId, String),
     /// Closes a conversation: no turn is taken from then on.

@@ -148,6 +148,8 @@ ids! {
     RunId = "run";
     /// One prompt of a session and everything until the agent stops.
     TurnId = "trn";
+    /// An agent process that conversations share, or that waits for its first one.
+    HostId = "hst";
     /// One HTTP request; sent back as `x-request-id`.
     RequestId = "req";
 }

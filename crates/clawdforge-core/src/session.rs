@@ -2,6 +2,7 @@
 
 use crate::agent::AgentName;
 use crate::id::{AppId, SessionId};
+use crate::run::Effort;
 use crate::time::Timestamp;
 
 /// Turns with one agent in one workspace, owned by one app. A run is a session without a
@@ -27,6 +28,8 @@ pub struct Session {
 pub struct Conversation {
     /// The model by the agent's own name for it; `None` leaves it to the agent.
     pub model: Option<String>,
+    /// How hard the model should think; `None` leaves it to the agent.
+    pub effort: Option<Effort>,
     /// The caller's own notes, a JSON object as text.
     pub meta: Option<String>,
     /// How the agent is spoken to.

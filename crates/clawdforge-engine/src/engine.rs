@@ -23,6 +23,7 @@ use crate::conversation::registry::Registry;
 use crate::conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};
 use crate::error::EngineError;
 use crate::files::{Files, Upload};
+use crate::hosts::Hosts;
 use crate::hub::Ended;
 use crate::ids::Ids;
 use crate::options::EngineOptions;
@@ -74,6 +75,8 @@ pub(crate) struct Shared {
     pub session_agents: Arc<Agents>,
     pub acpx: Arc<dyn AgentDriver>,
     pub registry: Registry,
+    /// Agent processes that no conversation has to itself from birth.
+    pub hosts: Hosts,
     /// Open conversations, counted here because `/healthz` asks no disk.
     pub open_sessions: AtomicU64,
     pub default_driver: Arc<dyn AgentDriver>,
@@ -143,6 +146,7 @@ impl Engine {
             session_agents,
             acpx,
             registry: Registry::default(),
+            hosts: Hosts::default(),
             open_sessions: AtomicU64::new(open_sessions),
             spawner,
             ids,

@@ -9,6 +9,7 @@ mod drain;
 mod engine;
 mod error;
 mod files;
+mod hosts;
 mod hub;
 mod ids;
 mod options;

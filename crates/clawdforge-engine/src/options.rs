@@ -30,6 +30,10 @@ pub struct EngineOptions {
     /// How long an agent of a conversation may be idle before its process is ended. The conversation stays
     /// open.
     pub session_warm_max: Duration,
+    /// Whether the agent of a conversation is started when it is opened, so that its first turn finds it ready.
+    pub session_warm_up: bool,
+    /// Conversations of one app and agent that may share a process; 1 gives each its own.
+    pub sessions_per_process: usize,
     /// How long a conversation may see no turn before it is closed.
     pub session_ttl: Duration,
     /// How long a closed conversation is kept before it is erased with its workspace.

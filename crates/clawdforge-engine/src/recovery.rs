@@ -93,12 +93,14 @@ async fn leftovers(shared: &Arc<Shared>, unfinished: &[UnfinishedTurn]) -> Resul
         None => (found.turn.id.to_string(), found.process.clone()),
     });
     let closing = ended.into_iter().map(|found| (found.turn.to_string(), found.process));
+    let hosts = shared.store.sessions.hosts().await?;
+    let hosts = hosts.into_iter().map(|host| (host.to_string(), None));
     let warm = linked.into_iter().map(|(session, process)| (session.to_string(), Some(process)));
     let leftover = |(mark, process): (String, Option<String>)| {
         let identity = process.and_then(|text| text.parse().ok());
         Some(Leftover { mark: TreeMark::new(mark).ok()?, identity })
     };
-    Ok(running.chain(closing).chain(warm).filter_map(leftover).collect())
+    Ok(running.chain(closing).chain(warm).chain(hosts).filter_map(leftover).collect())
 }
 
 async fn end_processes(leftovers: &[Leftover]) -> RecoveryReport {
@@ -111,6 +113,10 @@ async fn end_processes(leftovers: &[Leftover]) -> RecoveryReport {
 
 async fn forget_links(shared: &Arc<Shared>) -> Result<(), EngineError> {
     let linked = shared.store.sessions.linked_conversations().await?;
+    for some in shared.store.sessions.hosts().await?.chunks(LINKS_PER_COMMIT) {
+        let writes = some.iter().map(|host| Write::ForgetHost(*host)).collect();
+        shared.recorder.plain(Commit { writes, ..Commit::default() }).await?;
+    }
     for some in linked.chunks(LINKS_PER_COMMIT) {
         let writes = some.iter().map(|(session, _)| Write::NoteLink(*session, None)).collect();
         shared.recorder.plain(Commit { writes, ..Commit::default() }).await?;

@@ -130,6 +130,18 @@ impl Slots {
         Ok(state.wait(app, what_for, limits.slots))
     }
 
+    /// Takes a slot for a conversation to come, if one is free and nobody waits.
+    pub fn take_free(&self, app: AppId) -> Option<Slot> {
+        let slots = self.shared.limits.slots;
+        let mut state = self.shared.lock();
+        if state.waiting > 0 || state.used >= slots || !state.may_take(app, Use::Conversation, slots) {
+            return None;
+        }
+        state.grant(app);
+        drop(state);
+        Some(self.shared.slot(app))
+    }
+
     /// Takes a slot or a place in the queue for a turn that was accepted already, however long the queue is.
     pub fn admit_promised(&self, app: AppId) -> Ticket {
         let slots = self.shared.limits.slots;

@@ -3,7 +3,7 @@
 //! `runs/<run>/work` is the agent's working directory with its attachments; `runs/<run>/scratch` holds
 //! its temporary files and what is handed to it outside the prompt. Both go when the run is over. A
 //! conversation has the same below `sessions/<session>` until it is erased; the attachments of its turns
-//! are in `work/attachments/turn-<n>`.
+//! are in `work/attachments/turn-<n>`. A process that conversations share starts in `hosts/<host>/work`.
 
 use std::io::{self, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clawdforge_core::agent::{Failure, FailureKind};
 use clawdforge_core::file::{File, safe_extension};
-use clawdforge_core::id::{FileId, RunId, SessionId};
+use clawdforge_core::id::{FileId, HostId, RunId, SessionId};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EngineError;
@@ -22,6 +22,9 @@ const RUNS_DIR: &str = "runs";
 
 /// Name of the folder of conversations below the data directory.
 const SESSIONS_DIR: &str = "sessions";
+
+/// Name of the folder of processes that conversations share, below the data directory.
+const HOSTS_DIR: &str = "hosts";
 
 /// Name of the folder of attachments in the workspace of a conversation.
 const ATTACHMENTS_DIR: &str = "attachments";
@@ -39,6 +42,7 @@ const MANIFEST_HEAD: &str = "Attached files in the current directory:";
 pub(crate) struct Workspaces {
     runs: PathBuf,
     sessions: PathBuf,
+    hosts: PathBuf,
 }
 
 /// The directories of one run or conversation.
@@ -56,7 +60,7 @@ impl Workspaces {
             // The agent's working directory must not depend on where the service was started.
             dir.canonicalize().map_err(failed)
         };
-        Ok(Self { runs: made(RUNS_DIR)?, sessions: made(SESSIONS_DIR)? })
+        Ok(Self { runs: made(RUNS_DIR)?, sessions: made(SESSIONS_DIR)?, hosts: made(HOSTS_DIR)? })
     }
 
     /// The directories a run has or will have.
@@ -69,12 +73,19 @@ impl Workspaces {
         Workspace { root: self.sessions.join(session.to_string()) }
     }
 
-    /// Removes the directories of all runs; for the start, when none is under way. What cannot be removed
+    /// The directories of a process that conversations share.
+    pub fn of_host(&self, host: HostId) -> Workspace {
+        Workspace { root: self.hosts.join(host.to_string()) }
+    }
+
+    /// Removes the directories of all runs and processes; for the start, when there are none. What cannot be removed
     /// is told and left: no run may keep the service from starting. Gives how many were removed.
     pub fn remove_runs(&self) -> io::Result<usize> {
         let mut removed = 0;
-        for entry in std::fs::read_dir(&self.runs)? {
-            removed += usize::from(remove_stray(&entry?.path()));
+        for dir in [&self.runs, &self.hosts] {
+            for entry in std::fs::read_dir(dir)? {
+                removed += usize::from(remove_stray(&entry?.path()));
+            }
         }
         Ok(removed)
     }
@@ -139,7 +150,8 @@ impl Workspace {
         Ok(names.into_iter().map(|name| of_turn.join(name)).collect())
     }
 
-    fn make(&self) -> Result<(), Failure> {
+    /// Makes the directories. Blocking.
+    pub fn make(&self) -> Result<(), Failure> {
         make_private_dir(&self.work()).map_err(|error| self.broken(&error))?;
         make_private_dir(&self.scratch()).map_err(|error| self.broken(&error))
     }

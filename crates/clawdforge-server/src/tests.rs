@@ -75,6 +75,8 @@ async fn app(dir: &tempfile::TempDir) -> App {
             kill_grace: Duration::from_secs(1),
             upload_bytes_max: 1,
             session_warm_max: Duration::from_secs(60),
+            session_warm_up: false,
+            sessions_per_process: 1,
             session_ttl: Duration::from_secs(60),
             session_hard_ttl: Duration::from_secs(60),
             run_retention: Duration::from_secs(60),

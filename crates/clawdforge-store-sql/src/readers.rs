@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use clawdforge_core::app::{App, AppName, AppToken};
 use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{AppId, FileId, SessionId, TurnId};
+use clawdforge_core::id::{AppId, FileId, HostId, SessionId, TurnId};
 use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
@@ -89,7 +89,7 @@ impl FileReads for Windows {
 /// The columns a session is read from, beside its id.
 macro_rules! session_columns {
     () => {
-        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss"
+        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss, effort"
     };
 }
 
@@ -160,6 +160,10 @@ impl SessionReads for Windows {
 
     async fn linked_conversations(&self) -> Result<Vec<(SessionId, String)>, ReadError> {
         self.all(sqlx::query("SELECT id, link FROM sessions WHERE link IS NOT NULL"), rows::link).await
+    }
+
+    async fn hosts(&self) -> Result<Vec<HostId>, ReadError> {
+        self.all(sqlx::query("SELECT id FROM hosts ORDER BY id"), |row| rows::parsed(row, "id")).await
     }
 
     async fn conversations_idle_since(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError> {

@@ -10,6 +10,7 @@ use clawdforge_core::event::{Event, EventBody};
 use clawdforge_core::file::File;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::ledger::LedgerLine;
+use clawdforge_core::run::Effort;
 use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{Turn, TurnState};
@@ -50,6 +51,7 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
         Session::RUN => None,
         Session::CONVERSATION => Some(Conversation {
             model: get(row, "model")?,
+            effort: maybe_word(row, "effort", &Effort::ALL)?,
             meta: get(row, "meta")?,
             driver: word(row, "driver", &DriverName::ALL)?,
             on_context_loss: word(row, "on_context_loss", &OnContextLoss::ALL)?,
@@ -189,7 +191,15 @@ fn maybe_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>
 
 /// A value that is stored by its name.
 fn word<T: Copy>(row: &SqliteRow, column: &'static str, words: &[(&str, T)]) -> Result<T, ReadError> {
-    let name: &str = get(row, column)?;
+    named(column, get(row, column)?, words)
+}
+
+/// As [`word`], or nothing.
+fn maybe_word<T: Copy>(row: &SqliteRow, column: &'static str, words: &[(&str, T)]) -> Result<Option<T>, ReadError> {
+    get::<Option<&str>>(row, column)?.map(|name| named(column, name, words)).transpose()
+}
+
+fn named<T: Copy>(column: &'static str, name: &str, words: &[(&str, T)]) -> Result<T, ReadError> {
     let found = words.iter().find(|(word, _)| *word == name);
     found.map(|(_, value)| *value).ok_or_else(|| strange(column, name))
 }

@@ -8,8 +8,9 @@ use clawdforge_core::app::{App, AppToken};
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{Event, EventBody, TurnOutcome};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{FileId, SessionId, TokenId, TurnId};
+use clawdforge_core::id::{FileId, HostId, SessionId, TokenId, TurnId};
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
+use clawdforge_core::run::Effort;
 use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
@@ -67,6 +68,8 @@ async fn make_change(connection: &mut SqliteConnection, write: &Write) -> Result
         Write::StartTurn(turn, at) => start_turn(connection, *turn, *at).await,
         Write::NoteProcess(turn, process) => note_process(connection, *turn, process).await,
         Write::NoteLink(session, link) => note_link(connection, *session, link.as_deref()).await,
+        Write::NoteHost(host, at) => note_host(connection, *host, *at).await,
+        Write::ForgetHost(host) => forget_host(connection, *host).await,
         Write::NoteResume(session, key) => note_resume(connection, *session, key).await,
         Write::CloseSession(session, at) => close_session(connection, *session, *at).await,
         Write::AppendEvents(events) => append_events(connection, events).await,
@@ -135,8 +138,8 @@ async fn open_session(connection: &mut SqliteConnection, session: &Session) -> R
     let chosen = session.conversation.as_ref();
     let query = sqlx::query(
         "INSERT INTO sessions (id, app, app_name, agent, kind, created_at, active_at, model, meta, driver,
-                               on_context_loss)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10)",
+                               on_context_loss, effort)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11)",
     )
     .bind(session.id.to_string())
     .bind(session.app.to_string())
@@ -147,7 +150,8 @@ async fn open_session(connection: &mut SqliteConnection, session: &Session) -> R
     .bind(chosen.and_then(|chosen| chosen.model.as_deref()))
     .bind(chosen.and_then(|chosen| chosen.meta.as_deref()))
     .bind(chosen.map(|chosen| chosen.driver.as_str()))
-    .bind(chosen.map(|chosen| chosen.on_context_loss.as_str()));
+    .bind(chosen.map(|chosen| chosen.on_context_loss.as_str()))
+    .bind(chosen.and_then(|chosen| chosen.effort).map(Effort::as_str));
     changes(connection, query).await
 }
 
@@ -188,6 +192,15 @@ async fn note_link(
 ) -> Result<bool, sqlx::Error> {
     ensures(connection, sqlx::query("UPDATE sessions SET link = ?2 WHERE id = ?1").bind(session.to_string()).bind(link))
         .await
+}
+
+async fn note_host(connection: &mut SqliteConnection, host: HostId, at: Timestamp) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query("INSERT INTO hosts (id, created_at) VALUES (?1, ?2)").bind(host.to_string());
+    changes(connection, query.bind(at.micros())).await
+}
+
+async fn forget_host(connection: &mut SqliteConnection, host: HostId) -> Result<bool, sqlx::Error> {
+    ensures(connection, sqlx::query("DELETE FROM hosts WHERE id = ?1").bind(host.to_string())).await
 }
 
 async fn note_resume(connection: &mut SqliteConnection, session: SessionId, key: &str) -> Result<bool, sqlx::Error> {

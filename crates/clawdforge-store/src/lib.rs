@@ -12,7 +12,7 @@ use clawdforge_core::app::{App, AppName, AppToken};
 use clawdforge_core::commit::Commit;
 use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{AppId, FileId, SessionId, TurnId};
+use clawdforge_core::id::{AppId, FileId, HostId, SessionId, TurnId};
 pub use clawdforge_core::ledger::{LedgerLine, LedgerQuery, Order};
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
@@ -92,6 +92,8 @@ pub trait SessionReads: Send + Sync {
     async fn open_conversations(&self) -> Result<u64, ReadError>;
     /// Conversations with the process trees they noted and did not take back.
     async fn linked_conversations(&self) -> Result<Vec<(SessionId, String)>, ReadError>;
+    /// Agent processes that were noted to be shared and not forgotten, oldest first.
+    async fn hosts(&self) -> Result<Vec<HostId>, ReadError>;
     /// Open conversations that have no unfinished turn and saw nothing since `before`, longest idle first.
     async fn conversations_idle_since(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError>;
     /// Conversations that were closed before `before` and have no unfinished turn, oldest first.

@@ -441,7 +441,7 @@ pub fn processes_in(dir: &Path) -> Vec<i32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     // The directory may be gone already: the kernel then shows it with a mark behind.
-    let works = |cwd: PathBuf| cwd.starts_with(dir.join("runs")) || cwd.starts_with(dir.join("sessions"));
+    let works = |cwd: PathBuf| ["runs", "sessions", "hosts"].iter().any(|name| cwd.starts_with(dir.join(name)));
     pids.filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(works)).collect()
 }
 

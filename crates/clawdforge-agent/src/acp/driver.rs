@@ -11,7 +11,7 @@ use super::host::AcpHost;
 use super::info::AgentInfo;
 use crate::locate::locate;
 use crate::profile::Profile;
-use crate::{AgentDriver, AgentHost, AgentLink, HostSpec, OpenSpec, Presence};
+use crate::{AgentDriver, AgentHost, AgentLink, HostSpec, Hosting, OpenSpec, Presence};
 
 /// The driver of one agent that speaks the Agent Client Protocol.
 pub struct AcpDriver {
@@ -39,13 +39,13 @@ impl AcpDriver {
     /// # Errors
     /// As [`AgentDriver::host`].
     pub async fn describe(&self, spec: HostSpec, grace: Duration) -> Result<AgentInfo, Failure> {
-        let host = self.start(spec).await?;
+        let host = self.greeted(spec).await?;
         let info = AgentInfo::of(host.offered());
         host.end(grace).await;
         Ok(info)
     }
 
-    async fn start(&self, spec: HostSpec) -> Result<Arc<AcpHost>, Failure> {
+    async fn greeted(&self, spec: HostSpec) -> Result<Arc<AcpHost>, Failure> {
         AcpHost::start(&self.profile, self.mode.clone(), &self.spawner, spec).await.map(Arc::new)
     }
 }
@@ -65,12 +65,18 @@ impl AgentDriver for AcpDriver {
     }
 
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
-        let host = self.start(HostSpec::of(&spec)).await?;
+        let host = self.greeted(HostSpec::of(&spec)).await?;
         Ok(Box::new(host.converse_or_close(&spec).await?))
     }
 
-    async fn host(&self, spec: HostSpec) -> Option<Result<Box<dyn AgentHost>, Failure>> {
-        let host = self.start(spec).await;
-        Some(host.map(|host| Box::new(host) as Box<dyn AgentHost>))
+    fn hosting(&self) -> Option<&dyn Hosting> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Hosting for AcpDriver {
+    async fn start(&self, spec: HostSpec) -> Result<Box<dyn AgentHost>, Failure> {
+        Ok(Box::new(self.greeted(spec).await?))
     }
 }

@@ -112,10 +112,8 @@ impl AcpHost {
 
     /// The end of its error stream.
     pub(super) async fn last_words(&self) -> String {
-        match self.tree.lock().await.as_ref() {
-            Some(tree) => tree.stderr_tail(),
-            None => self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        }
+        let words = self.tree.lock().await.as_ref().map(Tree::stderr_tail);
+        words.unwrap_or_else(|| self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
     /// As [`Self::last_words`], once all of them have arrived from a process that has ended.
@@ -146,18 +144,16 @@ impl AcpHost {
 
     async fn begin(self: &Arc<Self>, spec: &OpenSpec, owns: bool) -> Result<AcpLink, Failure> {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let exit = match self.tree.lock().await.as_ref() {
-            Some(tree) => tree.watch_leader().map_err(|error| unwatched(&self.name, &error))?,
-            None => return Err(self.left().await),
-        };
-        let Some(connection) = connection else { return Err(self.left().await) };
+        let leader = self.tree.lock().await.as_ref().map(Tree::watch_leader).transpose();
+        let leader = leader.map_err(|error| unwatched(&self.name, &error))?;
+        let Some((connection, leader)) = connection.zip(leader) else { return Err(self.left().await) };
         let opened = match self.conversation(spec, &connection).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.refused(&error).await),
         };
         let Opened { mut peer, context, options } = opened;
         self.choose(spec, &mut peer, options).await?;
-        Ok(AcpLink::new(Arc::clone(self), owns, exit, peer, context))
+        Ok(AcpLink::new(Arc::clone(self), owns, leader, peer, context))
     }
 
     /// Takes up the conversation, or begins one.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_client_protocol::v1::schema::{
-    CancelNotification, CloseSessionRequest, ContentBlock, PromptRequest, PromptResponse, ResourceLink, TextContent,
+    CancelNotification, CloseSessionRequest, ContentBlock, EmbeddedResource, EmbeddedResourceResource, PromptRequest,
+    PromptResponse, ResourceLink, TextContent, TextResourceContents,
 };
 use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
 use async_trait::async_trait;
@@ -21,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::host::AcpHost;
 use super::peer::{Closed, Inbound, Peer};
 use super::translate::Turn;
+use crate::files::small_text;
 use crate::{AgentLink, CloseReport, LinkContext, Prompt};
 
 /// How long to wait for the exit of an agent whose output has ended: it may live on without one.
@@ -29,6 +31,10 @@ const EXIT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long to wait for the end of the output of an agent that has exited: a process it left behind may
 /// hold it open.
 const REST_WAIT_MAX: Duration = Duration::from_millis(200);
+
+/// Bytes of an attached text that is put into the prompt itself, where the agent takes that: about 8,000 tokens.
+/// Larger ones, and what is no text, it opens when it needs to.
+const EMBEDDED_BYTES_MAX: u64 = 32 * 1024;
 
 /// Bytes of an oversized line that are shown.
 const SHOWN_BYTES_MAX: usize = 256;
@@ -85,13 +91,7 @@ enum State {
 }
 
 impl AcpLink {
-    pub(super) fn new(
-        host: Arc<AcpHost>,
-        owns: bool,
-        leader: LeaderWatch,
-        peer: Peer,
-        context: LinkContext,
-    ) -> Self {
+    pub(super) fn new(host: Arc<AcpHost>, owns: bool, leader: LeaderWatch, peer: Peer, context: LinkContext) -> Self {
         Self {
             host,
             owns,
@@ -202,7 +202,8 @@ impl AgentLink for AcpLink {
         if self.turn.is_some() || self.state != State::Usable {
             return Err(Failure::new(FailureKind::Internal, "the agent cannot take a prompt now"));
         }
-        let blocks = blocks(prompt);
+        let embeds = self.host.capabilities().prompt_capabilities.embedded_context;
+        let blocks = blocks(prompt, embeds).await;
         let request = PromptRequest::new(self.peer.session().to_owned(), blocks);
         self.turn = Some(Turn::after(self.cost));
         self.prompting = Some(Box::pin(self.peer.to_agent().send_request(request).block_task()));
@@ -210,7 +211,9 @@ impl AgentLink for AcpLink {
     }
 
     fn cancel_turn(&mut self) {
-        if let Err(error) = self.peer.to_agent().send_notification(CancelNotification::new(self.peer.session().to_owned())) {
+        if let Err(error) =
+            self.peer.to_agent().send_notification(CancelNotification::new(self.peer.session().to_owned()))
+        {
             // Whoever cancels waits for the end with a limit.
             tracing::debug!(%error, "a cancel could not be sent");
         }
@@ -278,10 +281,18 @@ impl AgentLink for AcpLink {
     }
 }
 
-fn blocks(prompt: Prompt) -> Vec<ContentBlock> {
+async fn blocks(prompt: Prompt, embeds: bool) -> Vec<ContentBlock> {
     let text = |text: String| ContentBlock::Text(TextContent::new(text));
     let mut blocks: Vec<ContentBlock> = prompt.before.into_iter().map(text).collect();
-    blocks.extend(prompt.attachments.iter().map(|path| ContentBlock::ResourceLink(link_to(path))));
+    for path in &prompt.attachments {
+        let text = if embeds { small_text(path, EMBEDDED_BYTES_MAX).await } else { None };
+        blocks.push(match text {
+            Some(text) => ContentBlock::Resource(EmbeddedResource::new(
+                EmbeddedResourceResource::TextResourceContents(TextResourceContents::new(text, address_of(path))),
+            )),
+            None => ContentBlock::ResourceLink(link_to(path)),
+        });
+    }
     // A prompt that begins with a slash would be taken for a command of the agent's program.
     let asked = if prompt.text.starts_with('/') { format!("\n{}", prompt.text) } else { prompt.text };
     blocks.push(text(asked));
@@ -290,8 +301,11 @@ fn blocks(prompt: Prompt) -> Vec<ContentBlock> {
 
 fn link_to(path: &Path) -> ResourceLink {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let encoded = percent_encode(path.as_os_str().as_bytes(), PATH_KEPT_OUT);
-    ResourceLink::new(name, format!("file://{encoded}"))
+    ResourceLink::new(name, address_of(path))
+}
+
+fn address_of(path: &Path) -> String {
+    format!("file://{}", percent_encode(path.as_os_str().as_bytes(), PATH_KEPT_OUT))
 }
 
 async fn present(prompting: &mut Option<Prompting>) -> Result<PromptResponse, Error> {

@@ -23,6 +23,9 @@ const MEMORY_FILE: &str = ".clawdforge-demo-memory.json";
 /// Characters of a prompt that are remembered.
 const REMEMBERED_CHARS_MAX: usize = 200;
 
+/// How hard it can be told to think; not as hard as the wire can ask for.
+const EFFORTS: [&str; 3] = ["low", "medium", "high"];
+
 const NOT_SIGNED_IN: i64 = -32000;
 const NOT_FOUND: i64 = -32002;
 const INVALID: i64 = -32602;
@@ -97,6 +100,7 @@ struct Session {
     cwd: PathBuf,
     memory: Vec<String>,
     model: Option<String>,
+    effort: Option<String>,
 }
 
 struct Agent {
@@ -185,7 +189,7 @@ impl Agent {
                 update(id, json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "…"}}))?;
             }
         }
-        self.sessions.insert(id.to_owned(), Session { cwd, memory, model: None });
+        self.sessions.insert(id.to_owned(), Session { cwd, memory, ..Session::default() });
         Ok(Ok(json!({"configOptions": options(None)})))
     }
 
@@ -197,6 +201,10 @@ impl Agent {
             (Some("model"), Some(model)) if model != "no-such-model" => {
                 session.model = Some(model.to_owned());
                 Ok(json!({"configOptions": options(Some(model))}))
+            }
+            (Some("effort"), Some(effort)) if EFFORTS.contains(&effort) => {
+                session.effort = Some(effort.to_owned());
+                Ok(json!({"configOptions": options(session.model.as_deref())}))
             }
             _ => Err((INVALID, "Invalid params: no such option or value".to_owned(), Value::Null)),
         }
@@ -211,7 +219,7 @@ impl Agent {
         let texts = || blocks.iter().filter_map(|block| block["text"].as_str());
         // What stands in front of the last text is for knowing, not for doing.
         let prompt = texts().next_back().unwrap_or_default();
-        let links = blocks.iter().filter_map(|block| block["uri"].as_str().map(str::to_owned)).collect();
+        let links = blocks.iter().filter_map(link_in).collect();
         if let [before @ .., _] = texts().collect::<Vec<_>>().as_slice() {
             session.memory.extend(before.iter().map(|text| format!("(told) {}", remembered(text))));
         }
@@ -234,12 +242,21 @@ impl Agent {
             let kept = json!({"session": id, "memory": session.memory});
             std::fs::write(session.cwd.join(MEMORY_FILE), kept.to_string())?;
         }
-        let flags = Flags { model: session.model.clone(), ..Flags::default() };
+        let flags = Flags { model: session.model.clone(), effort: session.effort.clone(), ..Flags::default() };
         match Player::new(self.args.clone(), flags, None, voice).play(prompt)? {
             Played::Done(_) => Ok(outcome),
             Played::Gone(code) => std::process::exit(i32::from(code)),
         }
     }
+}
+
+/// What is attached, and how long it is where it came with the prompt.
+fn link_in(block: &Value) -> Option<String> {
+    let embedded = || {
+        let resource = &block["resource"];
+        Some(format!("{} ({} bytes)", resource["uri"].as_str()?, resource["text"].as_str()?.len()))
+    };
+    block["uri"].as_str().map(str::to_owned).or_else(embedded)
 }
 
 fn remembered(prompt: &str) -> String {
@@ -251,10 +268,17 @@ fn id_of(params: &Value) -> &str {
 }
 
 fn options(model: Option<&str>) -> Value {
-    json!([{
-        "id": "model", "name": "Model", "category": "model", "type": "select", "currentValue": model.unwrap_or("demo"),
-        "options": [{"value": "demo", "name": "Demo"}],
-    }])
+    let efforts = EFFORTS.map(|effort| json!({"value": effort, "name": effort}));
+    json!([
+        {
+            "id": "model", "name": "Model", "category": "model", "type": "select",
+            "currentValue": model.unwrap_or("demo"), "options": [{"value": "demo", "name": "Demo"}],
+        },
+        {
+            "id": "effort", "name": "Effort", "category": "thought_level", "type": "select", "currentValue": "medium",
+            "options": efforts,
+        },
+    ])
 }
 
 fn update(session: &str, update: Value) -> io::Result<()> {
@@ -411,5 +435,10 @@ impl Voice for AcpVoice<'_> {
 
     fn attachments(&self) -> Vec<String> {
         self.links.clone()
+    }
+
+    /// A process may hold conversations of several directories.
+    fn folder(&self) -> io::Result<PathBuf> {
+        Ok(self.cwd.to_owned())
     }
 }

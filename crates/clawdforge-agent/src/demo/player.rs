@@ -162,7 +162,7 @@ impl<V: Voice> Player<V> {
                 .find(|(name, _)| name == wanted.as_str())
                 .map_or_else(|| "not set".to_owned(), |(_, value)| value.to_string_lossy().into_owned()),
             About::Args => json!(self.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>()).to_string(),
-            About::Cwd => std::env::current_dir()?.to_string_lossy().into_owned(),
+            About::Cwd => self.wire.folder()?.to_string_lossy().into_owned(),
             About::System => match (&self.system, self.flags.system_mode) {
                 (None, _) => "none".to_owned(),
                 (Some(text), SystemMode::Append) => format!("append: {text}"),
@@ -183,7 +183,7 @@ impl<V: Voice> Player<V> {
     fn read(&mut self, file: &str) -> io::Result<()> {
         let call = self.next_call();
         self.wire.tool_use(&call, "Read", &json!({"file_path": file}))?;
-        match std::fs::read(file) {
+        match std::fs::read(self.wire.folder()?.join(file)) {
             Ok(bytes) => {
                 let content = String::from_utf8_lossy(&bytes).into_owned();
                 self.wire.tool_result(&call, &content, false)?;

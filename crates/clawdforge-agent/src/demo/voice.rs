@@ -1,6 +1,7 @@
 //! What the demo agent can express, whichever protocol it speaks.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -37,4 +38,8 @@ pub(super) trait Voice {
     fn forget(&mut self) -> io::Result<()>;
     /// The links that came with the prompt.
     fn attachments(&self) -> Vec<String>;
+    /// The directory the turn works in.
+    fn folder(&self) -> io::Result<PathBuf> {
+        std::env::current_dir()
+    }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clawdforge_agent::{AgentLink, LinkContext, Prompt};
 use clawdforge_core::agent::{AgentSignal, FailureKind, TurnEnd};
 use clawdforge_core::limits::AGENT_LINE_BYTES_MAX;
+use clawdforge_core::run::Effort;
 use serde_json::json;
 
 use crate::support::{Bench, GRACE, first_text, soon, to_the_end};
@@ -114,15 +115,26 @@ async fn what_goes_before_a_prompt_is_known_but_not_done() {
 }
 
 #[tokio::test]
-async fn attachments_are_links_to_their_files() {
+async fn small_texts_come_with_the_prompt_and_other_attachments_are_links() {
     let bench = Bench::conversation(false);
-    let file = bench.spec.workspace.join("attachment-1 é.txt");
-    std::fs::write(&file, "plum").unwrap();
+    let attached = |name: &str, bytes: &[u8]| {
+        let path = bench.spec.workspace.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let files = [
+        attached("attachment-1 é.txt", b"plum"),
+        attached("large.txt", &[b'x'; 40_000]),
+        attached("image.png", b"\x89PNG\xff"),
+        bench.spec.workspace.join("gone.txt"),
+    ];
     let mut link = bench.open().await.unwrap();
-    let attachments = vec![file.clone()];
-    link.begin_turn(Prompt { attachments, ..Prompt::from("read: attachment-1 é.txt\nattached") }).await.unwrap();
-    let encoded = file.to_str().unwrap().replace(' ', "%20").replace('é', "%C3%A9");
-    assert_eq!(ended(&mut *link).await.1.answer.unwrap(), format!("plum\nfile://{encoded}"));
+    let prompt = Prompt { attachments: files.to_vec(), ..Prompt::from("read: attachment-1 é.txt\nattached") };
+    link.begin_turn(prompt).await.unwrap();
+    let [small, large, image, gone] =
+        files.map(|path| format!("file://{}", path.to_str().unwrap().replace(' ', "%20").replace('é', "%C3%A9")));
+    let expected = format!("plum\n{small} (4 bytes) | {large} | {image} | {gone}");
+    assert_eq!(ended(&mut *link).await.1.answer.unwrap(), expected);
     close(&bench, link).await;
 }
 
@@ -330,4 +342,18 @@ async fn a_missing_program_is_named_with_what_to_do() {
     bench.profile.own_program = None;
     let failure = bench.open().await.err().unwrap();
     assert_eq!(failure.kind, FailureKind::NotInstalled);
+}
+
+#[tokio::test]
+async fn the_effort_is_chosen_and_one_the_agent_does_not_have_refused() {
+    let mut bench = Bench::conversation(false);
+    bench.spec.effort = Some(Effort::High);
+    let mut link = bench.open().await.unwrap();
+    assert_eq!(answer(&mut *link, "effort").await, "high");
+    close(&bench, link).await;
+    bench.spec.effort = Some(Effort::Max);
+    let failure = bench.open().await.err().unwrap();
+    assert_eq!(failure.kind, FailureKind::RequestRejected);
+    assert!(failure.message.contains("effort max"), "{}", failure.message);
+    bench.nothing_is_left();
 }

@@ -8,6 +8,7 @@ mod endings;
 mod failures;
 mod input;
 mod recordings;
+mod shared;
 mod support;
 mod surroundings;
 mod versions;

@@ -29,7 +29,7 @@ pub struct Bench {
     pub folder: TempDir,
     pub profile: Profile,
     pub spec: OpenSpec,
-    spawner: Spawner,
+    pub spawner: Spawner,
 }
 
 /// What a turn gave.

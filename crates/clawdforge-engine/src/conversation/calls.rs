@@ -11,7 +11,7 @@ use clawdforge_core::event::EventBody;
 use clawdforge_core::id::{FileId, RequestId, SessionId, TurnId};
 use clawdforge_core::ledger::{AgentAsked, LedgerEntry, LedgerFact, TurnFacts};
 use clawdforge_core::limits::{PAGE_ROWS_MAX, TURNS_QUEUED_PER_SESSION_MAX};
-use clawdforge_core::run::SystemMode;
+use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::turn::{Turn, TurnState};
 use clawdforge_store::CommitError;
@@ -33,6 +33,8 @@ pub struct SessionWish {
     pub agent: Option<AgentName>,
     /// The model by the agent's own name for it; `None` leaves it to the agent.
     pub model: Option<String>,
+    /// How hard the model should think; `None` leaves it to the agent.
+    pub effort: Option<Effort>,
     /// The caller's own notes, a JSON object as text.
     pub meta: Option<String>,
     /// What happens when the agent has forgotten the turns before.
@@ -94,7 +96,7 @@ impl Shared {
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
-        let SessionWish { agent, model, meta, on_context_loss } = wish;
+        let SessionWish { agent, model, effort, meta, on_context_loss } = wish;
         let agent = agent.unwrap_or_else(|| self.session_agents.default_name().clone());
         let Some(driver) = self.session_agents.get(&agent) else {
             let known = self.session_agents.iter().map(|driver| driver.name().as_str());
@@ -107,7 +109,7 @@ impl Shared {
             app_name: by.app.name.to_string(),
             agent,
             created_at: self.ids.now(),
-            conversation: Some(Conversation { model, meta, driver: DriverName::Acp, on_context_loss }),
+            conversation: Some(Conversation { model, effort, meta, driver: DriverName::Acp, on_context_loss }),
         };
         let asked = AgentAsked {
             agent: session.agent.to_string(),
@@ -126,7 +128,19 @@ impl Shared {
             Err(error) => return Err(error.into()),
         }
         self.open_sessions.fetch_add(1, Ordering::Relaxed);
+        if self.options.session_warm_up {
+            self.warm_up(&session).await;
+        }
         Ok(session)
+    }
+
+    /// Has the agent of a new conversation started, where a slot is free for it.
+    async fn warm_up(self: &Arc<Self>, session: &Session) {
+        let Some(slot) = self.slots.take_free(session.app) else { return };
+        let caller = self.call(session.id);
+        // The first turn needs no slot of its own.
+        caller.desk().warm.store(true, Ordering::Relaxed);
+        caller.order(Order::WarmUp(slot)).await;
     }
 
     pub(crate) async fn submit_turn(
@@ -199,7 +213,7 @@ impl Shared {
             model: model.unwrap_or_default(),
             system: None,
             system_mode: SystemMode::Append,
-            effort: None,
+            effort: record.session.conversation.as_ref().and_then(|chosen| chosen.effort),
             files,
         };
         let commit = Commit {

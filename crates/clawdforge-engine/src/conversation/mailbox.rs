@@ -7,12 +7,14 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::hub::Publisher;
-use crate::slots::Ticket;
+use crate::slots::{Slot, Ticket};
 
 /// An order to an owner.
 pub(crate) enum Order {
     /// A turn was accepted.
     Turn(Box<Accepted>),
+    /// The conversation was opened: its agent may be started in this slot, before there is a turn.
+    WarmUp(Slot),
     /// The conversation was closed; answered once its agent is gone.
     Close(oneshot::Sender<()>),
     /// Somebody who held on to the conversation let go of it.
@@ -32,6 +34,8 @@ pub(crate) struct Mailbox {
     orders: mpsc::Receiver<Order>,
     /// Turns in the order of their acceptance.
     pub turns: VecDeque<Accepted>,
+    /// A slot to start the agent in before there is a turn.
+    pub warm_up: Option<Slot>,
     /// Who waits for the conversation to be closed.
     pub closers: Vec<oneshot::Sender<()>>,
     /// No turn shall be begun any more.
@@ -40,12 +44,13 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub fn new(orders: mpsc::Receiver<Order>) -> Self {
-        Self { orders, turns: VecDeque::new(), closers: Vec::new(), closed: false }
+        Self { orders, turns: VecDeque::new(), warm_up: None, closers: Vec::new(), closed: false }
     }
 
     fn put(&mut self, order: Order) {
         match order {
             Order::Turn(accepted) => self.turns.push_back(*accepted),
+            Order::WarmUp(slot) => self.warm_up = Some(slot),
             Order::Close(closer) => {
                 self.closed = true;
                 self.closers.push(closer);
@@ -75,7 +80,7 @@ impl Mailbox {
 
     /// Whether what was taken in holds anything to do.
     pub fn has_work(&self) -> bool {
-        !self.turns.is_empty() || !self.closers.is_empty()
+        !self.turns.is_empty() || !self.closers.is_empty() || self.warm_up.is_some()
     }
 
     /// Takes in orders until the conversation is closed. Cancel-safe.

@@ -6,6 +6,7 @@
 
 pub(crate) mod calls;
 pub(crate) mod mailbox;
+mod opening;
 pub(crate) mod owner;
 pub(crate) mod registry;
 mod transcript;

@@ -3,37 +3,31 @@
 //! It plays one turn after the other and keeps the agent between them, as long as nobody needs its slot.
 //! When the conversation is cold and nothing is left to do, the task ends.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use clawdforge_agent::{AgentLink, LinkContext, OpenSpec, Prompt};
+use clawdforge_agent::AgentLink;
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind};
 use clawdforge_core::commit::{Commit, Write};
-use clawdforge_core::event::{ContextSource, EventBody, EventSeq};
-use clawdforge_core::file::File;
-use clawdforge_core::id::{AppId, FileId, SessionId};
-use clawdforge_core::ledger::{AgentAsked, TurnFacts};
+use clawdforge_core::event::{EventBody, EventSeq};
+use clawdforge_core::id::AppId;
 use clawdforge_core::machine::AfterTurn;
-use clawdforge_core::run::SystemMode;
-use clawdforge_core::session::{OnContextLoss, SessionRecord};
+use clawdforge_core::session::SessionRecord;
 use clawdforge_core::turn::Turn;
-use clawdforge_process::TreeMark;
 use clawdforge_store::ReadError;
 use tokio::time::Instant;
 
 use super::mailbox::{self, Accepted, Mailbox};
+use super::opening::{Asked, open_ahead, opening};
 use super::registry::Desk;
-use super::transcript::transcript;
 use crate::engine::Shared;
 use crate::owner::log::TurnLog;
-use crate::owner::run::{unprepared, waited_too_long};
-use crate::owner::{Opened, Opening, Player, tell_of_closing};
+use crate::owner::run::waited_too_long;
+use crate::owner::{Player, tell_of_closing};
 use crate::record::Facts;
 use crate::slots::{Rest, Slot, Ticket};
 use crate::tasks::{OnError, TaskKind};
-use crate::workspace::expired;
 
 const OWNER: TaskKind = TaskKind { name: "conversation", on_error: OnError::Log };
 
@@ -63,11 +57,14 @@ struct Warm {
     link: Box<dyn AgentLink>,
     slot: Slot,
     since: Instant,
+    /// It was started ahead and has not been asked anything.
+    is_new: bool,
 }
 
 /// What an idle owner is to do.
 enum Next {
     Turn(Box<Accepted>),
+    WarmUp(Slot),
     Park,
     Leave,
 }
@@ -87,6 +84,7 @@ impl Owner {
                     self.turn(*accepted).await;
                     self.desk.unfinished.fetch_sub(1, Ordering::Relaxed);
                 }
+                Next::WarmUp(slot) => self.warm_up(slot).await,
                 Next::Park => self.park().await,
                 Next::Leave => return,
             }
@@ -98,6 +96,9 @@ impl Owner {
         loop {
             mailbox.take_in_now();
             let stopping = self.shared.stopping.is_cancelled();
+            if let Some(slot) = mailbox.warm_up.take() {
+                return Next::WarmUp(slot);
+            }
             if mailbox.closed || stopping {
                 if self.warm.is_some() {
                     return Next::Park;
@@ -131,6 +132,21 @@ impl Owner {
         }
     }
 
+    /// Starts the agent before there is a turn. What is wrong with it, the first turn is told.
+    async fn warm_up(&mut self, slot: Slot) {
+        let link = match self.mailbox.as_mut() {
+            Some(mailbox) => open_ahead(&self.shared, self.desk.session, &slot, mailbox).await,
+            None => None,
+        };
+        match link {
+            Some(link) => self.warm = Some(Warm { link, slot, since: Instant::now(), is_new: true }),
+            None => {
+                cold(&self.shared, &self.desk).await;
+                drop(slot);
+            }
+        }
+    }
+
     /// Ends the agent's process; the conversation stays open.
     async fn park(&mut self) {
         let Some(Warm { link, slot, .. }) = self.warm.take() else { return };
@@ -154,7 +170,12 @@ impl Owner {
             let message = "the session was closed before this turn began";
             return player.end_with(Failure::new(FailureKind::SessionClosed, message), began.elapsed()).await;
         }
+        let mut ahead = None;
         let slot = match self.warm.take() {
+            Some(Warm { link, slot, is_new: true, .. }) => {
+                ahead = Some(link);
+                slot
+            }
             Some(Warm { link, slot, .. }) => {
                 player.warm = Some(link);
                 slot
@@ -167,12 +188,14 @@ impl Owner {
             },
         };
         player.mailbox = self.mailbox.take();
-        let open = opening(&self.shared, &player, record, asked, head);
+        let open = opening(&self.shared, &player, record, asked, head, ahead);
         self.desk.warm.store(true, Ordering::Relaxed);
         player.play(open, AfterTurn::Keep).await;
         self.mailbox = player.mailbox.take();
         match player.link.take().or_else(|| player.warm.take()) {
-            Some(link) if link.is_usable() => self.warm = Some(Warm { link, slot, since: Instant::now() }),
+            Some(link) if link.is_usable() => {
+                self.warm = Some(Warm { link, slot, since: Instant::now(), is_new: false })
+            }
             Some(link) => {
                 close(&self.shared, &self.desk, link).await;
                 drop(slot);
@@ -262,100 +285,4 @@ async fn cooled(warm: Option<&mut Warm>, rest: Option<&Rest>, idle_max: Duration
         () = rest.wanted() => {}
         () = tokio::time::sleep_until(warm.since + idle_max) => {}
     }
-}
-
-/// What a turn asks.
-struct Asked {
-    text: String,
-    files: Vec<FileId>,
-    asked: AgentAsked,
-}
-
-impl Asked {
-    fn of(record: &SessionRecord, prompt: &EventBody) -> Self {
-        let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
-        let asked = AgentAsked { agent: record.session.agent.to_string(), model };
-        let (text, files) = match prompt {
-            EventBody::Prompt { text, files, .. } => (text.clone(), files.clone()),
-            _ => (String::new(), Vec::new()),
-        };
-        Self { text, files, asked }
-    }
-
-    fn facts(&self, session: SessionId, index: u32) -> TurnFacts {
-        TurnFacts { session, index, asked: self.asked.clone(), prompt_chars: self.text.chars().count() as u64 }
-    }
-}
-
-/// The directory, the attachments, then the agent: the warm one, or one that takes the conversation up.
-fn opening(shared: &Arc<Shared>, player: &Player, record: SessionRecord, asked: Asked, head: EventSeq) -> Opening {
-    let shared = Arc::clone(shared);
-    let (index, given_up, is_warm) = (player.log.turn.index, player.given_up.clone(), player.warm.is_some());
-    Box::pin(async move {
-        let SessionRecord { session, resume_key, .. } = record;
-        let Asked { text, files, .. } = asked;
-        let files = attachments(&shared, &files).await?;
-        let workspace = shared.workspaces.of_conversation(session.id);
-        let laid = workspace.clone();
-        let wanted = given_up.clone();
-        let prepared = tokio::task::spawn_blocking(move || laid.prepare_turn(index, &files, &wanted)).await;
-        let attachments = prepared.map_err(|error| unprepared(&error.to_string()))??;
-        let mut prompt = Prompt { text, before: None, attachments };
-        if is_warm {
-            return Ok(Opened { link: None, prompt, context: Some(ContextSource::Warm) });
-        }
-        let driver = shared.session_agents.get(&session.agent).map(Arc::clone).ok_or_else(|| {
-            let message = format!("the agent {} of this session is not configured any more", session.agent);
-            Failure::new(FailureKind::NotInstalled, message)
-        })?;
-        let chosen = session.conversation.as_ref();
-        let spec = OpenSpec {
-            workspace: workspace.work(),
-            scratch: workspace.scratch(),
-            mark: TreeMark::new(session.id.to_string()).map_err(|error| unprepared(&error.to_string()))?,
-            model: chosen.and_then(|chosen| chosen.model.clone()),
-            resume: resume_key,
-            system: None,
-            system_mode: SystemMode::Append,
-            effort: None,
-            given_up,
-        };
-        let link = driver.open(spec).await?;
-        if link.context() == LinkContext::Resumed {
-            return Ok(Opened { link: Some(link), prompt, context: Some(ContextSource::Resumed) });
-        }
-        let before = transcript(&*shared.store.events, session.id, head).await;
-        let before = before.map_err(|error| unprepared(&error.to_string()));
-        let rebuild = chosen.is_none_or(|chosen| chosen.on_context_loss == OnContextLoss::Rebuild);
-        let source = match before {
-            Ok(None) => Ok(ContextSource::New),
-            Ok(before) if rebuild => {
-                prompt.before = before;
-                Ok(ContextSource::Rebuilt)
-            }
-            Ok(Some(_)) => Err(Failure::new(
-                FailureKind::ContextLost,
-                "the agent has forgotten the turns before; open a new session, or one with on_context_loss \"rebuild\"",
-            )),
-            Err(failure) => Err(failure),
-        };
-        match source {
-            Ok(source) => Ok(Opened { link: Some(link), prompt, context: Some(source) }),
-            Err(failure) => {
-                tell_of_closing(&session.id, &link.close(shared.options.kill_grace).await);
-                Err(failure)
-            }
-        }
-    })
-}
-
-/// The uploads of a prompt, as they are now.
-async fn attachments(shared: &Shared, ids: &[FileId]) -> Result<Vec<(File, PathBuf)>, Failure> {
-    let mut files = Vec::with_capacity(ids.len());
-    for id in ids {
-        let file = shared.store.files.file(*id).await.map_err(|error| unprepared(&error.to_string()))?;
-        let file = file.ok_or_else(|| expired(*id))?;
-        files.push((file, shared.files.path(*id)));
-    }
-    Ok(files)
 }

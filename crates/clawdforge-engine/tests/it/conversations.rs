@@ -262,6 +262,27 @@ async fn idle_sessions_make_room_for_work_that_waits() {
 }
 
 #[tokio::test]
+async fn an_agent_is_started_with_its_session_and_makes_room_for_work_that_waits() {
+    let scene = Scene::with(true, |options| options.session_warm_up = true).await;
+    let first = scene.open().await;
+    until(|| scene.talker.alive() == 1).await;
+    assert_eq!(scene.answered(first, "one").await, ContextSource::New);
+    assert_eq!((scene.talker.opens(), scene.talker.opened.lock().unwrap()[0].resume.clone()), (1, None));
+    // One app has one of the two slots for conversations, and it is taken: nothing is started ahead.
+    let second = scene.open().await;
+    assert!(!scene.engine.session(&scene.by, second).await.unwrap().is_warm);
+    scene.close(first).await.unwrap();
+    let third = scene.open().await;
+    until(|| scene.talker.alive() == 1).await;
+    assert_eq!(scene.answered(second, "two").await, ContextSource::New);
+    assert!(!scene.engine.session(&scene.by, third).await.unwrap().is_warm, "it made room");
+    assert_eq!(scene.answered(third, "three").await, ContextSource::New);
+    assert_eq!(scene.close(second).await, Ok(true));
+    assert_eq!(scene.close(third).await, Ok(true));
+    assert_eq!(scene.talker.alive(), 0);
+}
+
+#[tokio::test]
 async fn a_turn_that_takes_too_long_is_cancelled_and_its_agent_kept() {
     let scene = Scene::new(true).await;
     let session = scene.open().await;

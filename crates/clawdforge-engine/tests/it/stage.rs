@@ -131,6 +131,8 @@ pub async fn engine_with(
         kill_grace: Duration::from_millis(100),
         upload_bytes_max: 1_000,
         session_warm_max: Duration::from_secs(60),
+        session_warm_up: false,
+        sessions_per_process: 1,
         session_ttl: Duration::from_secs(3600),
         session_hard_ttl: Duration::from_secs(3600),
         run_retention: Duration::from_secs(3600),

@@ -6,6 +6,7 @@ use clawdforge_api::legacy::{SessionClosed, SessionList, SessionReply, SessionSt
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::limits::{META_BYTES_MAX, MODEL_CHARS_MAX};
+use clawdforge_core::run::Effort;
 use clawdforge_core::session::OnContextLoss;
 use clawdforge_core::time::Timestamp;
 use clawdforge_engine::{EngineError, SessionView, SessionWish};
@@ -16,7 +17,7 @@ use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody};
 use crate::validate::Fields;
 
-const FIELDS: [&str; 4] = ["agent", "meta", "model", "on_context_loss"];
+const FIELDS: [&str; 5] = ["agent", "effort", "meta", "model", "on_context_loss"];
 
 /// Bytes of an agent's name that are looked at; the rule for names is stricter.
 const AGENT_BYTES_MAX: usize = 256;
@@ -49,11 +50,12 @@ fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
             "Value error, a model name has letters, digits and any of . _ - : / [ ], and does not begin with -";
         fields.value_fault("model", message, &json!(model));
     }
+    let effort = fields.optional_word("effort", &Effort::ALL);
     let meta = fields.optional_object("meta", META_BYTES_MAX);
     let on_context_loss = fields.optional_word("on_context_loss", &OnContextLoss::ALL);
     fields.finish().map_err(Refusal::Invalid)?;
     let on_context_loss = on_context_loss.unwrap_or_default();
-    Ok(SessionWish { agent: name.ok().flatten(), model, meta, on_context_loss })
+    Ok(SessionWish { agent: name.ok().flatten(), model, effort, meta, on_context_loss })
 }
 
 fn is_model(model: &str) -> bool {
@@ -122,6 +124,7 @@ fn state_of(view: SessionView) -> SessionState {
         app_name: session.app_name,
         driver: chosen.as_ref().map(|chosen| chosen.driver.as_str().to_owned()),
         on_context_loss: chosen.as_ref().map(|chosen| chosen.on_context_loss.as_str().to_owned()),
+        effort: chosen.as_ref().and_then(|chosen| chosen.effort).map(|effort| effort.as_str().to_owned()),
         warm: is_warm,
     }
 }

@@ -12,6 +12,7 @@ use crate::support::{Fixture, app, at, outcome, session, session_id, turn, turn_
 /// A conversation that was opened at this second.
 fn conversation(number: u128, opened: i64) -> Session {
     let chosen = Conversation {
+        effort: Some(clawdforge_core::run::Effort::High),
         model: Some("opus".to_owned()),
         meta: Some(r#"{"purpose":"test"}"#.to_owned()),
         driver: DriverName::Acp,

@@ -138,9 +138,9 @@ fn row(agent: &FoundAgent) -> [String; 4] {
     [agent.name().to_owned(), version.cloned().unwrap_or_else(|| "-".to_owned()), source.to_owned(), place]
 }
 
-/// Writes one JSON object.
-pub fn json(agents: &[FoundAgent], out: &mut dyn Write) -> io::Result<()> {
-    let agents: Vec<_> = agents
+/// One JSON value for each agent.
+pub fn json(agents: &[FoundAgent]) -> Vec<serde_json::Value> {
+    agents
         .iter()
         .map(|agent| {
             let found = agent.program.as_ref().ok();
@@ -159,6 +159,5 @@ pub fn json(agents: &[FoundAgent], out: &mut dyn Write) -> io::Result<()> {
                 "note": agent.note(),
             })
         })
-        .collect();
-    writeln!(out, "{:#}", json!({ "agents": agents }))
+        .collect()
 }

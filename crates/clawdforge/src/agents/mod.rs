@@ -1,7 +1,8 @@
 //! `clawdforge agents`: installing agents and listing them.
 //!
 //! Reading order: `catalogue` says what can be installed, `install` tells the story, with `place` (the
-//! folder), `npm` and `progress` as its parts; `list` looks for what is there; `probe` asks programs
+//! folder), `npm` and `progress` as its parts; `list` looks for what is there, `sessions` for what sessions
+//! can have; `probe` asks programs
 //! short questions, for the doctor as well.
 
 pub mod catalogue;
@@ -12,6 +13,7 @@ mod place;
 mod platform;
 pub mod probe;
 mod progress;
+mod sessions;
 
 use std::io::Write;
 use std::pin::pin;
@@ -23,6 +25,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use clawdforge_agent::version::Versions;
 use clawdforge_client::commands::{Exit, Interrupts, Io};
 use clawdforge_process::Spawner;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use self::catalogue::{CATALOGUE, Entry};
@@ -44,7 +47,9 @@ pub fn agents_command() -> Command {
         .after_help(format!("Agents:\n{table}"))
         .arg(names.help("Which agents").hide_possible_values(true))
         .arg(force.help("Install anew what is there already"));
-    let list = Command::new("list").about("Show which agents are there, their versions and where they are").arg(json);
+    let list = Command::new("list")
+        .about("Show which agents are there, their versions, where they are and what they say they can do")
+        .arg(json);
     Command::new("agents")
         .about("Install and list agents")
         .subcommand_required(true)
@@ -146,10 +151,14 @@ async fn list_all(config: &Config, json: bool, out: &mut (dyn Write + Send)) -> 
     let versions = Versions::load(memory.path().join("versions.json"));
     let mut agents = list::look(config)?;
     list::ask_versions(&mut agents, &spawner, &versions).await;
+    let of_sessions = sessions::look(config, &spawner).await?;
     if json {
-        list::json(&agents, out)?
+        let document = json!({ "agents": list::json(&agents), "session_agents": sessions::json(&of_sessions) });
+        writeln!(out, "{document:#}")?;
     } else {
-        list::table(&agents, out)?
+        list::table(&agents, out)?;
+        writeln!(out)?;
+        sessions::table(&of_sessions, out)?;
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
     let queue_wait_max = resolver.value(&options::QUEUE_WAIT_MAX_SECS);
     let upload_max_bytes = resolver.value(&options::UPLOAD_MAX_BYTES);
     let session_warm = resolver.value(&options::SESSION_WARM_SECS);
+    let session_warm_up = resolver.value(&options::SESSION_WARM_UP);
+    let sessions_per_process = resolver.value(&options::SESSIONS_PER_PROCESS);
     let session_ttl = resolver.value(&options::SESSION_TTL_SECS);
     let session_hard_ttl = resolver.value(&options::SESSION_HARD_TTL_SECS);
     let run_retention = resolver.value(&options::RUN_RETENTION_SECS);
@@ -74,6 +76,8 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         queue_wait_max: queue_wait_max?,
         upload_max_bytes: upload_max_bytes?,
         session_warm: session_warm?,
+        session_warm_up: session_warm_up?,
+        sessions_per_process: sessions_per_process?,
         session_ttl: session_ttl?,
         session_hard_ttl: session_hard_ttl?,
         run_retention: run_retention?,

@@ -90,6 +90,10 @@ pub struct Config {
     pub upload_max_bytes: u64,
     /// How long the agent of an idle session is kept ready.
     pub session_warm: Duration,
+    /// Whether an agent is started when a session is opened.
+    pub session_warm_up: bool,
+    /// Sessions of one app and agent that may share a process.
+    pub sessions_per_process: usize,
     /// How long a session may see no turn before it is closed.
     pub session_ttl: Duration,
     /// How long a closed session is kept.

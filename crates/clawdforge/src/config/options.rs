@@ -158,6 +158,8 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &QUEUE_WAIT_MAX_SECS,
     &UPLOAD_MAX_BYTES,
     &SESSION_WARM_SECS,
+    &SESSION_WARM_UP,
+    &SESSIONS_PER_PROCESS,
     &SESSION_TTL_SECS,
     &SESSION_HARD_TTL_SECS,
     &RUN_RETENTION_SECS,
@@ -401,6 +403,34 @@ pub static SESSION_WARM_SECS: Opt<Span> = Opt {
         )
     },
     kind: secs(0, DAY_SECS),
+};
+
+pub static SESSION_WARM_UP: Opt<Switch> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Sessions,
+            "session_warm_up",
+            &["CLAWDFORGE_SESSION_WARM_UP"],
+            "true",
+            "Starts the agent of a session when the session is opened, where a slot is free, so that the first turn finds it ready.",
+        )
+    },
+    kind: Switch,
+};
+
+pub static SESSIONS_PER_PROCESS: Opt<Count> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Sessions,
+            "sessions_per_process",
+            &["CLAWDFORGE_SESSIONS_PER_PROCESS"],
+            "1",
+            "How many sessions of one app and agent may share an agent's process. More than 1 saves memory with some agents; a process that must be ended then ends the turns of all its sessions.",
+        )
+    },
+    kind: Count { min: 1, max: 64 },
 };
 
 pub static SESSION_TTL_SECS: Opt<Span> = Opt {

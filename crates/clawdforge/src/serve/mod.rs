@@ -162,6 +162,8 @@ async fn start_engine(
             kill_grace: config.kill_grace,
             upload_bytes_max: config.upload_max_bytes,
             session_warm_max: config.session_warm,
+            session_warm_up: config.session_warm_up,
+            sessions_per_process: config.sessions_per_process,
             session_ttl: config.session_ttl,
             session_hard_ttl: config.session_hard_ttl,
             run_retention: config.run_retention,

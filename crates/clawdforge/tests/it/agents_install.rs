@@ -232,3 +232,29 @@ async fn an_unknown_agent_is_a_wrong_command_line() -> anyhow::Result<()> {
     assert!(!machine.agents().exists());
     Ok(())
 }
+
+#[tokio::test]
+async fn agents_list_tells_what_the_agents_of_sessions_declare() -> anyhow::Result<()> {
+    let machine = Machine::new()?;
+    let config = machine.root.path().join("clawdforge.toml");
+    std::fs::write(&config, "[agents.demo]\n[agents.broken]\ndialect = \"acp\"\ncommand = \"/bin/false\"\n")?;
+    let config = config.display().to_string();
+    let (out, _) = said(&machine.clawdforge(&["agents", "list", "--json", "--config", &config]).await?, 0);
+    let listed: Value = serde_json::from_str(&out)?;
+    let find = |name: &str| {
+        let all = listed["session_agents"].as_array().into_iter().flatten();
+        all.clone().find(|agent| agent["name"] == name).cloned().unwrap_or_default()
+    };
+    let demo = find("demo");
+    assert_eq!((&demo["driver"], &demo["usable"]), (&"acp".into(), &true.into()), "{demo}");
+    assert_eq!(demo["capabilities"], serde_json::json!(["close", "embeddedContext", "load", "resume"]));
+    let broken = find("broken");
+    assert_eq!((&broken["present"], &broken["usable"]), (&true.into(), &false.into()), "{broken}");
+    assert!(broken["note"].as_str().is_some_and(|note| note.contains("ended before a conversation")), "{broken}");
+    assert_eq!(find("goose")["present"], false);
+
+    let (out, _) = said(&machine.clawdforge(&["agents", "list", "--config", &config]).await?, 0);
+    let line = out.lines().find(|line| line.starts_with("demo") && line.contains("acp")).unwrap_or_default();
+    assert!(line.ends_with("close embeddedContext load resume"), "{out}");
+    Ok(())
+}

@@ -59,10 +59,10 @@ async fn every_field_may_be_left_out_and_null_means_so() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn wrong_fields_are_refused_each_in_the_old_words() -> anyhow::Result<()> {
-    let app = setup().demo().start().await?;
+    let app = setup().demo().env("CLAWDFORGE_SESSION_WARM_UP", "false").start().await?;
     let mut golden = Golden::default();
     let wrong = json!({
-        "agent": "no spaces", "meta": [1], "model": "-x; rm", "on_context_loss": "pray",
+        "agent": "no spaces", "meta": [1], "model": "-x; rm", "on_context_loss": "pray", "effort": "much",
     });
     golden.add("every field", &post(&app, "/sessions", wrong).await?);
     golden.add("a large meta", &post(&app, "/sessions", json!({ "meta": { "a": "x".repeat(20_000) } })).await?);

@@ -28,4 +28,5 @@ mod legacy_sessions;
 mod legacy_tokens;
 mod limits;
 mod session_crash;
+mod session_processes;
 mod support;

@@ -1,0 +1,104 @@
+//! Several conversations in one process of an agent that speaks the Agent Client Protocol.
+
+use std::time::Duration;
+
+use clawdforge_agent::{AcpDriver, AgentDriver, AgentHost, AgentLink, HostSpec, OpenSpec};
+use clawdforge_core::agent::{AgentSignal, TurnEnd};
+
+use crate::support::{Bench, GRACE, first_text, soon, to_the_end};
+
+async fn host(bench: &Bench) -> Box<dyn AgentHost> {
+    let driver = AcpDriver::new(bench.profile.clone(), None, bench.spawner.clone());
+    soon(driver.hosting().unwrap().start(HostSpec::of(&bench.spec))).await.unwrap()
+}
+
+/// The specification of one more conversation, in a directory of its own.
+fn another(bench: &Bench, name: &str) -> OpenSpec {
+    let workspace = bench.folder.path().join(name);
+    std::fs::create_dir(&workspace).unwrap();
+    OpenSpec { workspace, ..bench.spec.clone() }
+}
+
+async fn answer(link: &mut dyn AgentLink, prompt: &str) -> String {
+    link.begin_turn(prompt.into()).await.unwrap();
+    let (_, last) = to_the_end(link).await;
+    let AgentSignal::TurnEnded(TurnEnd { answer, failure: None, .. }) = last else { panic!("{last:?}") };
+    answer.unwrap()
+}
+
+#[tokio::test]
+async fn conversations_in_one_process_have_their_own_memory_and_directory() {
+    let bench = Bench::conversation(false);
+    let host = host(&bench).await;
+    assert!(host.ends_conversations() && host.is_alive().await);
+    let (one, two) = (another(&bench, "one"), another(&bench, "two"));
+    let mut first = soon(host.open(one.clone())).await.unwrap();
+    let mut second = soon(host.open(two)).await.unwrap();
+    assert_eq!(first.process(), second.process());
+    assert_eq!(first.process().as_deref(), Some(host.process().as_str()));
+    assert_eq!(answer(&mut *first, "my name is Ada").await, "You said: my name is Ada");
+    assert_eq!(answer(&mut *second, "recall").await, "nothing");
+    assert_eq!(answer(&mut *first, "recall").await, "my name is Ada");
+    assert_eq!(answer(&mut *first, "cwd").await, one.workspace.to_str().unwrap());
+    assert_eq!(soon(host.close(GRACE)).await.survivors, 0);
+    assert!(!host.is_alive().await);
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_closed_leaves_the_others_in_peace() {
+    let bench = Bench::conversation(false);
+    let host = host(&bench).await;
+    let first = soon(host.open(another(&bench, "one"))).await.unwrap();
+    let mut second = soon(host.open(another(&bench, "two"))).await.unwrap();
+    assert_eq!(answer(&mut *second, "the word is plum").await, "You said: the word is plum");
+    let closed = soon(first.close(GRACE)).await;
+    assert_eq!((closed.killed, closed.survivors), (0, 0));
+    assert!(host.is_alive().await);
+    assert_eq!(answer(&mut *second, "recall").await, "the word is plum");
+    let third = soon(host.open(another(&bench, "three"))).await.unwrap();
+    assert_eq!(third.process(), second.process());
+    soon(host.close(GRACE)).await;
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_let_go_of_a_conversation_is_ended_and_the_others_hear_it() {
+    let bench = Bench::conversation(false);
+    let host = host(&bench).await;
+    let mut deaf = soon(host.open(another(&bench, "one"))).await.unwrap();
+    let mut other = soon(host.open(another(&bench, "two"))).await.unwrap();
+    deaf.begin_turn("say: here\nignore cancel\nhang".into()).await.unwrap();
+    assert_eq!(first_text(&mut *deaf).await, "here");
+    deaf.cancel_turn();
+    let grace = Duration::from_millis(200);
+    let (closed, signal) = tokio::join!(soon(deaf.close(grace)), soon(other.next_signal()));
+    assert_eq!(closed.survivors, 0);
+    assert!(matches!(signal, AgentSignal::Exited(_)), "{signal:?}");
+    assert!(!other.is_usable() && !host.is_alive().await);
+    assert!(soon(host.open(another(&bench, "three"))).await.is_err(), "nobody else gets in");
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn when_the_process_dies_every_conversation_hears_it_and_is_taken_up_elsewhere() {
+    let bench = Bench::conversation(false);
+    let host = host(&bench).await;
+    let (one, two) = (another(&bench, "one"), another(&bench, "two"));
+    let mut first = soon(host.open(one.clone())).await.unwrap();
+    let mut second = soon(host.open(two)).await.unwrap();
+    assert_eq!(answer(&mut *first, "the word is plum").await, "You said: the word is plum");
+    second.begin_turn("crash: 3".into()).await.unwrap();
+    let (_, last) = to_the_end(&mut *second).await;
+    assert!(matches!(&last, AgentSignal::Exited(exit) if exit.code == Some(3)), "{last:?}");
+    let signal = soon(first.next_signal()).await;
+    assert!(matches!(&signal, AgentSignal::Exited(exit) if exit.code == Some(3)), "{signal:?}");
+    let resume = first.resume_key();
+    soon(host.close(GRACE)).await;
+    bench.nothing_is_left();
+
+    let host = self::host(&bench).await;
+    let mut again = soon(host.open(OpenSpec { resume, ..one })).await.unwrap();
+    assert_eq!(answer(&mut *again, "recall").await, "the word is plum");
+    soon(host.close(GRACE)).await;
+}

@@ -23,7 +23,7 @@ pub mod profile;
 pub mod registry;
 pub mod version;
 
-pub use acp::AcpDriver;
+pub use acp::{AcpDriver, Choices};
 pub use oneshot::OneShotDriver;
 pub use profile::{Dialect, Profile};
 pub use registry::Agents;
@@ -43,6 +43,11 @@ pub trait AgentDriver: Send + Sync {
     /// # Errors
     /// [`Failure`] of kind `NotInstalled`, with what the operator should do.
     fn check(&self) -> Result<(), Failure>;
+
+    /// What the operator allows this agent, where that is less than others may.
+    fn limits(&self) -> AgentLimits {
+        AgentLimits::default()
+    }
 
     /// Opens a link. For a one-shot agent this only checks that the program is there; the process starts
     /// with the prompt. For a conversation the agent runs, and has taken up the conversation or begun one.
@@ -203,6 +208,15 @@ impl HostSpec {
             given_up: spec.given_up.clone(),
         }
     }
+}
+
+/// What the operator allows one agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AgentLimits {
+    /// Longest time without a sign of life; `None` leaves the service's own.
+    pub silence_max: Option<Duration>,
+    /// Longest time of one turn, whatever its caller allows; `None` leaves it to the caller.
+    pub turn_max: Option<Duration>,
 }
 
 /// What is known of an agent's program.

@@ -71,7 +71,10 @@ pub fn drivers(
     spawner: &Spawner,
     versions: &Arc<Versions>,
 ) -> anyhow::Result<Vec<Arc<OneShotDriver>>> {
-    let driver = |profile| Arc::new(OneShotDriver::new(profile, spawner.clone(), Arc::clone(versions)));
+    let driver = |profile: Profile| {
+        let limits = config.agents.get(&profile.name).map(|entry| entry.limits).unwrap_or_default();
+        Arc::new(OneShotDriver::new(profile, spawner.clone(), Arc::clone(versions)).limited(limits))
+    };
     Ok(profiles(config)?.into_iter().map(driver).collect())
 }
 

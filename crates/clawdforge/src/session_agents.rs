@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clawdforge_agent::locate::locate;
 use clawdforge_agent::profile::{Dialect, Profile};
-use clawdforge_agent::{AcpDriver, AgentDriver, Agents};
+use clawdforge_agent::{AcpDriver, AgentDriver, Agents, Choices};
 use clawdforge_core::agent::AgentName;
 use clawdforge_process::Spawner;
 
@@ -131,7 +131,13 @@ fn driver(config: &Config, name: AgentName, spawner: &Spawner) -> anyhow::Result
     } else {
         (claude(config, name, entry)?, Some(CLAUDE_MODE.to_owned()))
     };
-    Ok(Arc::new(AcpDriver::new(profile, mode, spawner.clone())))
+    let choices = Choices {
+        mode,
+        default_model: entry.and_then(|entry| entry.default_model.clone()),
+        model_option: entry.and_then(|entry| entry.model_option.clone()),
+    };
+    let limits = entry.map(|entry| entry.limits).unwrap_or_default();
+    Ok(Arc::new(AcpDriver::new(profile, choices, spawner.clone()).limited(limits)))
 }
 
 fn demo(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<Profile> {

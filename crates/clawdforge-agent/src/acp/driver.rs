@@ -11,21 +11,38 @@ use super::host::AcpHost;
 use super::info::AgentInfo;
 use crate::locate::locate;
 use crate::profile::Profile;
-use crate::{AgentDriver, AgentHost, AgentLink, HostSpec, Hosting, OpenSpec, Presence};
+use crate::{AgentDriver, AgentHost, AgentLimits, AgentLink, HostSpec, Hosting, OpenSpec, Presence};
 
 /// The driver of one agent that speaks the Agent Client Protocol.
 pub struct AcpDriver {
     profile: Profile,
-    mode: Option<String>,
     spawner: Spawner,
+    choices: Choices,
+    limits: AgentLimits,
+}
+
+/// What is chosen for every conversation with an agent, because agents do not keep it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Choices {
+    /// The agent's own name for how it asks for permission; chosen where the agent offers it.
+    pub mode: Option<String>,
+    /// The model where a conversation names none; `None` leaves it to the agent.
+    pub default_model: Option<String>,
+    /// The id of the option by which the model is chosen; `None` finds it by its category.
+    pub model_option: Option<String>,
 }
 
 impl AcpDriver {
-    /// A driver for an agent as configured. `mode` is the agent's own name for how it asks for permission;
-    /// it is chosen for every conversation, where the agent offers it.
+    /// A driver for an agent as configured.
     #[must_use]
-    pub fn new(profile: Profile, mode: Option<String>, spawner: Spawner) -> Self {
-        Self { profile, mode, spawner }
+    pub fn new(profile: Profile, choices: Choices, spawner: Spawner) -> Self {
+        Self { profile, spawner, choices, limits: AgentLimits::default() }
+    }
+
+    /// The same with limits of its own.
+    #[must_use]
+    pub fn limited(self, limits: AgentLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// What is configured.
@@ -46,7 +63,7 @@ impl AcpDriver {
     }
 
     async fn greeted(&self, spec: HostSpec) -> Result<Arc<AcpHost>, Failure> {
-        AcpHost::start(&self.profile, self.mode.clone(), &self.spawner, spec).await.map(Arc::new)
+        AcpHost::start(&self.profile, self.choices.clone(), &self.spawner, spec).await.map(Arc::new)
     }
 }
 
@@ -58,6 +75,10 @@ impl AgentDriver for AcpDriver {
 
     fn presence(&self) -> Presence {
         Presence { program: locate(&self.profile).ok().map(|found| found.path), version: None }
+    }
+
+    fn limits(&self) -> AgentLimits {
+        self.limits
     }
 
     fn check(&self) -> Result<(), Failure> {

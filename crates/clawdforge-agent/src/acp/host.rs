@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio::fs::DirBuilder;
 use tokio::time::{sleep, timeout};
 
+use super::driver::Choices;
 use super::link::AcpLink;
 use super::peer::{Connection, Peer};
 use super::translate::failure;
@@ -40,7 +41,7 @@ const FAILED_GRACE: Duration = Duration::from_millis(500);
 /// An agent process that has greeted.
 pub(super) struct AcpHost {
     name: AgentName,
-    mode: Option<String>,
+    choices: Choices,
     offered: InitializeResponse,
     process: String,
     /// Absent once it is closed.
@@ -60,7 +61,7 @@ impl AcpHost {
     /// Starts the process and lets it greet.
     pub(super) async fn start(
         profile: &Profile,
-        mode: Option<String>,
+        choices: Choices,
         spawner: &Spawner,
         spec: HostSpec,
     ) -> Result<Self, Failure> {
@@ -71,7 +72,7 @@ impl AcpHost {
         match greeted {
             Ok((connection, offered)) => Ok(Self {
                 name: newborn.name,
-                mode,
+                choices,
                 offered,
                 process: newborn.tree.identity().to_string(),
                 connection: Mutex::new(Some(connection)),
@@ -199,19 +200,22 @@ impl AcpHost {
     ) -> Result<(), Failure> {
         let name = &self.name;
         // A mode that is not offered is left as it is.
-        if let Some(mode) = &self.mode
-            && let Some(answer) = set(peer, &options, &SessionConfigOptionCategory::Mode, mode).await
+        if let Some(mode) = &self.choices.mode
+            && let Some(answer) = set(peer, &options, is_of(SessionConfigOptionCategory::Mode), mode).await
         {
             options = answer.map_err(|error| {
                 let message = format!("{name} did not take the mode {mode}: {}", error.message);
                 Failure::new(FailureKind::StartFailed, message)
             })?;
         }
-        if let Some(model) = &spec.model {
+        if let Some(model) = spec.model.as_ref().or(self.choices.default_model.as_ref()) {
             let unknown = |why: &str| {
                 Failure::new(FailureKind::UnknownModel, format!("{name} does not take the model {model}: {why}"))
             };
-            let answer = set(peer, &options, &SessionConfigOptionCategory::Model, model).await;
+            let answer = match &self.choices.model_option {
+                Some(id) => set(peer, &options, |option| *option.id.0 == **id, model).await,
+                None => set(peer, &options, is_of(SessionConfigOptionCategory::Model), model).await,
+            };
             let answer = answer.ok_or_else(|| unknown("it offers no choice of models"))?;
             options = answer.map_err(|error| unknown(&error.message))?;
         }
@@ -220,7 +224,7 @@ impl AcpHost {
                 let message = format!("{name} does not take the effort {}: {why}", effort.as_str());
                 Failure::new(FailureKind::RequestRejected, message)
             };
-            let answer = set(peer, &options, &SessionConfigOptionCategory::ThoughtLevel, effort.as_str()).await;
+            let answer = set(peer, &options, is_of(SessionConfigOptionCategory::ThoughtLevel), effort.as_str()).await;
             let answer = answer.ok_or_else(|| refused("it offers no choice, at least not with this model"))?;
             answer.map_err(|error| refused(&error.message))?;
         }
@@ -332,14 +336,18 @@ async fn within<T>(
     }
 }
 
-/// Chooses a value of the option of a category; all options come back. `None` where it is not offered.
+fn is_of(category: SessionConfigOptionCategory) -> impl Fn(&SessionConfigOption) -> bool {
+    move |option| option.category.as_ref() == Some(&category)
+}
+
+/// Chooses a value of an option; all options come back. `None` where it is not offered.
 async fn set(
     peer: &mut Peer,
     options: &[SessionConfigOption],
-    category: &SessionConfigOptionCategory,
+    is_meant: impl Fn(&SessionConfigOption) -> bool,
     value: &str,
 ) -> Option<Result<Vec<SessionConfigOption>, Error>> {
-    let option = options.iter().find(|option| option.category.as_ref() == Some(category))?;
+    let option = options.iter().find(|option| is_meant(option))?;
     let request = SetSessionConfigOptionRequest::new(peer.session().to_owned(), option.id.clone(), value);
     let answer = peer.to_agent().send_request(request).block_task();
     Some(peer.wait(answer).await.map(|set| set.config_options))

@@ -12,5 +12,5 @@ mod link;
 mod peer;
 mod translate;
 
-pub use driver::AcpDriver;
+pub use driver::{AcpDriver, Choices};
 pub use info::AgentInfo;

@@ -14,20 +14,27 @@ use crate::files::write_private;
 use crate::locate::{Found, locate};
 use crate::profile::Profile;
 use crate::version::{VersionError, Versions};
-use crate::{AgentDriver, AgentLink, OpenSpec, Presence};
+use crate::{AgentDriver, AgentLimits, AgentLink, OpenSpec, Presence};
 
 /// The driver of one agent that speaks as `claude -p` does.
 pub struct OneShotDriver {
     profile: Profile,
     spawner: Spawner,
     versions: Arc<Versions>,
+    limits: AgentLimits,
 }
 
 impl OneShotDriver {
     /// A driver for an agent as configured.
     #[must_use]
     pub fn new(profile: Profile, spawner: Spawner, versions: Arc<Versions>) -> Self {
-        Self { profile, spawner, versions }
+        Self { profile, spawner, versions, limits: AgentLimits::default() }
+    }
+
+    /// The same with limits of its own.
+    #[must_use]
+    pub fn limited(self, limits: AgentLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// The agent as configured.
@@ -65,6 +72,10 @@ impl AgentDriver for OneShotDriver {
         let program = self.locate().ok().map(|found| found.path);
         let version = program.as_deref().and_then(|program| self.versions.known(program));
         Presence { program, version }
+    }
+
+    fn limits(&self) -> AgentLimits {
+        self.limits
     }
 
     fn check(&self) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clawdforge_agent::{AgentLink, LinkContext, Prompt};
+use clawdforge_agent::{AgentLink, Choices, LinkContext, Prompt};
 use clawdforge_core::agent::{AgentSignal, FailureKind, TurnEnd};
 use clawdforge_core::limits::AGENT_LINE_BYTES_MAX;
 use clawdforge_core::run::Effort;
@@ -355,5 +355,28 @@ async fn the_effort_is_chosen_and_one_the_agent_does_not_have_refused() {
     let failure = bench.open().await.err().unwrap();
     assert_eq!(failure.kind, FailureKind::RequestRejected);
     assert!(failure.message.contains("effort max"), "{}", failure.message);
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn the_operator_says_which_model_it_is_unless_a_conversation_does_and_by_which_option() {
+    let mut bench = Bench::conversation(false);
+    bench.spec.model = None;
+    let choose = |option: Option<&str>| Choices {
+        default_model: Some("large".to_owned()),
+        model_option: option.map(str::to_owned),
+        ..Choices::default()
+    };
+    for option in [None, Some("model")] {
+        let mut link = bench.open_choosing(choose(option)).await.unwrap();
+        assert_eq!(answer(&mut *link, "model").await, "large");
+        close(&bench, link).await;
+    }
+    bench.spec.model = Some("small".into());
+    let mut link = bench.open_choosing(choose(None)).await.unwrap();
+    assert_eq!(answer(&mut *link, "model").await, "small");
+    close(&bench, link).await;
+    let failure = bench.open_choosing(choose(Some("engine"))).await.err().unwrap();
+    assert_eq!(failure.kind, FailureKind::UnknownModel);
     bench.nothing_is_left();
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use clawdforge_agent::{AcpDriver, AgentDriver, AgentHost, AgentLink, HostSpec, OpenSpec};
+use clawdforge_agent::{AcpDriver, AgentDriver, AgentHost, AgentLink, Choices, HostSpec, OpenSpec};
 use clawdforge_core::agent::{AgentSignal, TurnEnd};
 
 use crate::support::{Bench, GRACE, first_text, soon, to_the_end};
 
 async fn host(bench: &Bench) -> Box<dyn AgentHost> {
-    let driver = AcpDriver::new(bench.profile.clone(), None, bench.spawner.clone());
+    let driver = AcpDriver::new(bench.profile.clone(), Choices::default(), bench.spawner.clone());
     soon(driver.hosting().unwrap().start(HostSpec::of(&bench.spec))).await.unwrap()
 }
 

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawdforge_agent::{
-    AcpDriver, AgentDriver, AgentLink, CloseReport, Dialect, OneShotDriver, OpenSpec, Profile, Prompt, Versions,
+    AcpDriver, AgentDriver, AgentLink, Choices, CloseReport, Dialect, OneShotDriver, OpenSpec, Profile, Prompt,
+    Versions,
 };
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, TurnEnd};
 use clawdforge_core::run::SystemMode;
@@ -58,7 +59,12 @@ impl Bench {
 
     /// A link to a conversation.
     pub async fn open(&self) -> Result<Box<dyn AgentLink>, Failure> {
-        soon(AcpDriver::new(self.profile.clone(), None, self.spawner.clone()).open(self.spec.clone())).await
+        self.open_choosing(Choices::default()).await
+    }
+
+    /// As [`Self::open`], with what is chosen for every conversation.
+    pub async fn open_choosing(&self, choices: Choices) -> Result<Box<dyn AgentLink>, Failure> {
+        soon(AcpDriver::new(self.profile.clone(), choices, self.spawner.clone()).open(self.spec.clone())).await
     }
 
     /// With a shell script as the agent.

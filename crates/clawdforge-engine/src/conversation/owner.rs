@@ -188,6 +188,8 @@ impl Owner {
             },
         };
         player.mailbox = self.mailbox.take();
+        let driver = self.shared.session_agents.get(&record.session.agent);
+        player.limits = driver.map(|driver| driver.limits()).unwrap_or_default();
         let open = opening(&self.shared, &player, record, asked, head, ahead);
         self.desk.warm.store(true, Ordering::Relaxed);
         player.play(open, AfterTurn::Keep).await;

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdforge_agent::{AgentLink, CloseReport, Prompt};
+use clawdforge_agent::{AgentLimits, AgentLink, CloseReport, Prompt};
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
 use clawdforge_core::commit::Write;
 use clawdforge_core::event::{ContextSource, EventBody};
@@ -58,6 +58,8 @@ pub(crate) struct Player {
     pub mailbox: Option<Mailbox>,
     /// Tells what is still opening that nobody wants it any more.
     pub given_up: CancellationToken,
+    /// What its agent is allowed.
+    pub limits: AgentLimits,
     shared: Arc<Shared>,
     started: Option<Instant>,
     opening: Option<Opening>,
@@ -79,6 +81,7 @@ impl Player {
             warm: None,
             mailbox: None,
             given_up: CancellationToken::new(),
+            limits: AgentLimits::default(),
             shared,
             started: None,
             opening: None,
@@ -104,8 +107,9 @@ impl Player {
     }
 
     async fn live(&mut self, open: Opening, after: AfterTurn) {
-        let silence = self.shared.options.silence_max;
-        let limits = TurnLimits { total: self.log.turn.timeout, silence };
+        let silence = self.limits.silence_max.unwrap_or(self.shared.options.silence_max);
+        let asked = self.log.turn.timeout;
+        let limits = TurnLimits { total: self.limits.turn_max.map_or(asked, |most| asked.min(most)), silence };
         let (mut machine, mut effects) = TurnMachine::start(limits, after);
         self.started = Some(Instant::now());
         let mut open = Some(open);

@@ -67,6 +67,7 @@ async fn own(shared: Arc<Shared>, work: Work) {
     if waits && let Err(failure) = read_prompt(&shared, id, &mut request).await {
         return player.end_with(failure, waiting_since.elapsed()).await;
     }
+    player.limits = driver.limits();
     let open = opening(&shared, &player, request, attachments, driver, workspace.clone());
     player.play(open, AfterTurn::Close).await;
     if tokio::task::spawn_blocking(move || workspace.remove()).await.is_err() {

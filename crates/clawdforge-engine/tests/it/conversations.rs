@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdforge_agent::OpenSpec;
+use clawdforge_agent::{AgentLimits, OpenSpec};
 use clawdforge_core::agent::FailureKind;
 use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Write};
@@ -292,6 +292,24 @@ async fn a_turn_that_takes_too_long_is_cancelled_and_its_agent_kept() {
     assert_eq!(ended.outcome.stop_reason.as_deref(), Some("cancelled"));
     assert_eq!(scene.answered(session, "next").await, ContextSource::Warm);
     assert_eq!(scene.talker.opens(), 1);
+}
+
+#[tokio::test]
+async fn what_an_agent_is_allowed_counts_where_it_is_less_than_the_caller_allows() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    for limits in [
+        AgentLimits { turn_max: Some(Duration::from_millis(50)), ..AgentLimits::default() },
+        AgentLimits { silence_max: Some(Duration::from_millis(50)), ..AgentLimits::default() },
+    ] {
+        *scene.talker.limits.lock().unwrap() = limits;
+        let ended = scene.turn(session, "hang").await;
+        let expected = if limits.turn_max.is_some() { FailureKind::TimedOut } else { FailureKind::Silent };
+        assert_eq!(failure(&ended), Some(expected));
+    }
+    *scene.talker.limits.lock().unwrap() = AgentLimits { turn_max: Some(DEADLINE), ..AgentLimits::default() };
+    let ticket = scene.submit_within(session, "hang", Duration::from_millis(50)).await.unwrap();
+    assert_eq!(failure(&ended(ticket).await), Some(FailureKind::TimedOut), "the caller may allow less");
 }
 
 #[tokio::test]

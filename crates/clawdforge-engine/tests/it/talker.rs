@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdforge_agent::{AgentDriver, AgentLink, CloseReport, LinkContext, OpenSpec, Presence, Prompt};
+use clawdforge_agent::{AgentDriver, AgentLimits, AgentLink, CloseReport, LinkContext, OpenSpec, Presence, Prompt};
 use clawdforge_core::agent::{AgentName, AgentSignal, Exit, Failure, TurnEnd};
 use tokio::sync::Semaphore;
 
@@ -16,6 +16,7 @@ pub struct Talker {
     pub name: AgentName,
     /// Whether it can take up a conversation after its process ended.
     pub remembers: bool,
+    pub limits: Mutex<AgentLimits>,
     pub go: Semaphore,
     /// What it was opened with.
     pub opened: Mutex<Vec<OpenSpec>>,
@@ -30,6 +31,7 @@ impl Talker {
         Arc::new(Self {
             name: "talker".parse().unwrap(),
             remembers,
+            limits: Mutex::default(),
             go: Semaphore::new(0),
             opened: Mutex::default(),
             asked: Mutex::default(),
@@ -61,6 +63,10 @@ impl AgentDriver for TalkerDriver {
 
     fn presence(&self) -> Presence {
         Presence { program: None, version: None }
+    }
+
+    fn limits(&self) -> AgentLimits {
+        *self.0.limits.lock().unwrap()
     }
 
     fn check(&self) -> Result<(), Failure> {

@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use clawdforge_agent::AgentLimits;
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::secret::SecretString;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
 use super::file::Page;
-use super::kinds::{Choice, EnvNames, Kind, Model, Program, REDACTED, Words, is_env_name};
+use super::kinds::{Choice, EnvNames, Kind, Model, Program, REDACTED, Span, Unit, Words, is_env_name};
 use super::origin::ConfigError;
 use super::raw::Raw;
 use super::show::Row;
@@ -38,6 +39,10 @@ pub struct AgentEntry {
     pub dialect: Dialect,
     /// The model where a request names none.
     pub default_model: Option<String>,
+    /// The id of the option by which an agent of sessions takes its model.
+    pub model_option: Option<String>,
+    /// What it is allowed.
+    pub limits: AgentLimits,
 }
 
 /// How an agent is spoken to.
@@ -53,6 +58,13 @@ pub enum Dialect {
 
 const DIALECT: Choice<Dialect> = Choice(&[("claude", Dialect::Claude), ("demo", Dialect::Demo), ("acp", Dialect::Acp)]);
 
+const SILENCE: Span = Span { unit: Unit::Secs, min: 1, max: DAY_SECS };
+
+/// As short as a request may ask for.
+const TURN: Span = Span { unit: Unit::Secs, min: 5, max: DAY_SECS };
+
+const DAY_SECS: u32 = 24 * 60 * 60;
+
 /// A key of an agent's table, for messages and the reference page.
 pub struct AgentKey {
     /// The key.
@@ -64,7 +76,7 @@ pub struct AgentKey {
 }
 
 /// Every key of an agent's table.
-pub const AGENT_KEYS: [AgentKey; 6] = [
+pub const AGENT_KEYS: [AgentKey; 9] = [
     AgentKey {
         key: "dialect",
         example: "\"claude\"",
@@ -91,6 +103,21 @@ pub const AGENT_KEYS: [AgentKey; 6] = [
         help: "Variables of the service's own environment that the agent gets too; a `*` at the end stands for any rest. Variables of the service itself are never passed.",
     },
     AgentKey { key: "default_model", example: "\"opus\"", help: "The model where a request names none." },
+    AgentKey {
+        key: "model_option",
+        example: "\"model\"",
+        help: "The id of the option by which an agent of sessions takes its model; found by its category unless set.",
+    },
+    AgentKey {
+        key: "silence_max_secs",
+        example: "900",
+        help: "Longest time without a sign of life, instead of the service's `silence_max_secs`.",
+    },
+    AgentKey {
+        key: "timeout_max_secs",
+        example: "600",
+        help: "Longest time of one run or turn, whatever the request allows.",
+    },
 ];
 
 /// The configured agents and what `config show` says of them.
@@ -146,6 +173,11 @@ impl Reader<'_> {
         let env = self.env();
         let pass_env = self.value("pass_env", &EnvNames).unwrap_or_default();
         let default_model = self.value("default_model", &Model);
+        let model_option = self.value("model_option", &Model);
+        let limits = AgentLimits {
+            silence_max: self.value("silence_max_secs", &SILENCE),
+            turn_max: self.value("timeout_max_secs", &TURN),
+        };
         if self.errors.len() > errors_before {
             return None;
         }
@@ -154,7 +186,7 @@ impl Reader<'_> {
             self.errors.push(self.page.error(at, message));
             return None;
         };
-        Some(AgentEntry { command, args, env, pass_env, dialect, default_model })
+        Some(AgentEntry { command, args, env, pass_env, dialect, default_model, model_option, limits })
     }
 
     fn dialect_by_name(&self) -> Option<Dialect> {

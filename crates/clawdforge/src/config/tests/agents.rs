@@ -48,6 +48,17 @@ fn an_agent_named_like_a_dialect_needs_no_dialect() {
 }
 
 #[test]
+fn an_agent_may_have_limits_and_a_model_option_of_its_own() {
+    let loaded = World::new()
+        .with_file("[agents.goose]\nmodel_option = \"engine\"\nsilence_max_secs = 900\ntimeout_max_secs = 600")
+        .load();
+    let goose = &loaded.config.agents[&"goose".parse().unwrap()];
+    assert_eq!(goose.model_option.as_deref(), Some("engine"));
+    assert_eq!(goose.limits.silence_max, Some(std::time::Duration::from_secs(900)));
+    assert_eq!(goose.limits.turn_max, Some(std::time::Duration::from_secs(600)));
+}
+
+#[test]
 fn everything_wrong_in_a_table_is_reported_with_its_line() {
     let world = World::new().with_file(
         r#"[agents."no name"]

@@ -57,6 +57,7 @@ async fn opening_sends_only_what_is_set_and_gives_the_id() {
         agent: Some("claude".to_owned()),
         meta: Some(json!({"a": 1})),
         model: Some("opus".to_owned()),
+        effort: Some("high".to_owned()),
         on_context_loss: Some("fail".to_owned()),
         driver: Some("acpx".to_owned()),
     };
@@ -65,8 +66,10 @@ async fn opening_sends_only_what_is_set_and_gives_the_id() {
     assert_eq!((asked[0].method.as_str(), asked[0].path.as_str()), ("POST", "/sessions"));
     assert_eq!(asked[0].header("authorization"), Some(format!("Bearer {APP_TOKEN}").as_str()));
     assert_eq!(asked[0].json(), json!({}));
-    let all =
-        json!({"agent": "claude", "meta": {"a": 1}, "model": "opus", "on_context_loss": "fail", "driver": "acpx"});
+    let all = json!({
+        "agent": "claude", "meta": {"a": 1}, "model": "opus", "effort": "high", "on_context_loss": "fail",
+        "driver": "acpx",
+    });
     assert_eq!(asked[1].json(), all);
 }
 

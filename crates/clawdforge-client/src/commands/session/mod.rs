@@ -53,6 +53,9 @@ pub struct SessionNewArgs {
     /// Model of the agent [default: the agent's own]
     #[arg(long)]
     pub model: Option<String>,
+    /// How hard the model should think [default: the agent's own]
+    #[arg(long, value_parser = PossibleValuesParser::new(["low", "medium", "high", "xhigh", "max"]))]
+    pub effort: Option<String>,
     /// Notes to keep with the session, a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
     pub meta: Option<Value>,
@@ -116,6 +119,7 @@ async fn new(args: &SessionNewArgs, connection: &ConnectionArgs, io: &mut Io) ->
         agent: args.agent.clone(),
         meta: args.meta.clone(),
         model: args.model.clone(),
+        effort: args.effort.clone(),
         on_context_loss: args.on_context_loss.clone(),
         driver: args.driver.clone(),
     };

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
-    AgentCapabilities, ClientCapabilities, Implementation, InitializeRequest, InitializeResponse, LoadSessionRequest,
-    NewSessionRequest, ResumeSessionRequest, SessionConfigOption, SessionConfigOptionCategory,
+    AgentCapabilities, ClientCapabilities, DeleteSessionRequest, Implementation, InitializeRequest, InitializeResponse,
+    LoadSessionRequest, NewSessionRequest, ResumeSessionRequest, SessionConfigOption, SessionConfigOptionCategory,
     SetSessionConfigOptionRequest,
 };
 use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
@@ -123,6 +123,25 @@ impl AcpHost {
             tree.wait().await;
         }
         self.last_words().await
+    }
+
+    /// Has the agent erase its own record of conversations, by its ids of them; how many it did comes back. `None`
+    /// where it has no such thing.
+    pub(super) async fn erase(&self, keys: &[String]) -> Option<usize> {
+        self.capabilities().session_capabilities.delete.as_ref()?;
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let mut erased = 0;
+        for key in keys {
+            let request = DeleteSessionRequest::new(key.clone());
+            let answer = connection.to_agent().send_request(request).block_task();
+            match connection.wait(answer).await {
+                Ok(_) => erased += 1,
+                Err(error) => {
+                    tracing::warn!(agent.name = %self.name, %error, "an agent did not erase its record of a conversation");
+                }
+            }
+        }
+        Some(erased)
     }
 
     /// The process in the text form recovery needs.

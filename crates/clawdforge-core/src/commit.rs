@@ -63,8 +63,9 @@ pub enum Write {
     /// Remembers the process tree of a warm conversation, so that recovery can find it, or that there is
     /// none any more.
     NoteLink(SessionId, Option<String>),
-    /// Remembers the agent's own id of a conversation, by which it can be gone on with.
-    NoteResume(SessionId, String),
+    /// Remembers the agent's own id of a conversation, by which it can be gone on with, or that there is none
+    /// any more.
+    NoteResume(SessionId, Option<String>),
     /// Closes a conversation: no turn is taken from then on.
     CloseSession(SessionId, Timestamp),
     /// Appends events. The store refuses numbers that do not follow on.

@@ -2,21 +2,17 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
-use agent_client_protocol::v1::schema::{
-    CancelNotification, ContentBlock, PromptRequest, PromptResponse, ResourceLink, TextContent,
-};
+use agent_client_protocol::v1::schema::{CancelNotification, PromptRequest, PromptResponse};
 use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
 use clawdforge_process::{ExitReport, Tree};
-use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::blocks;
 use super::peer::{Closed, Inbound, Peer};
 use super::translate::Turn;
 use crate::{AgentLink, CloseReport, LinkContext, Prompt};
@@ -33,24 +29,6 @@ const REST_WAIT_MAX: Duration = Duration::from_millis(200);
 
 /// Bytes of an oversized line that are shown.
 const SHOWN_BYTES_MAX: usize = 256;
-
-/// What must not stand as it is in the path of an address (RFC 3986, section 3.3).
-const PATH_KEPT_OUT: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
 
 type Prompting = Pin<Box<dyn Future<Output = Result<PromptResponse, Error>> + Send>>;
 
@@ -240,22 +218,6 @@ impl AgentLink for AcpLink {
         let report = tree.end(grace).await;
         CloseReport { stderr, killed: report.killed, survivors: report.survivors }
     }
-}
-
-fn blocks(prompt: Prompt) -> Vec<ContentBlock> {
-    let text = |text: String| ContentBlock::Text(TextContent::new(text));
-    let mut blocks: Vec<ContentBlock> = prompt.before.into_iter().map(text).collect();
-    blocks.extend(prompt.attachments.iter().map(|path| ContentBlock::ResourceLink(link_to(path))));
-    // A prompt that begins with a slash would be taken for a command of the agent's program.
-    let asked = if prompt.text.starts_with('/') { format!("\n{}", prompt.text) } else { prompt.text };
-    blocks.push(text(asked));
-    blocks
-}
-
-fn link_to(path: &Path) -> ResourceLink {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let encoded = percent_encode(path.as_os_str().as_bytes(), PATH_KEPT_OUT);
-    ResourceLink::new(name, format!("file://{encoded}"))
 }
 
 async fn present(prompting: &mut Option<Prompting>) -> Result<PromptResponse, Error> {

@@ -7,6 +7,8 @@
 mod driver;
 mod link;
 mod peer;
-mod translate;
+mod prompt;
+pub(crate) mod translate;
 
 pub use driver::AcpDriver;
+pub(crate) use prompt::blocks;

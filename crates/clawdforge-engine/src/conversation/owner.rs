@@ -145,6 +145,7 @@ impl Owner {
         let mut log = TurnLog::new(record.session.clone(), turn, Facts::Turn(facts), publisher, head);
         log.push(self.shared.ids.now(), prompt);
         let mut player = Player::new(Arc::clone(&self.shared), log);
+        player.resume_noted.clone_from(&record.resume_key);
 
         if self.is_closed(&record) {
             let message = "the session was closed before this turn began";
@@ -300,10 +301,7 @@ fn opening(shared: &Arc<Shared>, player: &Player, record: SessionRecord, asked: 
         if is_warm {
             return Ok(Opened { link: None, prompt, context: Some(ContextSource::Warm) });
         }
-        let driver = shared.session_agents.get(&session.agent).map(Arc::clone).ok_or_else(|| {
-            let message = format!("the agent {} of this session is not configured any more", session.agent);
-            Failure::new(FailureKind::NotInstalled, message)
-        })?;
+        let driver = Arc::clone(shared.driver_of(&session)?);
         let chosen = session.conversation.as_ref();
         let spec = OpenSpec {
             workspace: workspace.work(),

@@ -14,6 +14,7 @@ use clawdforge_process::TreeMark;
 use tokio_util::sync::CancellationToken;
 
 pub mod acp;
+pub mod acpx;
 pub mod demo;
 pub mod environment;
 mod files;
@@ -24,9 +25,10 @@ pub mod registry;
 pub mod version;
 
 pub use acp::{AcpDriver, Choices};
+pub use acpx::AcpxDriver;
 pub use oneshot::OneShotDriver;
 pub use profile::{Dialect, Profile};
-pub use registry::Agents;
+pub use registry::{Agents, SessionAgent, SessionAgents};
 pub use version::Versions;
 
 /// Knows how to start one configured agent and how to speak to it.
@@ -61,6 +63,27 @@ pub trait AgentDriver: Send + Sync {
     fn hosting(&self) -> Option<&dyn Hosting> {
         None
     }
+
+    /// Erases what the agent's side keeps of conversations that are erased: their records and transcripts
+    /// outside of their directories. Called once for each, when its agent is long gone and its row is too;
+    /// the directories are still there. As good as it can be: what could not be erased is logged and left,
+    /// and whoever calls stops waiting after a while, so it must be safe to drop.
+    async fn forget(&self, forgotten: Vec<Forgotten>) {
+        drop(forgotten);
+    }
+}
+
+/// A conversation that is erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The agent's working directory, which no other conversation has.
+    pub workspace: PathBuf,
+    /// The private directory beside it.
+    pub scratch: PathBuf,
+    /// The mark its processes carried.
+    pub mark: TreeMark,
+    /// The agent's own id of the conversation, if it ever had one.
+    pub resume_key: Option<String>,
 }
 
 /// Starts processes for conversations to come.
@@ -114,7 +137,8 @@ pub trait AgentLink: Send {
         LinkContext::Fresh
     }
 
-    /// The agent's own id of the conversation, by which another link can take it up.
+    /// The agent's own id of the conversation, by which another link can take it up; it may change while
+    /// a turn goes on. None where there is nothing to take up any more.
     fn resume_key(&self) -> Option<String> {
         None
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clawdforge_core::agent::AgentName;
+use clawdforge_core::session::DriverName;
 
 use crate::AgentDriver;
 
@@ -59,6 +60,75 @@ impl Agents {
     }
 }
 
+/// An agent of sessions, and the drivers that can speak to it.
+#[derive(Clone)]
+pub struct SessionAgent {
+    /// The driver of sessions that name none.
+    pub preferred: DriverName,
+    drivers: BTreeMap<DriverName, Arc<dyn AgentDriver>>,
+}
+
+impl SessionAgent {
+    /// An agent with its drivers.
+    pub fn new(preferred: DriverName, drivers: impl IntoIterator<Item = (DriverName, Arc<dyn AgentDriver>)>) -> Self {
+        Self { preferred, drivers: drivers.into_iter().collect() }
+    }
+
+    /// A driver by its name.
+    #[must_use]
+    pub fn driver(&self, name: DriverName) -> Option<&Arc<dyn AgentDriver>> {
+        self.drivers.get(&name)
+    }
+}
+
+/// The agents of sessions, one of them the default. Never empty.
+#[derive(Clone)]
+pub struct SessionAgents {
+    default: AgentName,
+    agents: BTreeMap<AgentName, SessionAgent>,
+}
+
+impl SessionAgents {
+    /// Gathers agents under their names.
+    ///
+    /// # Errors
+    /// [`NoDefaultAgent`] where `default` names none of them.
+    pub fn new(
+        default: AgentName,
+        agents: impl IntoIterator<Item = (AgentName, SessionAgent)>,
+    ) -> Result<Self, NoDefaultAgent> {
+        let agents: BTreeMap<_, _> = agents.into_iter().collect();
+        if agents.contains_key(&default) {
+            return Ok(Self { default, agents });
+        }
+        let known = agents.keys().map(AgentName::as_str).collect::<Vec<_>>().join(", ");
+        Err(NoDefaultAgent { default, known })
+    }
+
+    /// The agent of a name.
+    #[must_use]
+    pub fn get(&self, name: &AgentName) -> Option<&SessionAgent> {
+        self.agents.get(name)
+    }
+
+    /// The driver that a session with this agent was opened with.
+    #[must_use]
+    pub fn driver(&self, name: &AgentName, driver: DriverName) -> Option<&Arc<dyn AgentDriver>> {
+        self.agents.get(name)?.driver(driver)
+    }
+
+    /// The name of the agent of sessions that name none.
+    #[must_use]
+    pub fn default_name(&self) -> &AgentName {
+        &self.default
+    }
+
+    /// The names there are, in order.
+    pub fn names(&self) -> impl Iterator<Item = &AgentName> {
+        self.agents.keys()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +166,19 @@ mod tests {
         assert_eq!(agents.default_name().as_str(), "b");
         assert_eq!(agents.iter().map(|driver| driver.name().as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert!(agents.get(&"c".parse().unwrap()).is_none());
+    }
+
+    #[test]
+    fn an_agent_of_sessions_has_a_preferred_driver_and_maybe_others() {
+        let name: AgentName = "a".parse().unwrap();
+        let agent = SessionAgent::new(DriverName::Acpx, [(DriverName::Acpx, driver("a"))]);
+        let agents = SessionAgents::new(name.clone(), [(name.clone(), agent)]).unwrap();
+        assert_eq!(agents.get(&name).unwrap().preferred, DriverName::Acpx);
+        assert!(agents.driver(&name, DriverName::Acpx).is_some());
+        assert!(agents.driver(&name, DriverName::Acp).is_none());
+        assert!(agents.driver(&"b".parse().unwrap(), DriverName::Acpx).is_none());
+        assert_eq!(agents.names().collect::<Vec<_>>(), [&name]);
+        assert!(SessionAgents::new(name, []).is_err());
     }
 
     #[test]

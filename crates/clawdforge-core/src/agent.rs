@@ -78,6 +78,8 @@ pub enum AgentSignal {
         /// The agent's word for the failure.
         reason: String,
     },
+    /// It has forgotten the turns before and goes on with this one all the same, behind our back.
+    ContextReset,
     /// It wrote something no driver understands; kept and shown, never fatal.
     Unrecognised {
         /// The beginning of what it wrote.

@@ -67,8 +67,9 @@ pub enum Write {
     NoteHost(HostId, Timestamp),
     /// Forgets such a process, which is gone.
     ForgetHost(HostId),
-    /// Remembers the agent's own id of a conversation, by which it can be gone on with.
-    NoteResume(SessionId, String),
+    /// Remembers the agent's own id of a conversation, by which it can be gone on with, or that there is none
+    /// any more.
+    NoteResume(SessionId, Option<String>),
     /// Closes a conversation: no turn is taken from then on.
     CloseSession(SessionId, Timestamp),
     /// Appends events. The store refuses numbers that do not follow on.

@@ -51,7 +51,8 @@ pub enum EventBody {
     },
     /// An agent was set to work on the turn.
     Started,
-    /// What the agent knows of the turns before; once in a turn, of conversations only.
+    /// What the agent knows of the turns before; of conversations only. Once in a turn, and once more where it
+    /// turns out to be [`ContextSource::Reset`].
     Context {
         /// Where it has it from.
         source: ContextSource,
@@ -170,7 +171,7 @@ pub enum ContextSource {
     Resumed,
     /// The agent had forgotten them and was given the transcript from our log.
     Rebuilt,
-    /// The agent had forgotten them, and there was no transcript to give.
+    /// The agent had forgotten them, and that was noticed when it already had the prompt.
     Reset,
 }
 

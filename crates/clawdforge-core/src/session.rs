@@ -66,22 +66,25 @@ pub struct SessionRecord {
     pub last_turn_at: Option<Timestamp>,
 }
 
-/// How a conversation's agent is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How a conversation's agent is spoken to. It holds for all its turns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DriverName {
     /// The Agent Client Protocol, spoken by the service itself.
     Acp,
+    /// The command line `acpx`, which speaks the protocol.
+    Acpx,
 }
 
 impl DriverName {
     /// Every driver with its name on the wire and in the store.
-    pub const ALL: [(&'static str, Self); 1] = [("acp", Self::Acp)];
+    pub const ALL: [(&'static str, Self); 2] = [("acp", Self::Acp), ("acpx", Self::Acpx)];
 
     /// The driver's name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Acp => "acp",
+            Self::Acpx => "acpx",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use clawdforge_agent::{AgentDriver, Agents};
+use clawdforge_agent::{AgentDriver, Agents, SessionAgents};
 use clawdforge_core::app::{AppName, AppToken, TokenHash};
 use clawdforge_core::event::{Event, EventSeq};
 use clawdforge_core::file::File;
@@ -48,7 +48,7 @@ pub struct Parts {
     /// The agents of runs.
     pub agents: Arc<Agents>,
     /// The agents of conversations.
-    pub session_agents: Arc<Agents>,
+    pub session_agents: Arc<SessionAgents>,
     /// The `acpx` program; `/healthz` tells of it.
     pub acpx: Arc<dyn AgentDriver>,
     /// Where processes come from.
@@ -72,7 +72,7 @@ pub(crate) struct Shared {
     pub store: Store,
     pub recorder: Recorder,
     pub agents: Arc<Agents>,
-    pub session_agents: Arc<Agents>,
+    pub session_agents: Arc<SessionAgents>,
     pub acpx: Arc<dyn AgentDriver>,
     pub registry: Registry,
     /// Agent processes that no conversation has to itself from birth.

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::process::Child;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -21,6 +22,8 @@ pub(crate) struct Leaders {
     us: i32,
     our_session: i32,
     unreaped: Mutex<HashSet<i32>>,
+    /// Kin whose processes are not known to be gone.
+    kin: AtomicUsize,
     /// Held from fork until the child is known, and while anybody is reaped: a child that could not
     /// start is reaped by the standard library, and one not known yet must not be taken for an orphan.
     birth_or_reaping: Mutex<()>,
@@ -33,7 +36,13 @@ impl Leaders {
 
     /// As [`Self::new`] for a process of this number and session.
     pub(crate) fn of(us: i32, our_session: i32) -> Self {
-        Self { us, our_session, unreaped: Mutex::default(), birth_or_reaping: Mutex::default() }
+        Self {
+            us,
+            our_session,
+            unreaped: Mutex::default(),
+            kin: AtomicUsize::new(0),
+            birth_or_reaping: Mutex::default(),
+        }
     }
 
     /// The number of this process.
@@ -76,6 +85,21 @@ impl Leaders {
         let mut unreaped = lock(&self.unreaped);
         reap(leader);
         unreaped.remove(&leader);
+    }
+
+    /// Counts kin that were made.
+    pub(crate) fn take_in_kin(&self) {
+        self.kin.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts kin that are gone.
+    pub(crate) fn release_kin(&self) {
+        self.kin.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether neither a tree nor kin are left.
+    pub(crate) fn nobody_is_left(&self) -> bool {
+        lock(&self.unreaped).is_empty() && self.kin.load(Ordering::Relaxed) == 0
     }
 
     /// Reaps those of these processes that have ended, are children of ours and lead no tree. Waits for

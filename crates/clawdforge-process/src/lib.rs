@@ -11,6 +11,8 @@
 //! - **The server is a child subreaper.** A process that lost its parent becomes our child, so every
 //!   survivor hangs below us and is found by its session, its ancestors, or the mark in its environment.
 //! - **A [`Tree`] that is dropped dies.** [`Tree::end`] is the polite way and tells what it took.
+//! - **What an errand leaves behind has an owner.** A program started by [`Spawner::errand`] may leave processes
+//!   that live on; a [`Kin`] of its mark ends them, and its drop kills them.
 //! - After a crash of the server, [`reaper::end_leftovers`] ends what a stored mark or identity names.
 //!
 //! Out of reach: a process that cleared its environment, opened its own session *and* outlived its
@@ -22,6 +24,7 @@ mod birth;
 mod error;
 mod exit;
 mod identity;
+mod kin;
 mod leaders;
 pub mod lines;
 mod mark;
@@ -39,6 +42,7 @@ mod undertaker;
 pub use error::SpawnError;
 pub use exit::{ExitReport, LeaderWatch};
 pub use identity::{BadTreeIdentity, TreeIdentity};
+pub use kin::{Kin, KinReport};
 pub use mark::{BadTreeMark, TREE_MARK_VARIABLE, TreeMark};
 pub use spawner::Spawner;
 pub use spec::{SpawnSpec, StdinMode};

@@ -6,13 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use crate::identity::TreeIdentity;
 use crate::mark::TreeMark;
 use crate::proc::{self, Key};
 use crate::scope::Scope;
-use crate::signal::{self, Sent};
+use crate::signal;
 use crate::sweep::sweep;
 
 /// How long leftovers may take to end by themselves: agents end their tools on SIGTERM, the slowest
@@ -59,7 +57,7 @@ fn end_all(leftovers: &[Leftover], deadline: Duration) -> ReapReport {
     let mut scope = Scope::of_leftovers(leaders_of_this_boot(leftovers), marks);
     let grace = TERMINATE_GRACE_MAX.min(deadline / 2);
     let asked = match scope.look() {
-        Ok(members) => terminate(&members.alive, began + grace),
+        Ok(members) => signal::terminate(&members.alive, began + grace),
         // The sweep looks again, and says so when it cannot either.
         Err(error) => {
             tracing::warn!(error = %error, "could not look for processes of the last server");
@@ -91,19 +89,4 @@ fn leaders_of_this_boot(leftovers: &[Leftover]) -> Vec<Key> {
         .filter(|identity| identity.boot_id == boot_id)
         .map(|identity| Key { pid: identity.pid, start_ticks: identity.start_ticks })
         .collect()
-}
-
-fn terminate(members: &[Key], until: Instant) -> usize {
-    let mut asked = 0;
-    let mut awaited = Vec::new();
-    for key in members {
-        if let Sent::Delivered(pidfd) = signal::send(*key, Signal::TERM) {
-            asked += 1;
-            // A stopped process acts on the signal only when it runs again.
-            signal::send(*key, Signal::CONT);
-            awaited.extend(pidfd);
-        }
-    }
-    signal::await_deaths(awaited, until);
-    asked
 }

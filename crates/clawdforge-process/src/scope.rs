@@ -9,6 +9,7 @@
 //! - it descends from a member, or (for a tree of ours) shares a member's session.
 //!
 //! For a tree of ours only processes below us are looked at, and never the trees of other leaders.
+//! Of an errand only the leader's session is: what leaves it shall live on.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -25,6 +26,8 @@ pub(crate) struct Scope {
     marks: HashSet<TreeMark>,
     known: HashSet<Key>,
     reach: Reach,
+    /// Who descends from a member or carries a mark is none for that.
+    session_only: bool,
 }
 
 /// Where members may be.
@@ -52,13 +55,30 @@ impl Scope {
             marks: HashSet::from([mark]),
             known: HashSet::new(),
             reach: Reach::BelowUs(leaders),
+            session_only: false,
+        }
+    }
+
+    /// A leader of ours and its session, without what it leaves behind.
+    pub(crate) fn of_errand(leader: Key, mark: TreeMark, leaders: Arc<Leaders>) -> Self {
+        Self { session_only: true, ..Self::of_tree(leader, mark, leaders) }
+    }
+
+    /// What carries a mark below us, whoever led it.
+    pub(crate) fn of_kin(mark: TreeMark, leaders: Arc<Leaders>) -> Self {
+        Self {
+            leaders: Vec::new(),
+            marks: HashSet::from([mark]),
+            known: HashSet::new(),
+            reach: Reach::BelowUs(leaders),
+            session_only: false,
         }
     }
 
     /// Trees of a server that is no more.
     pub(crate) fn of_leftovers(leaders: Vec<Key>, marks: HashSet<TreeMark>) -> Self {
         let us = rustix::process::getpid().as_raw_pid();
-        Self { leaders, marks, known: HashSet::new(), reach: Reach::Everywhere { us } }
+        Self { leaders, marks, known: HashSet::new(), reach: Reach::Everywhere { us }, session_only: false }
     }
 
     /// Finds the members there are now, and remembers them.
@@ -106,6 +126,9 @@ impl Scope {
             if known || pinned.contains(&entry.group) || pinned.contains(&entry.session) {
                 members.insert(entry.key.pid, *entry);
             }
+        }
+        if self.session_only {
+            return Ok(members.into_values().collect());
         }
         self.close_over(&mut members, &candidates, &family);
         // Reading an environment costs more than all the rest, so only for those still undecided.

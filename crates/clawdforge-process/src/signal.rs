@@ -47,6 +47,22 @@ pub(crate) fn send(key: Key, signal: Signal) -> Sent {
     }
 }
 
+/// Asks these processes to end and blocks until they have, or the time has passed. How many were asked.
+pub(crate) fn terminate(members: &[Key], until: Instant) -> usize {
+    let mut asked = 0;
+    let mut awaited = Vec::new();
+    for key in members {
+        if let Sent::Delivered(pidfd) = send(*key, Signal::TERM) {
+            asked += 1;
+            // A stopped process acts on the signal only when it runs again.
+            send(*key, Signal::CONT);
+            awaited.extend(pidfd);
+        }
+    }
+    await_deaths(awaited, until);
+    asked
+}
+
 /// Blocks until all of these processes have ended, or the deadline has passed.
 pub(crate) fn await_deaths(mut pidfds: Vec<OwnedFd>, deadline: Instant) {
     while !pidfds.is_empty() {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::birth;
 use crate::error::SpawnError;
+use crate::kin::Kin;
 use crate::leaders::Leaders;
 use crate::mark::TreeMark;
 use crate::proc::{self, Key};
@@ -43,6 +44,7 @@ pub struct Spawner {
 struct Birth {
     spec: SpawnSpec,
     place: OwnedPermit<Remains>,
+    is_errand: bool,
     // Keeps the thread alive for the tree: with the thread's end, the kernel would end the child.
     spawner: Spawner,
     reply: oneshot::Sender<Result<Tree, SpawnError>>,
@@ -86,12 +88,41 @@ impl Spawner {
     /// # Errors
     /// See [`SpawnError`]; nothing is left running after an error.
     pub async fn spawn(&self, spec: SpawnSpec) -> Result<Tree, SpawnError> {
-        let place = self.graves.clone().try_reserve_owned().map_err(|refused| match refused {
+        self.bear(spec, false).await
+    }
+
+    /// Starts a program that shall leave processes behind, in sessions of their own. Its tree is the session
+    /// it leads and no more: ending or dropping it spares what left. Hold a [`Kin`] of the same mark for that.
+    ///
+    /// # Errors
+    /// As [`Self::spawn`].
+    pub async fn errand(&self, spec: SpawnSpec) -> Result<Tree, SpawnError> {
+        self.bear(spec, true).await
+    }
+
+    /// Takes charge of what errands with this mark leave behind.
+    ///
+    /// # Errors
+    /// [`SpawnError::TooManyTrees`], [`SpawnError::SpawnerGone`].
+    pub fn kin(&self, mark: TreeMark) -> Result<Kin, SpawnError> {
+        let place = self.place()?;
+        self.leaders.take_in_kin();
+        let scope = Scope::of_kin(mark, Arc::clone(&self.leaders));
+        let grave = Grave::new(place, Remains { leader: None, scope, leaders: Arc::clone(&self.leaders) });
+        Ok(Kin::new(grave, self.clone()))
+    }
+
+    fn place(&self) -> Result<OwnedPermit<Remains>, SpawnError> {
+        self.graves.clone().try_reserve_owned().map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => SpawnError::TooManyTrees { live_max: LIVE_TREES_MAX },
             mpsc::error::TrySendError::Closed(_) => SpawnError::SpawnerGone,
-        })?;
+        })
+    }
+
+    async fn bear(&self, spec: SpawnSpec, is_errand: bool) -> Result<Tree, SpawnError> {
+        let place = self.place()?;
         let (reply, born) = oneshot::channel();
-        let birth = Birth { spec, place, spawner: self.clone(), reply };
+        let birth = Birth { spec, place, is_errand, spawner: self.clone(), reply };
         self.births.send(birth).await.map_err(|_| SpawnError::SpawnerGone)?;
         born.await.map_err(|_| SpawnError::SpawnerGone)?
     }
@@ -109,11 +140,11 @@ impl Spawner {
         })
     }
 
-    /// Waits until no tree is left, dropped ones included: a process that ends while one of them is being
+    /// Waits until no tree and no kin are left, dropped ones included: a process that ends while one of them is being
     /// killed would leave it stopped but alive. False when some are still there after `wait_max`.
     pub async fn settled(&self, wait_max: Duration) -> bool {
         let began = Instant::now();
-        while !self.leaders.pids().is_empty() {
+        while !self.leaders.nobody_is_left() {
             if began.elapsed() >= wait_max {
                 return false;
             }
@@ -134,9 +165,10 @@ impl Spawner {
         self.boot_id.to_string()
     }
 
-    fn grave(&self, place: OwnedPermit<Remains>, leader: Key, mark: TreeMark) -> Grave {
-        let scope = Scope::of_tree(leader, mark, Arc::clone(&self.leaders));
-        Grave::new(place, Remains { leader, scope, leaders: Arc::clone(&self.leaders) })
+    fn grave(&self, place: OwnedPermit<Remains>, leader: Key, mark: TreeMark, is_errand: bool) -> Grave {
+        let of = if is_errand { Scope::of_errand } else { Scope::of_tree };
+        let scope = of(leader, mark, Arc::clone(&self.leaders));
+        Grave::new(place, Remains { leader: Some(leader), scope, leaders: Arc::clone(&self.leaders) })
     }
 }
 
@@ -148,7 +180,7 @@ impl fmt::Debug for Spawner {
 
 /// The thread's life: one birth after the other, until no spawner and no tree is left.
 fn deliver(mut ordered: Receiver<Birth>, open_files: Rlimit) {
-    while let Some(Birth { spec, place, spawner, reply }) = ordered.blocking_recv() {
+    while let Some(Birth { spec, place, is_errand, spawner, reply }) = ordered.blocking_recv() {
         if reply.is_closed() {
             continue;
         }
@@ -157,7 +189,7 @@ fn deliver(mut ordered: Receiver<Birth>, open_files: Rlimit) {
         let _inside = runtime.enter();
         let born = spawner.leaders.bear(|| birth::bear(&spec, open_files)).and_then(|(child, leader)| {
             // From here on a failure, or a caller that went away, ends what was born.
-            let grave = spawner.grave(place, leader, spec.mark);
+            let grave = spawner.grave(place, leader, spec.mark, is_errand);
             Tree::take(child, leader, grave, spawner)
         });
         // A tree that nobody waits for any more is dropped here, and thereby ended.

@@ -182,7 +182,8 @@ impl Tree {
         };
         let leader = Key { pid: self.identity.pid, start_ticks: self.identity.start_ticks };
         let leaders = self.spawner.leaders().clone();
-        let swept = self.spawner.runtime().spawn_blocking(move || Remains::sweep(&mut scope, leader, &leaders)).await;
+        let swept =
+            self.spawner.runtime().spawn_blocking(move || Remains::sweep(&mut scope, Some(leader), &leaders)).await;
         swept.unwrap_or_else(|error| {
             // The runtime is shutting down; the undertaker's own thread ends the tree.
             tracing::debug!(process.pid = leader.pid, error = %error, "could not sweep a tree here");

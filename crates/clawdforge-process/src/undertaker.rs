@@ -17,21 +17,30 @@ use crate::sweep::{SWEEP_WAIT_MAX, Swept, sweep};
 /// leak of trees is an error message instead of an exhausted machine.
 pub(crate) const LIVE_TREES_MAX: usize = 1_024;
 
-/// What is left of a tree when its owner is gone.
+/// What is left of a tree, or of kin, when its owner is gone.
 #[derive(Debug)]
 pub(crate) struct Remains {
-    pub leader: Key,
+    /// Kin have none.
+    pub leader: Option<Key>,
     pub scope: Scope,
     pub leaders: Arc<Leaders>,
 }
 
 impl Remains {
     /// Kills every member and reaps all of them but the leader. Blocks.
-    pub(crate) fn sweep(scope: &mut Scope, leader: Key, leaders: &Leaders) -> Swept {
+    pub(crate) fn sweep(scope: &mut Scope, leader: Option<Key>, leaders: &Leaders) -> Swept {
         let swept = sweep(scope, Instant::now() + SWEEP_WAIT_MAX);
-        let ended: Vec<i32> = swept.ended.iter().copied().filter(|pid| *pid != leader.pid).collect();
+        let ended: Vec<i32> =
+            swept.ended.iter().copied().filter(|pid| leader.is_none_or(|leader| leader.pid != *pid)).collect();
         leaders.reap(&ended);
         swept
+    }
+
+    fn release(leader: Option<Key>, leaders: &Leaders) {
+        match leader {
+            Some(leader) => leaders.release(leader.pid),
+            None => leaders.release_kin(),
+        }
     }
 }
 
@@ -61,7 +70,7 @@ impl Grave {
     /// The tree is gone: reaps the leader and gives the place back.
     pub(crate) fn close(mut self) {
         if let Some((_place, remains)) = self.held.take() {
-            remains.leaders.release(remains.leader.pid);
+            Remains::release(remains.leader, &remains.leaders);
         }
     }
 }
@@ -78,15 +87,16 @@ impl Drop for Grave {
 pub(crate) fn run(mut dropped: Receiver<Remains>) {
     while let Some(Remains { leader, mut scope, leaders }) = dropped.blocking_recv() {
         let swept = Remains::sweep(&mut scope, leader, &leaders);
-        leaders.release(leader.pid);
+        Remains::release(leader, &leaders);
+        let pid = leader.map(|leader| leader.pid);
         if swept.survivors > 0 {
             tracing::error!(
-                process.pid = leader.pid,
+                process.pid = pid,
                 process.survivors = swept.survivors,
                 "processes of a dropped tree could not be killed"
             );
         } else if swept.killed > 0 {
-            tracing::debug!(process.pid = leader.pid, process.killed = swept.killed, "killed a dropped process tree");
+            tracing::debug!(process.pid = pid, process.killed = swept.killed, "killed a dropped process tree");
         }
     }
 }

@@ -10,9 +10,10 @@ use axum::extract::ConnectInfo;
 use axum::http::{Request, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
-use clawdforge_agent::{AgentDriver, AgentLink, Agents, OpenSpec, Presence};
+use clawdforge_agent::{AgentDriver, AgentLink, Agents, OpenSpec, Presence, SessionAgent, SessionAgents};
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use clawdforge_core::app::TokenHash;
+use clawdforge_core::session::DriverName;
 use clawdforge_core::time::{Clock, Timestamp};
 use clawdforge_engine::{Engine, EngineOptions, Ids, Parts};
 use clawdforge_process::Spawner;
@@ -57,10 +58,11 @@ impl AgentDriver for Absent {
 async fn app(dir: &tempfile::TempDir) -> App {
     let name: AgentName = "claude".parse().unwrap();
     let absent: Arc<dyn AgentDriver> = Arc::new(Absent(name.clone()));
+    let in_sessions = SessionAgent::new(DriverName::Acp, [(DriverName::Acp, Arc::clone(&absent))]);
     let parts = Parts {
         store: clawdforge_store_sql::open(SqliteOptions::at(dir.path().join("db"))).await.unwrap().store.clone(),
         agents: Arc::new(Agents::new(name.clone(), [Arc::clone(&absent)]).unwrap()),
-        session_agents: Arc::new(Agents::new(name, [Arc::clone(&absent)]).unwrap()),
+        session_agents: Arc::new(SessionAgents::new(name.clone(), [(name, in_sessions)]).unwrap()),
         acpx: absent,
         spawner: Spawner::start().unwrap(),
         ids: Ids::new(Arc::new(StillClock)),

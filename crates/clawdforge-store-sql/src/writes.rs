@@ -70,7 +70,7 @@ async fn make_change(connection: &mut SqliteConnection, write: &Write) -> Result
         Write::NoteLink(session, link) => note_link(connection, *session, link.as_deref()).await,
         Write::NoteHost(host, at) => note_host(connection, *host, *at).await,
         Write::ForgetHost(host) => forget_host(connection, *host).await,
-        Write::NoteResume(session, key) => note_resume(connection, *session, key).await,
+        Write::NoteResume(session, key) => note_resume(connection, *session, key.as_deref()).await,
         Write::CloseSession(session, at) => close_session(connection, *session, *at).await,
         Write::AppendEvents(events) => append_events(connection, events).await,
         Write::EndTurn(turn, at, outcome) => end_turn(connection, *turn, *at, outcome).await,
@@ -203,7 +203,11 @@ async fn forget_host(connection: &mut SqliteConnection, host: HostId) -> Result<
     ensures(connection, sqlx::query("DELETE FROM hosts WHERE id = ?1").bind(host.to_string())).await
 }
 
-async fn note_resume(connection: &mut SqliteConnection, session: SessionId, key: &str) -> Result<bool, sqlx::Error> {
+async fn note_resume(
+    connection: &mut SqliteConnection,
+    session: SessionId,
+    key: Option<&str>,
+) -> Result<bool, sqlx::Error> {
     let query = sqlx::query("UPDATE sessions SET resume_key = ?2 WHERE id = ?1").bind(session.to_string()).bind(key);
     changes(connection, query).await
 }

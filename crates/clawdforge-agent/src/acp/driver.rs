@@ -6,12 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure};
 use clawdforge_process::Spawner;
+use tokio_util::sync::CancellationToken;
 
 use super::host::AcpHost;
 use super::info::AgentInfo;
 use crate::locate::locate;
 use crate::profile::Profile;
-use crate::{AgentDriver, AgentHost, AgentLimits, AgentLink, HostSpec, Hosting, OpenSpec, Presence};
+use crate::{AgentDriver, AgentHost, AgentLimits, AgentLink, Forgotten, HostSpec, Hosting, OpenSpec, Presence};
+
+/// How long an agent may take to leave once it has erased its records.
+const FORGET_GRACE: Duration = Duration::from_secs(1);
 
 /// The driver of one agent that speaks the Agent Client Protocol.
 pub struct AcpDriver {
@@ -92,6 +96,28 @@ impl AgentDriver for AcpDriver {
 
     fn hosting(&self) -> Option<&dyn Hosting> {
         Some(self)
+    }
+
+    /// Starts the agent once for all of them, where it is there at all. An agent that cannot erase (it declares
+    /// no `delete`) keeps its transcripts where its own settings say.
+    async fn forget(&self, forgotten: Vec<Forgotten>) {
+        let keys: Vec<String> = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
+        let Some(first) = forgotten.into_iter().next().filter(|_| !keys.is_empty() && self.check().is_ok()) else {
+            return;
+        };
+        let Forgotten { workspace, scratch, mark, .. } = first;
+        let spec = HostSpec { cwd: workspace, scratch, mark, given_up: CancellationToken::new() };
+        match self.greeted(spec).await {
+            Ok(host) => {
+                let erased = host.erase(&keys).await;
+                tracing::debug!(agent.name = %self.profile.name, asked = keys.len(), erased, "had an agent erase its records");
+                host.end(FORGET_GRACE).await;
+            }
+            Err(failure) => tracing::warn!(
+                agent.name = %self.profile.name, reason = failure.message,
+                "an agent could not be started to erase its records of erased sessions"
+            ),
+        }
     }
 }
 

@@ -2,27 +2,21 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, pending};
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_client_protocol::v1::schema::{
-    CancelNotification, CloseSessionRequest, ContentBlock, EmbeddedResource, EmbeddedResourceResource, PromptRequest,
-    PromptResponse, ResourceLink, TextContent, TextResourceContents,
-};
+use agent_client_protocol::v1::schema::{CancelNotification, CloseSessionRequest, PromptRequest, PromptResponse};
 use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
 use clawdforge_process::{ExitReport, LeaderWatch};
-use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::blocks;
 use super::host::AcpHost;
 use super::peer::{Closed, Inbound, Peer};
 use super::translate::Turn;
-use crate::files::small_text;
 use crate::{AgentLink, CloseReport, LinkContext, Prompt};
 
 /// How long to wait for the exit of an agent whose output has ended: it may live on without one.
@@ -32,30 +26,8 @@ const EXIT_WAIT_MAX: Duration = Duration::from_secs(1);
 /// hold it open.
 const REST_WAIT_MAX: Duration = Duration::from_millis(200);
 
-/// Bytes of an attached text that is put into the prompt itself, where the agent takes that: about 8,000 tokens.
-/// Larger ones, and what is no text, it opens when it needs to.
-const EMBEDDED_BYTES_MAX: u64 = 32 * 1024;
-
 /// Bytes of an oversized line that are shown.
 const SHOWN_BYTES_MAX: usize = 256;
-
-/// What must not stand as it is in the path of an address (RFC 3986, section 3.3).
-const PATH_KEPT_OUT: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
 
 type Prompting = Pin<Box<dyn Future<Output = Result<PromptResponse, Error>> + Send>>;
 
@@ -279,33 +251,6 @@ impl AgentLink for AcpLink {
         drop((prompting, peer));
         host.end(grace).await
     }
-}
-
-async fn blocks(prompt: Prompt, embeds: bool) -> Vec<ContentBlock> {
-    let text = |text: String| ContentBlock::Text(TextContent::new(text));
-    let mut blocks: Vec<ContentBlock> = prompt.before.into_iter().map(text).collect();
-    for path in &prompt.attachments {
-        let text = if embeds { small_text(path, EMBEDDED_BYTES_MAX).await } else { None };
-        blocks.push(match text {
-            Some(text) => ContentBlock::Resource(EmbeddedResource::new(
-                EmbeddedResourceResource::TextResourceContents(TextResourceContents::new(text, address_of(path))),
-            )),
-            None => ContentBlock::ResourceLink(link_to(path)),
-        });
-    }
-    // A prompt that begins with a slash would be taken for a command of the agent's program.
-    let asked = if prompt.text.starts_with('/') { format!("\n{}", prompt.text) } else { prompt.text };
-    blocks.push(text(asked));
-    blocks
-}
-
-fn link_to(path: &Path) -> ResourceLink {
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    ResourceLink::new(name, address_of(path))
-}
-
-fn address_of(path: &Path) -> String {
-    format!("file://{}", percent_encode(path.as_os_str().as_bytes(), PATH_KEPT_OUT))
 }
 
 async fn present(prompting: &mut Option<Prompting>) -> Result<PromptResponse, Error> {

@@ -10,7 +10,9 @@ mod host;
 mod info;
 mod link;
 mod peer;
-mod translate;
+mod prompt;
+pub(crate) mod translate;
 
 pub use driver::{AcpDriver, Choices};
 pub use info::AgentInfo;
+pub(crate) use prompt::blocks;

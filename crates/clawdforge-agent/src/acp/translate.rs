@@ -19,7 +19,7 @@ const MESSAGE_CHARS_MAX: usize = 2_000;
 
 /// What is gathered over one turn.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(crate) struct Turn {
     /// The last message so far: a tool call or another message id begins a new one.
     answer: String,
     message: Option<String>,
@@ -38,17 +38,17 @@ struct Call {
 
 impl Turn {
     /// A turn of a conversation that has cost so much.
-    pub(super) fn after(cost: Option<f64>) -> Self {
+    pub(crate) fn after(cost: Option<f64>) -> Self {
         Self { cost_before: cost, cost_now: cost, ..Self::default() }
     }
 
     /// What the conversation has cost so far.
-    pub(super) fn cost(&self) -> Option<f64> {
+    pub(crate) fn cost(&self) -> Option<f64> {
         self.cost_now
     }
 
     /// What an update means to us, in order.
-    pub(super) fn update(&mut self, update: SessionUpdate) -> Vec<AgentSignal> {
+    pub(crate) fn update(&mut self, update: SessionUpdate) -> Vec<AgentSignal> {
         match update {
             SessionUpdate::AgentMessageChunk(chunk) => self.text(chunk),
             SessionUpdate::AgentThoughtChunk(chunk) => {
@@ -147,7 +147,7 @@ impl Turn {
     }
 
     /// The end of the turn by the agent's answer to the prompt.
-    pub(super) fn ended(&mut self, answered: Result<PromptResponse, Error>) -> Vec<AgentSignal> {
+    pub(crate) fn ended(&mut self, answered: Result<PromptResponse, Error>) -> Vec<AgentSignal> {
         let mut signals = self.told();
         let mut end = TurnEnd { answer: Some(std::mem::take(&mut self.answer)), ..TurnEnd::default() };
         match answered {
@@ -180,7 +180,7 @@ impl Turn {
 }
 
 /// An agent's error as ours.
-pub(super) fn failure(error: &Error) -> Failure {
+pub(crate) fn failure(error: &Error) -> Failure {
     let detail = error.data.as_ref().and_then(|data| {
         data.as_str().or_else(|| data["details"].as_str()).or_else(|| data["message"].as_str()).map(str::to_owned)
     });

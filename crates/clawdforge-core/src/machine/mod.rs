@@ -15,8 +15,9 @@
 use std::time::Duration;
 
 use crate::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
-use crate::event::EventBody;
+use crate::event::{ContextSource, EventBody};
 use crate::limits::{EVENT_BYTES_PER_TURN_MAX, EVENT_TEXT_BYTES_MAX, EVENTS_PER_TURN_MAX, NAME_BYTES_MAX};
+use crate::session::OnContextLoss;
 
 #[cfg(test)]
 mod tests;
@@ -118,6 +119,7 @@ pub struct TurnMachine {
     state: State,
     limits: TurnLimits,
     after: AfterTurn,
+    on_context_loss: OnContextLoss,
     events: u64,
     event_bytes: usize,
     events_dropped: u64,
@@ -128,9 +130,17 @@ pub struct TurnMachine {
 impl TurnMachine {
     /// Starts a turn: what to do first.
     #[must_use]
-    pub fn start(limits: TurnLimits, after: AfterTurn) -> (Self, Vec<Effect>) {
-        let machine =
-            Self { state: State::Opening, limits, after, events: 1, event_bytes: 0, events_dropped: 0, flowing: None };
+    pub fn start(limits: TurnLimits, after: AfterTurn, on_context_loss: OnContextLoss) -> (Self, Vec<Effect>) {
+        let machine = Self {
+            state: State::Opening,
+            limits,
+            after,
+            on_context_loss,
+            events: 1,
+            event_bytes: 0,
+            events_dropped: 0,
+            flowing: None,
+        };
         let effects = vec![
             Effect::Record(EventBody::Started),
             Effect::SetTimer(Timer::Total, limits.total),
@@ -152,8 +162,7 @@ impl TurnMachine {
             (State::Opening | State::Working, Input::OpenFailed(failure)) => self.end_with(failure),
             (State::Opening | State::Working | State::Cancelling(_), Input::Signal(signal)) => self.on_signal(signal),
             (State::Working, Input::TimerFired(timer)) if self.after == AfterTurn::Keep => {
-                self.state = State::Cancelling(self.timer_failure(timer));
-                vec![Effect::CancelTurn, Effect::SetTimer(Timer::Cancel, CANCEL_WAIT_MAX)]
+                self.cancel_for(self.timer_failure(timer))
             }
             (State::Opening | State::Working, Input::TimerFired(timer)) => self.end_with(self.timer_failure(timer)),
             (State::Cancelling(failure), Input::TimerFired(Timer::Cancel)) => {
@@ -214,6 +223,7 @@ impl TurnMachine {
             AgentSignal::Retrying { attempt, status, reason } => {
                 EventBody::Retry { attempt, status, reason: cut(reason) }
             }
+            AgentSignal::ContextReset => return self.on_context_reset(),
             AgentSignal::Unrecognised { raw } => EventBody::Unrecognised { raw: cut(raw) },
             AgentSignal::TurnEnded(end) => return self.ended_by_the_agent(end),
             AgentSignal::Exited(exit) => {
@@ -226,6 +236,27 @@ impl TurnMachine {
                 };
             }
         };
+        self.record(body)
+    }
+
+    /// The agent goes on without what it should know. Whether that may be is the session's to say.
+    fn on_context_reset(&mut self) -> Vec<Effect> {
+        let mut effects = self.record(EventBody::Context { source: ContextSource::Reset });
+        if self.on_context_loss == OnContextLoss::Fail && matches!(self.state, State::Working) {
+            effects.extend(self.cancel_for(Failure::new(
+                FailureKind::ContextLost,
+                "the agent has forgotten the turns before, so this one was stopped; open a new session, or one with on_context_loss \"rebuild\"",
+            )));
+        }
+        effects
+    }
+
+    fn cancel_for(&mut self, failure: Failure) -> Vec<Effect> {
+        self.state = State::Cancelling(failure);
+        vec![Effect::CancelTurn, Effect::SetTimer(Timer::Cancel, CANCEL_WAIT_MAX)]
+    }
+
+    fn record(&mut self, body: EventBody) -> Vec<Effect> {
         let weight = body.weight();
         let full = self.events >= EVENTS_PER_TURN_MAX || self.event_bytes + weight > EVENT_BYTES_PER_TURN_MAX;
         // After the first gap nothing is kept: the log is whole up to some point, never with holes.

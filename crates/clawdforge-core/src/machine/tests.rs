@@ -17,7 +17,11 @@ fn play_kept(inputs: Vec<Input>) -> Vec<String> {
 }
 
 fn play_with(after: AfterTurn, inputs: Vec<Input>) -> Vec<String> {
-    let (mut machine, effects) = TurnMachine::start(LIMITS, after);
+    play_as(after, OnContextLoss::Rebuild, inputs)
+}
+
+fn play_as(after: AfterTurn, on_loss: OnContextLoss, inputs: Vec<Input>) -> Vec<String> {
+    let (mut machine, effects) = TurnMachine::start(LIMITS, after, on_loss);
     let mut shown = vec![show(&effects)];
     shown.extend(inputs.into_iter().map(|input| show(&machine.step(input))));
     shown
@@ -130,7 +134,7 @@ fn a_drain_while_opening_still_ends_when_opening_fails() {
 #[test]
 fn an_agent_that_dies_without_an_answer_is_a_crash_with_its_last_words() {
     let exit = Exit { code: Some(3), signal: None, stderr: "noise\nboom: no disk\n\n".to_owned() };
-    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close);
+    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close, OnContextLoss::Rebuild);
     machine.step(Input::LinkOpened);
     assert_eq!(machine.step(Input::Signal(AgentSignal::Exited(exit))), [Effect::CloseLink]);
     let effects = machine.step(closed());
@@ -143,7 +147,7 @@ fn an_agent_that_dies_without_an_answer_is_a_crash_with_its_last_words() {
 
 #[test]
 fn a_flood_of_events_is_counted_but_not_kept_and_the_answer_still_counts() {
-    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close);
+    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close, OnContextLoss::Rebuild);
     machine.step(Input::LinkOpened);
     let mut kept = 1;
     for _ in 0..EVENTS_PER_TURN_MAX + 10 {
@@ -157,7 +161,7 @@ fn a_flood_of_events_is_counted_but_not_kept_and_the_answer_still_counts() {
 
 #[test]
 fn a_turn_of_heavy_events_is_bounded_in_bytes_and_whole_up_to_where_it_is_cut() {
-    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close);
+    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close, OnContextLoss::Rebuild);
     machine.step(Input::LinkOpened);
     let text = |bytes: usize| Input::Signal(AgentSignal::Text("x".repeat(bytes)));
     let mut kept = 0;
@@ -179,7 +183,7 @@ fn a_turn_of_heavy_events_is_bounded_in_bytes_and_whole_up_to_where_it_is_cut() 
 
 #[test]
 fn names_that_an_agent_makes_up_are_bounded_too() {
-    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close);
+    let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close, OnContextLoss::Rebuild);
     machine.step(Input::LinkOpened);
     let long = || "n".repeat(64 * NAME_BYTES_MAX);
     let call = AgentSignal::ToolCall { call: long(), name: long(), args: serde_json::Value::Null };
@@ -207,6 +211,39 @@ fn an_oversized_event_is_cut_at_a_character_with_a_mark() {
     assert_eq!(cut_value(small.clone()), small);
 }
 
+#[test]
+fn a_lost_context_is_recorded_and_the_turn_goes_on() {
+    let reset = Input::Signal(AgentSignal::ContextReset);
+    assert_eq!(
+        play_kept(vec![Input::LinkOpened, reset, answer("hi")])[1..],
+        ["BeginTurn", "record context, Silence in 30", "end completed, Stop"]
+    );
+}
+
+#[test]
+fn a_lost_context_ends_the_turn_where_the_session_says_so() {
+    let reset = || Input::Signal(AgentSignal::ContextReset);
+    let fail = |inputs| play_as(AfterTurn::Keep, OnContextLoss::Fail, inputs);
+    assert_eq!(
+        fail(vec![Input::LinkOpened, reset(), reset(), answer("hi")])[1..],
+        [
+            "BeginTurn",
+            "record context, Silence in 30, CancelTurn, Cancel in 10",
+            "record context, Silence in 30",
+            "end context_lost, Stop"
+        ]
+    );
+    // An agent that goes on all the same loses its process.
+    let cancel = Input::TimerFired(Timer::Cancel);
+    assert_eq!(fail(vec![Input::LinkOpened, reset(), cancel, closed()])[3..], ["CloseLink", "end context_lost, Stop"]);
+    // What was decided before stays the reason.
+    let late = Input::TimerFired(Timer::Total);
+    assert_eq!(
+        fail(vec![Input::LinkOpened, late, reset(), answer("hi")])[3..],
+        ["record context, Silence in 30", "end timed_out, Stop"]
+    );
+}
+
 fn any_input() -> impl Strategy<Value = Input> {
     prop_oneof![
         Just(Input::LinkOpened),
@@ -223,16 +260,18 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::SessionClosed),
         Just(Input::RecordRefused),
         Just(closed()),
+        Just(Input::Signal(AgentSignal::ContextReset)),
     ]
 }
 
 proptest! {
     #[test]
     fn whatever_happens_a_turn_ends_once_and_records_nothing_after(
-        keep: bool, inputs in prop::collection::vec(any_input(), 0..40),
+        keep: bool, fail: bool, inputs in prop::collection::vec(any_input(), 0..40),
     ) {
         let after = if keep { AfterTurn::Keep } else { AfterTurn::Close };
-        let (mut machine, mut effects) = TurnMachine::start(LIMITS, after);
+        let on_loss = if fail { OnContextLoss::Fail } else { OnContextLoss::Rebuild };
+        let (mut machine, mut effects) = TurnMachine::start(LIMITS, after, on_loss);
         for input in inputs {
             effects.extend(machine.step(input));
         }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use clawdforge_core::agent::AgentName;
+use clawdforge_agent::AgentDriver;
+use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::event::EventBody;
@@ -39,6 +40,8 @@ pub struct SessionWish {
     pub meta: Option<String>,
     /// What happens when the agent has forgotten the turns before.
     pub on_context_loss: OnContextLoss,
+    /// How the agent is spoken to; `None` means as its configuration has it.
+    pub driver: Option<DriverName>,
 }
 
 /// What a caller asks in one turn of a conversation.
@@ -96,20 +99,24 @@ impl Shared {
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
-        let SessionWish { agent, model, effort, meta, on_context_loss } = wish;
+        let SessionWish { agent, model, effort, meta, on_context_loss, driver } = wish;
         let agent = agent.unwrap_or_else(|| self.session_agents.default_name().clone());
-        let Some(driver) = self.session_agents.get(&agent) else {
-            let known = self.session_agents.iter().map(|driver| driver.name().as_str());
+        let Some(offered) = self.session_agents.get(&agent) else {
+            let known = self.session_agents.names().map(AgentName::as_str);
             return Err(EngineError::UnknownAgent { agent, known: known.collect::<Vec<_>>().join(", ") });
         };
-        driver.check().map_err(EngineError::AgentUnavailable)?;
+        let driver = driver.unwrap_or(offered.preferred);
+        offered
+            .driver(driver)
+            .map_or_else(|| Err(not_spoken(&agent, driver)), |found| found.check())
+            .map_err(EngineError::AgentUnavailable)?;
         let session = Session {
             id: self.ids.make(SessionId::new),
             app: by.app.id,
             app_name: by.app.name.to_string(),
             agent,
             created_at: self.ids.now(),
-            conversation: Some(Conversation { model, effort, meta, driver: DriverName::Acp, on_context_loss }),
+            conversation: Some(Conversation { model, effort, meta, driver, on_context_loss }),
         };
         let asked = AgentAsked {
             agent: session.agent.to_string(),
@@ -298,6 +305,17 @@ impl Shared {
         Ok(true)
     }
 
+    /// The driver that a conversation was opened with.
+    pub(crate) fn driver_of(&self, session: &Session) -> Result<&Arc<dyn AgentDriver>, Failure> {
+        let agent = &session.agent;
+        let Some(offered) = self.session_agents.get(agent) else {
+            let message = format!("the agent {agent} of this session is not configured any more");
+            return Err(Failure::new(FailureKind::NotInstalled, message));
+        };
+        let driver = session.conversation.as_ref().map_or(offered.preferred, |chosen| chosen.driver);
+        offered.driver(driver).ok_or_else(|| not_spoken(agent, driver))
+    }
+
     /// A line for the ledger about a conversation.
     pub(crate) fn line_of(
         &self,
@@ -308,4 +326,9 @@ impl Shared {
     ) -> LedgerEntry {
         LedgerEntry { at: self.ids.now(), principal, app: Some(session.app_name.clone()), request, fact }
     }
+}
+
+fn not_spoken(agent: &AgentName, driver: DriverName) -> Failure {
+    let message = format!("this service does not speak to {agent} through {}", driver.as_str());
+    Failure::new(FailureKind::NotInstalled, message)
 }

@@ -182,10 +182,7 @@ async fn link_for(
     resume: Option<String>,
     given_up: CancellationToken,
 ) -> Result<Box<dyn AgentLink>, Failure> {
-    let driver = shared.session_agents.get(&session.agent).map(Arc::clone).ok_or_else(|| {
-        let message = format!("the agent {} of this session is not configured any more", session.agent);
-        Failure::new(FailureKind::NotInstalled, message)
-    })?;
+    let driver = Arc::clone(shared.driver_of(session)?);
     let chosen = session.conversation.as_ref();
     let workspace = shared.workspaces.of_conversation(session.id);
     let spec = OpenSpec {

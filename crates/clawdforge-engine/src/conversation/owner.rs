@@ -165,6 +165,7 @@ impl Owner {
         let mut log = TurnLog::new(record.session.clone(), turn, Facts::Turn(facts), publisher, head);
         log.push(self.shared.ids.now(), prompt);
         let mut player = Player::new(Arc::clone(&self.shared), log);
+        player.resume_noted.clone_from(&record.resume_key);
 
         if self.is_closed(&record) {
             let message = "the session was closed before this turn began";
@@ -188,8 +189,8 @@ impl Owner {
             },
         };
         player.mailbox = self.mailbox.take();
-        let driver = self.shared.session_agents.get(&record.session.agent);
-        player.limits = driver.map(|driver| driver.limits()).unwrap_or_default();
+        // Where there is none any more, the opening says so.
+        player.limits = self.shared.driver_of(&record.session).map(|driver| driver.limits()).unwrap_or_default();
         let open = opening(&self.shared, &player, record, asked, head, ahead);
         self.desk.warm.store(true, Ordering::Relaxed);
         player.play(open, AfterTurn::Keep).await;

@@ -17,6 +17,7 @@ use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
 use clawdforge_core::commit::Write;
 use clawdforge_core::event::{ContextSource, EventBody};
 use clawdforge_core::machine::{AfterTurn, Effect, Input, Timer, TurnLimits, TurnMachine};
+use clawdforge_core::session::OnContextLoss;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -54,6 +55,8 @@ pub(crate) struct Player {
     pub link: Option<Box<dyn AgentLink>>,
     /// The agent of the turn before, until the opening is done.
     pub warm: Option<Box<dyn AgentLink>>,
+    /// The agent's own id of the conversation that is on record, or about to be.
+    pub resume_noted: Option<String>,
     /// Where a conversation's orders arrive; a run has none.
     pub mailbox: Option<Mailbox>,
     /// Tells what is still opening that nobody wants it any more.
@@ -79,6 +82,7 @@ impl Player {
             log,
             link: None,
             warm: None,
+            resume_noted: None,
             mailbox: None,
             given_up: CancellationToken::new(),
             limits: AgentLimits::default(),
@@ -110,7 +114,9 @@ impl Player {
         let silence = self.limits.silence_max.unwrap_or(self.shared.options.silence_max);
         let asked = self.log.turn.timeout;
         let limits = TurnLimits { total: self.limits.turn_max.map_or(asked, |most| asked.min(most)), silence };
-        let (mut machine, mut effects) = TurnMachine::start(limits, after);
+        let on_context_loss =
+            self.log.session.conversation.as_ref().map_or_else(OnContextLoss::default, |chosen| chosen.on_context_loss);
+        let (mut machine, mut effects) = TurnMachine::start(limits, after, on_context_loss);
         self.started = Some(Instant::now());
         let mut open = Some(open);
         loop {
@@ -216,11 +222,18 @@ impl Player {
         let Some(source) = context else { return };
         self.log.push(self.shared.ids.now(), EventBody::Context { source });
         if let Some(link) = self.link.as_ref().filter(|_| is_new) {
-            let session = self.log.session.id;
-            self.log.note(Write::NoteLink(session, link.process()));
-            if let Some(key) = link.resume_key() {
-                self.log.note(Write::NoteResume(session, key));
-            }
+            self.log.note(Write::NoteLink(self.log.session.id, link.process()));
+            self.note_resume_key();
+        }
+    }
+
+    /// Agents may change their own id of a conversation while it goes on, and lose it.
+    fn note_resume_key(&mut self) {
+        let Some(link) = self.link.as_ref().filter(|_| self.log.session.conversation.is_some()) else { return };
+        let key = link.resume_key();
+        if key != self.resume_noted {
+            self.log.note(Write::NoteResume(self.log.session.id, key.clone()));
+            self.resume_noted = key;
         }
     }
 
@@ -288,6 +301,7 @@ impl Player {
     /// Makes what was recorded durable; an input comes back when the store refuses.
     async fn flush(&mut self) -> Option<Input> {
         self.flush_at = None;
+        self.note_resume_key();
         let refused = self.log.flush(&self.shared.recorder).await;
         refused.map(|error| {
             tracing::error!(turn = %self.log.facts, %error, "events of a turn could not be recorded");
@@ -302,6 +316,7 @@ impl Player {
 
     async fn record_end(&mut self, end: TurnEnd, events_dropped: u64, lived: Duration) {
         self.flush_at = None;
+        self.note_resume_key();
         self.log.end(&self.shared.recorder, self.shared.ids.now(), outcome(end, events_dropped, lived)).await;
     }
 

@@ -10,7 +10,7 @@ use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{ContextSource, EventBody};
 use clawdforge_core::id::SessionId;
 use clawdforge_core::limits::TURNS_QUEUED_PER_SESSION_MAX;
-use clawdforge_core::session::OnContextLoss;
+use clawdforge_core::session::{DriverName, OnContextLoss};
 use clawdforge_engine::{Ended, Engine, EngineError, EngineOptions, SessionWish, TurnRequest, TurnTicket};
 use clawdforge_process::Spawner;
 use clawdforge_store::{LedgerQuery, Order};
@@ -85,7 +85,7 @@ impl Scene {
 
     async fn context(&self, session: SessionId, ended: &Ended) -> Option<ContextSource> {
         let events = self.engine.turn_events(session, ended, 0, 1_000).await.unwrap();
-        events.iter().find_map(|event| match event.body {
+        events.iter().rev().find_map(|event| match event.body {
             EventBody::Context { source } => Some(source),
             _ => None,
         })
@@ -232,6 +232,52 @@ async fn a_session_that_is_not_to_go_on_without_its_context_fails_the_turn_and_s
     assert_eq!(scene.talker.alive(), 0);
     let view = scene.engine.session(&scene.by, session).await.unwrap();
     assert_eq!((view.record.closed_at, view.record.resume_key.as_deref()), (None, Some("key-1")));
+}
+
+#[tokio::test]
+async fn a_context_that_turns_out_lost_is_told_and_made_good_with_the_next_turn() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    scene.answered(session, "the word is plum").await;
+    assert_eq!(scene.answered(session, "lose").await, ContextSource::Reset);
+    // The key stood for what is lost: the next agent is not asked for it, and gets the transcript.
+    assert_eq!(scene.answered(session, "go on").await, ContextSource::Rebuilt);
+    let opened = scene.talker.opened.lock().unwrap().iter().map(|spec| spec.resume.clone()).collect::<Vec<_>>();
+    assert_eq!(opened, [None, None]);
+}
+
+#[tokio::test]
+async fn a_context_that_turns_out_lost_ends_the_turn_of_a_session_that_is_not_to_go_on_without() {
+    let scene = Scene::new(true).await;
+    let wish = SessionWish { on_context_loss: OnContextLoss::Fail, ..SessionWish::default() };
+    let session = scene.open_wishing(wish).await;
+    scene.answered(session, "the word is plum").await;
+    for prompt in ["lose", "go on"] {
+        assert_eq!(failure(&scene.turn(session, prompt).await), Some(FailureKind::ContextLost), "{prompt}");
+    }
+    assert_eq!(scene.talker.asked(), ["the word is plum", "lose"], "nothing is asked of an agent that knows nothing");
+}
+
+#[tokio::test]
+async fn a_key_that_changes_during_a_turn_is_the_one_that_is_gone_on_with() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    scene.answered(session, "rename").await;
+    scene.turn(session, "exit").await;
+    assert_eq!(scene.answered(session, "hello").await, ContextSource::Resumed);
+    let resumed_by = scene.talker.opened.lock().unwrap()[1].resume.clone();
+    assert_eq!(resumed_by.as_deref(), Some("renamed-1"));
+}
+
+#[tokio::test]
+async fn a_session_keeps_to_its_driver_and_one_that_is_not_there_is_refused() {
+    let scene = Scene::new(true).await;
+    let wish = SessionWish { driver: Some(DriverName::Acpx), ..SessionWish::default() };
+    let refused = scene.engine.open_session(&scene.by, wish, scene.engine.request_id()).await.err().unwrap();
+    assert!(refused.to_string().contains("through acpx"), "{refused}");
+    let wish = SessionWish { driver: Some(DriverName::Acp), ..SessionWish::default() };
+    let session = scene.engine.open_session(&scene.by, wish, scene.engine.request_id()).await.unwrap();
+    assert_eq!(session.conversation.unwrap().driver, DriverName::Acp);
 }
 
 #[tokio::test]
@@ -498,6 +544,26 @@ async fn sessions_nobody_uses_are_closed_and_later_erased_with_their_workspace()
     until(|| std::fs::read_dir(&sessions).unwrap().count() == 0).await;
     let kinds: Vec<String> = scene.kinds().await.into_iter().map(|(kind, _)| kind).collect();
     assert_eq!(kinds[1..], ["session_created", "session_swept", "session_erased"]);
+}
+
+#[tokio::test]
+async fn agents_are_told_to_forget_what_is_erased_and_a_bug_in_that_stops_nothing() {
+    let scene = Scene::with(true, |options| {
+        options.session_hard_ttl = Duration::ZERO;
+        options.sweep_interval = Duration::from_millis(10);
+    })
+    .await;
+    for key in ["key-1", "key-2"] {
+        let session = scene.open().await;
+        scene.answered(session, "hello").await;
+        scene.close(session).await.unwrap();
+        let sessions = scene.dir.path().join("sessions");
+        until(|| std::fs::read_dir(&sessions).unwrap().count() == 0).await;
+        let (forgotten, was_there) = scene.talker.forgotten.lock().unwrap().pop().unwrap();
+        assert_eq!((forgotten.resume_key.as_deref(), was_there), (Some(key), true));
+        assert_eq!(forgotten.mark.as_str(), session.to_string());
+        assert!(forgotten.workspace.starts_with(&sessions));
+    }
 }
 
 #[tokio::test]

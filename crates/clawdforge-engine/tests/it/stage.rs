@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdforge_agent::{AgentDriver, AgentLink, Agents, CloseReport, OpenSpec, Presence, Prompt};
+use clawdforge_agent::{
+    AgentDriver, AgentLink, Agents, CloseReport, OpenSpec, Presence, Prompt, SessionAgent, SessionAgents,
+};
 use clawdforge_core::agent::{AgentName, AgentSignal, Failure, TurnEnd};
 use clawdforge_core::app::{AppToken, TokenHash};
 use clawdforge_core::run::{RunRequest, SystemMode};
+use clawdforge_core::session::DriverName;
 use clawdforge_core::time::{Clock, Timestamp};
 use clawdforge_engine::{Engine, EngineError, EngineOptions, Ids, Parts, RecoveryReport};
 use clawdforge_process::Spawner;
@@ -141,10 +144,13 @@ pub async fn engine_with(
     };
     change(&mut options);
     let agents = Arc::new(Agents::new(driver.name().clone(), [Arc::clone(&driver)]).unwrap());
+    let name = driver.name().clone();
+    let acp = SessionAgent::new(DriverName::Acp, [(DriverName::Acp, Arc::clone(&driver))]);
+    let session_agents = SessionAgents::new(name.clone(), [(name, acp)]).unwrap();
     let parts = Parts {
         store,
         agents: Arc::clone(&agents),
-        session_agents: agents,
+        session_agents: Arc::new(session_agents),
         acpx: driver,
         spawner: spawner.clone(),
         ids: Ids::new(Arc::new(Ticking(AtomicI64::new(0)))),

@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use clawdforge_agent::{AgentDriver, AgentLimits, AgentLink, CloseReport, LinkContext, OpenSpec, Presence, Prompt};
+use clawdforge_agent::{
+    AgentDriver, AgentLimits, AgentLink, CloseReport, Forgotten, LinkContext, OpenSpec, Presence, Prompt,
+};
 use clawdforge_core::agent::{AgentName, AgentSignal, Exit, Failure, TurnEnd};
 use tokio::sync::Semaphore;
 
 /// The agent. A prompt `wait` waits for a permit of `go`, `hang` for a cancel, `exit` ends the process,
-/// `panic` is a bug in its driver; any other is answered with itself.
+/// `panic` is a bug in its driver, `rename` gives the conversation another key, `lose` loses what was before and
+/// answers all the same; any other is answered with itself.
 pub struct Talker {
     pub name: AgentName,
     /// Whether it can take up a conversation after its process ended.
@@ -24,6 +27,8 @@ pub struct Talker {
     pub asked: Mutex<Vec<Prompt>>,
     /// Processes there are.
     pub alive: AtomicUsize,
+    /// What it was told to forget, and whether its workspace was still there.
+    pub forgotten: Mutex<Vec<(Forgotten, bool)>>,
 }
 
 impl Talker {
@@ -36,6 +41,7 @@ impl Talker {
             opened: Mutex::default(),
             asked: Mutex::default(),
             alive: AtomicUsize::new(0),
+            forgotten: Mutex::default(),
         })
     }
 
@@ -82,7 +88,17 @@ impl AgentDriver for TalkerDriver {
             opened.len()
         };
         talker.alive.fetch_add(1, Ordering::SeqCst);
-        Ok(Box::new(TalkerLink { talker, resumed, number, turn: Turn::None, ready: VecDeque::new(), gone: false }))
+        let key = Some(format!("key-{number}"));
+        Ok(Box::new(TalkerLink { talker, resumed, number, key, turn: Turn::None, ready: VecDeque::new(), gone: false }))
+    }
+
+    async fn forget(&self, forgotten: Vec<Forgotten>) {
+        let with_folders = forgotten.into_iter().map(|forgotten| {
+            let is_there = forgotten.workspace.is_dir();
+            (forgotten, is_there)
+        });
+        self.0.forgotten.lock().unwrap().extend(with_folders);
+        panic!("a bug in a driver");
     }
 }
 
@@ -97,6 +113,7 @@ struct TalkerLink {
     talker: Arc<Talker>,
     resumed: bool,
     number: usize,
+    key: Option<String>,
     turn: Turn,
     ready: VecDeque<AgentSignal>,
     gone: bool,
@@ -125,6 +142,15 @@ impl AgentLink for TalkerLink {
             "wait" => self.turn = Turn::Waits,
             "hang" => self.turn = Turn::Hangs,
             "panic" => self.turn = Turn::Panics,
+            "lose" => {
+                (self.key, self.gone) = (None, true);
+                self.ready.push_back(AgentSignal::ContextReset);
+                self.end(&text, "end_turn");
+            }
+            "rename" => {
+                self.key = Some(format!("renamed-{}", self.number));
+                self.end(&text, "end_turn");
+            }
             "exit" => {
                 self.gone = true;
                 self.ready.push_back(AgentSignal::Exited(Exit { code: Some(1), ..Exit::default() }));
@@ -138,6 +164,7 @@ impl AgentLink for TalkerLink {
     }
 
     fn cancel_turn(&mut self) {
+        self.ready.clear();
         self.end("", "cancelled");
     }
 
@@ -146,7 +173,7 @@ impl AgentLink for TalkerLink {
     }
 
     fn resume_key(&self) -> Option<String> {
-        Some(format!("key-{}", self.number))
+        self.key.clone()
     }
 
     fn is_usable(&self) -> bool {

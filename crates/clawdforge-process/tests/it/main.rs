@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod end;
+mod kin;
 mod leftovers;
 mod server;
 mod spawn;

@@ -7,7 +7,7 @@ use clawdforge_core::agent::AgentName;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::limits::{META_BYTES_MAX, MODEL_CHARS_MAX};
 use clawdforge_core::run::Effort;
-use clawdforge_core::session::OnContextLoss;
+use clawdforge_core::session::{DriverName, OnContextLoss};
 use clawdforge_core::time::Timestamp;
 use clawdforge_engine::{EngineError, SessionView, SessionWish};
 use serde_json::json;
@@ -17,7 +17,7 @@ use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody};
 use crate::validate::Fields;
 
-const FIELDS: [&str; 5] = ["agent", "effort", "meta", "model", "on_context_loss"];
+const FIELDS: [&str; 6] = ["agent", "driver", "effort", "meta", "model", "on_context_loss"];
 
 /// Bytes of an agent's name that are looked at; the rule for names is stricter.
 const AGENT_BYTES_MAX: usize = 256;
@@ -53,9 +53,10 @@ fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
     let effort = fields.optional_word("effort", &Effort::ALL);
     let meta = fields.optional_object("meta", META_BYTES_MAX);
     let on_context_loss = fields.optional_word("on_context_loss", &OnContextLoss::ALL);
+    let driver = fields.optional_word("driver", &DriverName::ALL);
     fields.finish().map_err(Refusal::Invalid)?;
     let on_context_loss = on_context_loss.unwrap_or_default();
-    Ok(SessionWish { agent: name.ok().flatten(), model, effort, meta, on_context_loss })
+    Ok(SessionWish { agent: name.ok().flatten(), model, effort, meta, on_context_loss, driver })
 }
 
 fn is_model(model: &str) -> bool {

@@ -58,11 +58,13 @@ async fn turns_are_counted_and_the_agents_own_id_is_kept() {
     let fixture = Fixture::with_app().await;
     open(&fixture, 1, 5).await;
     fixture.write([Write::QueueTurn(turn(1), Some(prompt()))]).await.unwrap();
-    fixture.write([Write::NoteResume(session_id(1), "their-id".to_owned())]).await.unwrap();
+    fixture.write([Write::NoteResume(session_id(1), Some("their-id".to_owned()))]).await.unwrap();
     let found = record(&fixture, 1).await.unwrap();
     assert_eq!((found.turns, found.last_turn_at), (1, Some(turn(1).queued_at)));
     assert_eq!(found.resume_key.as_deref(), Some("their-id"));
-    let nobody = Write::NoteResume(session_id(9), "x".to_owned());
+    fixture.write([Write::NoteResume(session_id(1), None)]).await.unwrap();
+    assert_eq!(record(&fixture, 1).await.unwrap().resume_key, None);
+    let nobody = Write::NoteResume(session_id(9), Some("x".to_owned()));
     assert_eq!(fixture.write([nobody]).await, Err(unexpected(0)));
 }
 

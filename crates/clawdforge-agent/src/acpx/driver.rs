@@ -1,0 +1,241 @@
+//! Opens links to one configured agent behind acpx.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdforge_core::agent::{AgentName, Failure, FailureKind};
+use clawdforge_process::Spawner;
+use serde_json::Value;
+use tokio::fs::DirBuilder;
+
+use super::call::{CallError, Caller, command_line};
+use super::link::AcpxLink;
+use super::records;
+use crate::files::write_private;
+use crate::locate::locate;
+use crate::oneshot::{not_started, tmp_dir};
+use crate::profile::Profile;
+use crate::version::Versions;
+use crate::{AgentDriver, AgentLink, Forgotten, LinkContext, OpenSpec, Presence};
+
+/// The oldest version that is used. Before it, a time limit ended with neither a result nor an error, and the
+/// rest of that turn came out of the next one (openclaw/acpx#632).
+pub const VERSION_MIN: (u64, u64, u64) = (0, 19, 1);
+
+/// How long one call that starts the agent may take. Claude's adapter takes about 1.5 s on a busy machine.
+const OPEN_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long what a failed opening left may take to leave when asked.
+const FAILED_GRACE: Duration = Duration::from_millis(500);
+
+/// Seconds an owner stays beyond the time we keep an idle one: it is for the case that nobody is left to end it.
+const TTL_MARGIN: Duration = Duration::from_secs(60);
+
+/// The driver of one agent behind acpx.
+pub struct AcpxDriver {
+    profile: Profile,
+    mode: Option<String>,
+    acpx: Profile,
+    versions: Arc<Versions>,
+    spawner: Spawner,
+    /// How long acpx keeps an idle owner that nobody ends.
+    ttl: Duration,
+}
+
+impl AcpxDriver {
+    /// A driver for an agent as configured, and acpx as it is. `mode` is the agent's own name for how it asks
+    /// for permission, the value of its option `mode`; `warm_max` is how long idle agents are kept.
+    #[must_use]
+    pub fn new(
+        profile: Profile,
+        mode: Option<String>,
+        acpx: Profile,
+        versions: Arc<Versions>,
+        spawner: Spawner,
+        warm_max: Duration,
+    ) -> Self {
+        Self { profile, mode, acpx, versions, spawner, ttl: warm_max + TTL_MARGIN }
+    }
+
+    async fn caller(&self, spec: &OpenSpec) -> Result<Caller, Failure> {
+        let program = locate(&self.acpx)?.path;
+        // Asked of each new file once, and remembered over restarts.
+        let version = self.versions.refresh(&self.spawner, &self.acpx, &program).await.map_err(|error| {
+            tracing::warn!(%error, "acpx did not say its version");
+            Failure::new(FailureKind::StartFailed, "acpx does not say its version; `clawdforge doctor` may say more")
+        })?;
+        accept(&version)?;
+        let agent = locate(&self.profile)?.path;
+        let mcp_config = spec.scratch.join("acpx-mcp.json");
+        let tmp_dir = tmp_dir(&spec.scratch);
+        let prepared = async {
+            DirBuilder::new().recursive(true).mode(0o700).create(&tmp_dir).await?;
+            write_private(&mcp_config, br#"{"mcpServers": []}"#).await
+        };
+        prepared.await.map_err(|error| {
+            tracing::error!(agent.name = %self.profile.name, %error, "could not prepare an agent's private folder");
+            Failure::new(FailureKind::StartFailed, "the agent's private folder could not be written; is the disk full?")
+        })?;
+        let mut env = self.profile.env.clone();
+        env.insert("TMPDIR".into(), tmp_dir.into_os_string());
+        Ok(Caller {
+            spawner: self.spawner.clone(),
+            program,
+            agent: self.profile.name.to_string(),
+            command: command_line(&agent, &self.profile.args),
+            env,
+            workspace: spec.workspace.clone(),
+            mcp_config,
+            mark: spec.mark.clone(),
+        })
+    }
+
+    /// Takes up the conversation, or begins one; the agent's own id of it comes back.
+    async fn conversation(&self, caller: &Caller, spec: &OpenSpec) -> Result<(String, LinkContext), Failure> {
+        let agent = caller.agent.as_str();
+        let chosen: Vec<&str> = spec.model.iter().flat_map(|model| ["--model", model.as_str()]).collect();
+        let ask = async |verb: &[&str]| caller.ask(&chosen, verb, OPEN_WAIT_MAX, &spec.given_up).await;
+        if let Some(key) = &spec.resume {
+            match ask(&["sessions", "new", "--name", caller.name(), "--resume-session", key]).await {
+                Ok(answer) => return Ok((session_of(&answer)?, LinkContext::Resumed)),
+                Err(CallError::Refused(refusal)) if !refusal.ends_it() => {
+                    let error = refusal.message();
+                    tracing::warn!(agent.name = agent, error, "an agent could not take up a conversation");
+                }
+                Err(error) => return Err(error.into_failure(agent)),
+            }
+        }
+        let answer = ask(&["sessions", "new", "--name", caller.name()]).await;
+        let answer = answer.map_err(|error| begins(error.into_failure(agent), agent))?;
+        Ok((session_of(&answer)?, LinkContext::Fresh))
+    }
+
+    /// Chosen once for each link: acpx chooses it again whenever it starts the agent. As an option and not by
+    /// `set-mode`, which it would leave out where the agent takes a conversation up.
+    async fn choose_mode(&self, caller: &Caller, spec: &OpenSpec, mode: &str) -> Result<Value, Failure> {
+        let verb = ["set", "mode", mode, "-s", caller.name()];
+        caller.ask(&[], &verb, OPEN_WAIT_MAX, &spec.given_up).await.map_err(|error| match error {
+            CallError::Refused(refusal) if !refusal.ends_it() => {
+                let message = format!("{} did not take the mode {mode}: {}", caller.agent, refusal.message());
+                Failure::new(FailureKind::StartFailed, message)
+            }
+            other => other.into_failure(&caller.agent),
+        })
+    }
+
+    async fn begin(&self, caller: &Caller, spec: &OpenSpec) -> Result<(String, LinkContext), Failure> {
+        let (mut session, mut context) = self.conversation(caller, spec).await?;
+        if let Some(mode) = &self.mode {
+            let answer = self.choose_mode(caller, spec, mode).await?;
+            // It starts the agent, and may find the conversation gone.
+            let now = session_of(&answer)?;
+            if now != session {
+                (session, context) = (now, LinkContext::Fresh);
+            }
+        }
+        Ok((session, context))
+    }
+}
+
+#[async_trait]
+impl AgentDriver for AcpxDriver {
+    fn name(&self) -> &AgentName {
+        &self.profile.name
+    }
+
+    fn presence(&self) -> Presence {
+        Presence { program: locate(&self.profile).ok().map(|found| found.path), version: None }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let acpx = locate(&self.acpx)?;
+        if let Some(version) = self.versions.known(&acpx.path) {
+            accept(&version)?;
+        }
+        locate(&self.profile).map(drop)
+    }
+
+    async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
+        let caller = self.caller(&spec).await?;
+        let kin = self.spawner.kin(spec.mark.clone()).map_err(|error| not_started("acpx", &error))?;
+        match self.begin(&caller, &spec).await {
+            Ok((session, context)) => Ok(Box::new(AcpxLink::new(caller, kin, session, context, self.ttl))),
+            Err(failure) => {
+                // Says itself what it could not end.
+                kin.end(FAILED_GRACE).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn forget(&self, forgotten: Vec<Forgotten>) {
+        let Some(home) = self.profile.env.get(std::ffi::OsStr::new("HOME")).cloned() else { return };
+        let agent = self.profile.name.to_string();
+        let removed = tokio::task::spawn_blocking(move || records::remove(Path::new(&home), &forgotten)).await;
+        match removed.map_err(std::io::Error::other).flatten() {
+            Ok(files) => tracing::debug!(agent.name = agent, files, "removed what acpx kept of erased sessions"),
+            Err(error) => {
+                tracing::warn!(agent.name = agent, %error, "what acpx keeps of an erased session could not be removed");
+            }
+        }
+    }
+}
+
+/// The agent's own id of a conversation, in an answer of acpx.
+fn session_of(answer: &Value) -> Result<String, Failure> {
+    let session = answer["acpxSessionId"].as_str().map(str::to_owned);
+    session.ok_or_else(|| Failure::new(FailureKind::StartFailed, "acpx did not say which conversation it began"))
+}
+
+/// What an agent reports while it begins is no answer of a provider's.
+fn begins(failure: Failure, agent: &str) -> Failure {
+    match failure.kind {
+        FailureKind::ProviderError | FailureKind::Crashed => {
+            let message = format!("{agent} could not begin a conversation: {}", failure.message);
+            Failure::new(FailureKind::StartFailed, message)
+        }
+        _ => failure,
+    }
+}
+
+/// Whether a version is one that is used.
+fn accept(version: &str) -> Result<(), Failure> {
+    let (major, minor, patch) = VERSION_MIN;
+    if parse(version).is_some_and(|version| version >= VERSION_MIN) {
+        return Ok(());
+    }
+    let message = format!(
+        "acpx {version} is too old: {major}.{minor}.{patch} is the oldest whose turns can be trusted to end; \
+         run `clawdforge agents install acpx`, or put a newer one on the PATH of the service"
+    );
+    Err(Failure::new(FailureKind::StartFailed, message))
+}
+
+/// The numbers of `0.19.1`, `v0.19.1` or `acpx 0.20.0-beta.1`.
+fn parse(version: &str) -> Option<(u64, u64, u64)> {
+    let word = version.split_whitespace().find(|word| word.contains('.'))?;
+    let mut numbers = word.trim_start_matches('v').splitn(3, '.').map(|part| {
+        let digits: String = part.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().ok()
+    });
+    Some((numbers.next()??, numbers.next()??, numbers.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_before_the_one_whose_time_limits_work_are_refused_with_the_reason() {
+        for good in ["0.19.1", "0.19.2", "0.20.0", "v1.0.0", "acpx 0.20.0-beta.1", "0.19.10"] {
+            assert_eq!(accept(good), Ok(()), "{good}");
+        }
+        for bad in ["0.19.0", "0.6.1", "0.2.99", "", "unknown", "1", "1.x.2"] {
+            let failure = accept(bad).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::StartFailed);
+            assert!(failure.message.contains("0.19.1 is the oldest"), "{}", failure.message);
+        }
+    }
+}

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use clawdforge_agent::locate::locate;
 use clawdforge_agent::profile::{Dialect, Profile};
-use clawdforge_agent::{AcpDriver, AgentDriver, Agents};
+use clawdforge_agent::{AcpDriver, AcpxDriver, AgentDriver, SessionAgent, SessionAgents, Versions};
 use clawdforge_core::agent::AgentName;
+use clawdforge_core::session::DriverName;
 use clawdforge_process::Spawner;
 
 use crate::agents::catalogue;
@@ -88,11 +89,11 @@ pub fn is_known(name: &str) -> bool {
     KNOWN.iter().any(|known| known.name == name)
 }
 
-/// A driver for every agent of sessions, in the order of their names.
+/// Every agent of sessions with its drivers, and the default of the service.
 ///
 /// # Errors
-/// When this program cannot tell where it is itself.
-pub fn drivers(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Arc<AcpDriver>>> {
+/// When this program cannot tell where it is itself; where the default agent has no sessions.
+pub fn agents(config: &Config, spawner: &Spawner, versions: &Arc<Versions>) -> anyhow::Result<SessionAgents> {
     let mut names: Vec<AgentName> = vec![CLAUDE.parse()?];
     for known in &KNOWN {
         names.push(known.name.parse()?);
@@ -103,26 +104,30 @@ pub fn drivers(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Arc<Acp
     names.extend(config.agents.keys().cloned());
     names.sort();
     names.dedup();
-    names.into_iter().map(|name| driver(config, name, spawner)).collect()
+    let acpx = profiles::acpx_profile(config)?;
+    let mut agents = Vec::with_capacity(names.len());
+    for name in names {
+        let entry = config.agents.get(&name);
+        let preferred = entry.and_then(|entry| entry.session_driver).unwrap_or(config.session_driver);
+        let (profile, mode) = profile(config, name.clone(), entry)?;
+        let natively = AcpDriver::new(profile.clone(), mode.clone(), spawner.clone());
+        let through_acpx =
+            AcpxDriver::new(profile, mode, acpx.clone(), Arc::clone(versions), spawner.clone(), config.session_warm);
+        let drivers: [(DriverName, Arc<dyn AgentDriver>); 2] =
+            [(DriverName::Acp, Arc::new(natively)), (DriverName::Acpx, Arc::new(through_acpx))];
+        agents.push((name, SessionAgent::new(preferred, drivers)));
+    }
+    Ok(SessionAgents::new(profiles::default_agent(config)?, agents)?)
 }
 
-/// Those drivers, by name, with the default of the service.
-///
-/// # Errors
-/// Where the default agent has no sessions.
-pub fn agents(config: &Config, drivers: &[Arc<AcpDriver>]) -> anyhow::Result<Agents> {
-    let dynamic = drivers.iter().map(|driver| Arc::clone(driver) as Arc<dyn AgentDriver>);
-    Ok(Agents::new(profiles::default_agent(config)?, dynamic)?)
-}
-
-fn driver(config: &Config, name: AgentName, spawner: &Spawner) -> anyhow::Result<Arc<AcpDriver>> {
-    let entry = config.agents.get(&name);
+/// How an agent is started, whichever driver does it, and the mode it works in.
+fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<(Profile, Option<String>)> {
     let is_demo = match entry {
         Some(entry) => entry.dialect == config::Dialect::Demo,
         None => name.as_str() == DEMO,
     };
     let own_words = entry.filter(|entry| entry.dialect == config::Dialect::Acp);
-    let (profile, mode) = if is_demo {
+    Ok(if is_demo {
         (demo(config, name, entry)?, None)
     } else if let Some(known) = KNOWN.iter().find(|known| known.name == name.as_str()) {
         (speaking(config, name, entry, known), None)
@@ -130,8 +135,7 @@ fn driver(config: &Config, name: AgentName, spawner: &Spawner) -> anyhow::Result
         (foreign(config, name, entry), None)
     } else {
         (claude(config, name, entry)?, Some(CLAUDE_MODE.to_owned()))
-    };
-    Ok(Arc::new(AcpDriver::new(profile, mode, spawner.clone())))
+    })
 }
 
 fn demo(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<Profile> {

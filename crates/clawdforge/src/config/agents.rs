@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::secret::SecretString;
+use clawdforge_core::session::DriverName;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
@@ -38,6 +39,8 @@ pub struct AgentEntry {
     pub dialect: Dialect,
     /// The model where a request names none.
     pub default_model: Option<String>,
+    /// How its sessions are spoken to; `None` leaves it to the service.
+    pub session_driver: Option<DriverName>,
 }
 
 /// How an agent is spoken to.
@@ -64,7 +67,7 @@ pub struct AgentKey {
 }
 
 /// Every key of an agent's table.
-pub const AGENT_KEYS: [AgentKey; 6] = [
+pub const AGENT_KEYS: [AgentKey; 7] = [
     AgentKey {
         key: "dialect",
         example: "\"claude\"",
@@ -91,6 +94,11 @@ pub const AGENT_KEYS: [AgentKey; 6] = [
         help: "Variables of the service's own environment that the agent gets too; a `*` at the end stands for any rest. Variables of the service itself are never passed.",
     },
     AgentKey { key: "default_model", example: "\"opus\"", help: "The model where a request names none." },
+    AgentKey {
+        key: "session_driver",
+        example: "\"acp\"",
+        help: "How its sessions are spoken to where a request does not say it: `acp` or `acpx`.",
+    },
 ];
 
 /// The configured agents and what `config show` says of them.
@@ -146,6 +154,7 @@ impl Reader<'_> {
         let env = self.env();
         let pass_env = self.value("pass_env", &EnvNames).unwrap_or_default();
         let default_model = self.value("default_model", &Model);
+        let session_driver = self.value("session_driver", &Choice(&DriverName::ALL));
         if self.errors.len() > errors_before {
             return None;
         }
@@ -154,7 +163,7 @@ impl Reader<'_> {
             self.errors.push(self.page.error(at, message));
             return None;
         };
-        Some(AgentEntry { command, args, env, pass_env, dialect, default_model })
+        Some(AgentEntry { command, args, env, pass_env, dialect, default_model, session_driver })
     }
 
     fn dialect_by_name(&self) -> Option<Dialect> {

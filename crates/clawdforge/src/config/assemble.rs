@@ -35,6 +35,7 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
     let queue_per_app_max = resolver.value(&options::QUEUE_PER_APP_MAX);
     let queue_wait_max = resolver.value(&options::QUEUE_WAIT_MAX_SECS);
     let upload_max_bytes = resolver.value(&options::UPLOAD_MAX_BYTES);
+    let session_driver = resolver.value(&options::SESSION_DRIVER);
     let session_warm = resolver.value(&options::SESSION_WARM_SECS);
     let session_ttl = resolver.value(&options::SESSION_TTL_SECS);
     let session_hard_ttl = resolver.value(&options::SESSION_HARD_TTL_SECS);
@@ -73,6 +74,7 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         queue_per_app_max: queue_per_app_max?,
         queue_wait_max: queue_wait_max?,
         upload_max_bytes: upload_max_bytes?,
+        session_driver: session_driver?,
         session_warm: session_warm?,
         session_ttl: session_ttl?,
         session_hard_ttl: session_hard_ttl?,

@@ -81,9 +81,18 @@ pub fn drivers(
 /// The `acpx` program, which `/healthz` tells of.
 ///
 /// # Errors
-/// Never in practice: its name is fixed.
+/// As [`acpx_profile`].
 pub fn acpx(config: &Config, spawner: &Spawner, versions: &Arc<Versions>) -> anyhow::Result<Arc<OneShotDriver>> {
-    let profile = Profile {
+    Ok(Arc::new(OneShotDriver::new(acpx_profile(config)?, spawner.clone(), Arc::clone(versions))))
+}
+
+/// The `acpx` program as it is asked for its version. What it does for a session it does with the
+/// environment of the session's agent.
+///
+/// # Errors
+/// Never in practice: its name is fixed.
+pub fn acpx_profile(config: &Config) -> anyhow::Result<Profile> {
+    Ok(Profile {
         name: ACPX.parse()?,
         // Nothing is said to it but `--version`.
         dialect: Dialect::Acp,
@@ -94,9 +103,8 @@ pub fn acpx(config: &Config, spawner: &Spawner, versions: &Arc<Versions>) -> any
         args: Vec::new(),
         env: environment_of(config, ACPX, None),
         retries_max: 0,
-        install_hint: "run `clawdforge agents install acpx`".to_owned(),
-    };
-    Ok(Arc::new(OneShotDriver::new(profile, spawner.clone(), Arc::clone(versions))))
+        install_hint: "run `clawdforge agents install acpx`, or put acpx on the PATH of the service".to_owned(),
+    })
 }
 
 fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<Profile> {

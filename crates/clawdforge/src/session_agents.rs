@@ -9,8 +9,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use clawdforge_agent::locate::locate;
 use clawdforge_agent::profile::{Dialect, Profile};
-use clawdforge_agent::{AcpDriver, AgentDriver, Agents, Choices};
+use clawdforge_agent::{
+    AcpDriver, AcpxDriver, AgentDriver, AgentLimits, Choices, SessionAgent, SessionAgents, Versions,
+};
 use clawdforge_core::agent::AgentName;
+use clawdforge_core::session::DriverName;
 use clawdforge_process::Spawner;
 
 use crate::agents::catalogue;
@@ -88,11 +91,41 @@ pub fn is_known(name: &str) -> bool {
     KNOWN.iter().any(|known| known.name == name)
 }
 
-/// A driver for every agent of sessions, in the order of their names.
+/// Every agent of sessions with its drivers, and the default of the service.
+///
+/// # Errors
+/// When this program cannot tell where it is itself; where the default agent has no sessions.
+pub fn agents(config: &Config, spawner: &Spawner, versions: &Arc<Versions>) -> anyhow::Result<SessionAgents> {
+    let acpx = profiles::acpx_profile(config)?;
+    let agents = all(config)?.into_iter().map(|Agent { profile, choices, limits, driver }| {
+        let name = profile.name.clone();
+        let natively = AcpDriver::new(profile.clone(), choices.clone(), spawner.clone()).limited(limits);
+        let (acpx, versions, warm_max) = (acpx.clone(), Arc::clone(versions), config.session_warm);
+        let through_acpx = AcpxDriver::new(profile, choices, acpx, versions, spawner.clone(), warm_max).limited(limits);
+        let drivers: [(DriverName, Arc<dyn AgentDriver>); 2] =
+            [(DriverName::Acp, Arc::new(natively)), (DriverName::Acpx, Arc::new(through_acpx))];
+        (name, SessionAgent::new(driver, drivers))
+    });
+    Ok(SessionAgents::new(profiles::default_agent(config)?, agents)?)
+}
+
+/// An agent of sessions, as configured.
+pub struct Agent {
+    /// How it is started, whichever driver does it.
+    pub profile: Profile,
+    /// What is chosen for all its sessions.
+    pub choices: Choices,
+    /// What it is allowed.
+    pub limits: AgentLimits,
+    /// How it is spoken to unless a session says otherwise.
+    pub driver: DriverName,
+}
+
+/// Every agent of sessions, in the order of their names.
 ///
 /// # Errors
 /// When this program cannot tell where it is itself.
-pub fn drivers(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Arc<AcpDriver>>> {
+pub fn all(config: &Config) -> anyhow::Result<Vec<Agent>> {
     let mut names: Vec<AgentName> = vec![CLAUDE.parse()?];
     for known in &KNOWN {
         names.push(known.name.parse()?);
@@ -103,26 +136,32 @@ pub fn drivers(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Arc<Acp
     names.extend(config.agents.keys().cloned());
     names.sort();
     names.dedup();
-    names.into_iter().map(|name| driver(config, name, spawner)).collect()
+    let agent = |name: AgentName| {
+        let entry = config.agents.get(&name);
+        let (profile, mode) = profile(config, name, entry)?;
+        let choices = Choices {
+            mode,
+            default_model: entry.and_then(|entry| entry.default_model.clone()),
+            model_option: entry.and_then(|entry| entry.model_option.clone()),
+        };
+        Ok(Agent {
+            profile,
+            choices,
+            limits: entry.map(|entry| entry.limits).unwrap_or_default(),
+            driver: entry.and_then(|entry| entry.session_driver).unwrap_or(config.session_driver),
+        })
+    };
+    names.into_iter().map(agent).collect()
 }
 
-/// Those drivers, by name, with the default of the service.
-///
-/// # Errors
-/// Where the default agent has no sessions.
-pub fn agents(config: &Config, drivers: &[Arc<AcpDriver>]) -> anyhow::Result<Agents> {
-    let dynamic = drivers.iter().map(|driver| Arc::clone(driver) as Arc<dyn AgentDriver>);
-    Ok(Agents::new(profiles::default_agent(config)?, dynamic)?)
-}
-
-fn driver(config: &Config, name: AgentName, spawner: &Spawner) -> anyhow::Result<Arc<AcpDriver>> {
-    let entry = config.agents.get(&name);
+/// How an agent is started, whichever driver does it, and the mode it works in.
+fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<(Profile, Option<String>)> {
     let is_demo = match entry {
         Some(entry) => entry.dialect == config::Dialect::Demo,
         None => name.as_str() == DEMO,
     };
     let own_words = entry.filter(|entry| entry.dialect == config::Dialect::Acp);
-    let (profile, mode) = if is_demo {
+    Ok(if is_demo {
         (demo(config, name, entry)?, None)
     } else if let Some(known) = KNOWN.iter().find(|known| known.name == name.as_str()) {
         (speaking(config, name, entry, known), None)
@@ -130,14 +169,7 @@ fn driver(config: &Config, name: AgentName, spawner: &Spawner) -> anyhow::Result
         (foreign(config, name, entry), None)
     } else {
         (claude(config, name, entry)?, Some(CLAUDE_MODE.to_owned()))
-    };
-    let choices = Choices {
-        mode,
-        default_model: entry.and_then(|entry| entry.default_model.clone()),
-        model_option: entry.and_then(|entry| entry.model_option.clone()),
-    };
-    let limits = entry.map(|entry| entry.limits).unwrap_or_default();
-    Ok(Arc::new(AcpDriver::new(profile, choices, spawner.clone()).limited(limits)))
+    })
 }
 
 fn demo(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<Profile> {

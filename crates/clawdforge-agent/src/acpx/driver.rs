@@ -13,12 +13,13 @@ use tokio::fs::DirBuilder;
 use super::call::{CallError, Caller, command_line};
 use super::link::AcpxLink;
 use super::records;
+use crate::acp::Choices;
 use crate::files::write_private;
 use crate::locate::locate;
 use crate::oneshot::{not_started, tmp_dir};
 use crate::profile::Profile;
 use crate::version::Versions;
-use crate::{AgentDriver, AgentLink, Forgotten, LinkContext, OpenSpec, Presence};
+use crate::{AgentDriver, AgentLimits, AgentLink, Forgotten, LinkContext, OpenSpec, Presence};
 
 /// The oldest version that is used. Before it, a time limit ended with neither a result nor an error, and the
 /// rest of that turn came out of the next one (openclaw/acpx#632).
@@ -36,7 +37,8 @@ const TTL_MARGIN: Duration = Duration::from_secs(60);
 /// The driver of one agent behind acpx.
 pub struct AcpxDriver {
     profile: Profile,
-    mode: Option<String>,
+    choices: Choices,
+    limits: AgentLimits,
     acpx: Profile,
     versions: Arc<Versions>,
     spawner: Spawner,
@@ -45,18 +47,25 @@ pub struct AcpxDriver {
 }
 
 impl AcpxDriver {
-    /// A driver for an agent as configured, and acpx as it is. `mode` is the agent's own name for how it asks
-    /// for permission, the value of its option `mode`; `warm_max` is how long idle agents are kept.
+    /// A driver for an agent as configured, and acpx as it is. Of the choices, the option for the model is acpx's
+    /// own affair; `warm_max` is how long idle agents are kept.
     #[must_use]
     pub fn new(
         profile: Profile,
-        mode: Option<String>,
+        choices: Choices,
         acpx: Profile,
         versions: Arc<Versions>,
         spawner: Spawner,
         warm_max: Duration,
     ) -> Self {
-        Self { profile, mode, acpx, versions, spawner, ttl: warm_max + TTL_MARGIN }
+        let limits = AgentLimits::default();
+        Self { profile, choices, limits, acpx, versions, spawner, ttl: warm_max + TTL_MARGIN }
+    }
+
+    /// The same with limits of its own.
+    #[must_use]
+    pub fn limited(self, limits: AgentLimits) -> Self {
+        Self { limits, ..self }
     }
 
     async fn caller(&self, spec: &OpenSpec) -> Result<Caller, Failure> {
@@ -95,7 +104,8 @@ impl AcpxDriver {
     /// Takes up the conversation, or begins one; the agent's own id of it comes back.
     async fn conversation(&self, caller: &Caller, spec: &OpenSpec) -> Result<(String, LinkContext), Failure> {
         let agent = caller.agent.as_str();
-        let chosen: Vec<&str> = spec.model.iter().flat_map(|model| ["--model", model.as_str()]).collect();
+        let model = spec.model.as_ref().or(self.choices.default_model.as_ref());
+        let chosen: Vec<&str> = model.iter().flat_map(|model| ["--model", model.as_str()]).collect();
         let ask = async |verb: &[&str]| caller.ask(&chosen, verb, OPEN_WAIT_MAX, &spec.given_up).await;
         if let Some(key) = &spec.resume {
             match ask(&["sessions", "new", "--name", caller.name(), "--resume-session", key]).await {
@@ -112,14 +122,21 @@ impl AcpxDriver {
         Ok((session_of(&answer)?, LinkContext::Fresh))
     }
 
-    /// Chosen once for each link: acpx chooses it again whenever it starts the agent. As an option and not by
-    /// `set-mode`, which it would leave out where the agent takes a conversation up.
-    async fn choose_mode(&self, caller: &Caller, spec: &OpenSpec, mode: &str) -> Result<Value, Failure> {
-        let verb = ["set", "mode", mode, "-s", caller.name()];
+    /// Chosen once for each link: acpx chooses it again whenever it starts the agent. The mode as an option and not
+    /// by `set-mode`, which it would leave out where the agent takes a conversation up.
+    async fn choose(
+        &self,
+        caller: &Caller,
+        spec: &OpenSpec,
+        option: &str,
+        value: &str,
+        refused: FailureKind,
+    ) -> Result<Value, Failure> {
+        let verb = ["set", option, value, "-s", caller.name()];
         caller.ask(&[], &verb, OPEN_WAIT_MAX, &spec.given_up).await.map_err(|error| match error {
             CallError::Refused(refusal) if !refusal.ends_it() => {
-                let message = format!("{} did not take the mode {mode}: {}", caller.agent, refusal.message());
-                Failure::new(FailureKind::StartFailed, message)
+                let message = format!("{} does not take the {option} {value}: {}", caller.agent, refusal.message());
+                Failure::new(refused, message)
             }
             other => other.into_failure(&caller.agent),
         })
@@ -127,8 +144,10 @@ impl AcpxDriver {
 
     async fn begin(&self, caller: &Caller, spec: &OpenSpec) -> Result<(String, LinkContext), Failure> {
         let (mut session, mut context) = self.conversation(caller, spec).await?;
-        if let Some(mode) = &self.mode {
-            let answer = self.choose_mode(caller, spec, mode).await?;
+        let mode = self.choices.mode.as_deref().map(|mode| ("mode", mode, FailureKind::StartFailed));
+        let effort = spec.effort.map(|effort| ("effort", effort.as_str(), FailureKind::RequestRejected));
+        for (option, value, refused) in mode.into_iter().chain(effort) {
+            let answer = self.choose(caller, spec, option, value, refused).await?;
             // It starts the agent, and may find the conversation gone.
             let now = session_of(&answer)?;
             if now != session {
@@ -147,6 +166,10 @@ impl AgentDriver for AcpxDriver {
 
     fn presence(&self) -> Presence {
         Presence { program: locate(&self.profile).ok().map(|found| found.path), version: None }
+    }
+
+    fn limits(&self) -> AgentLimits {
+        self.limits
     }
 
     fn check(&self) -> Result<(), Failure> {

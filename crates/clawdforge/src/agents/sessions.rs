@@ -3,13 +3,13 @@
 //! Every agent that is there is started for a moment and greets; it is asked nothing, and no model is.
 
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use clawdforge_agent::acp::AgentInfo;
 use clawdforge_agent::locate::{Found, locate};
-use clawdforge_agent::{AcpDriver, AgentDriver, HostSpec};
+use clawdforge_agent::{AcpDriver, HostSpec};
 use clawdforge_core::agent::Failure;
 use clawdforge_process::{Spawner, TreeMark};
 use serde_json::json;
@@ -27,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// An agent of sessions and what became of asking it.
 pub struct SessionAgent {
-    driver: Arc<AcpDriver>,
+    agent: session_agents::Agent,
     program: Result<Found, Failure>,
     /// What it declared; `None` where its program is not there.
     info: Option<Result<AgentInfo, Failure>>,
@@ -40,19 +40,25 @@ pub struct SessionAgent {
 pub async fn look(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<SessionAgent>> {
     let folder = probe::scratch()?;
     let mut agents = Vec::new();
-    for driver in session_agents::drivers(config, spawner)? {
-        let program = locate(driver.profile());
+    for agent in session_agents::all(config)? {
+        let program = locate(&agent.profile);
         let info = match &program {
-            Ok(_) => Some(greeting(&driver, folder.path()).await?),
+            Ok(_) => Some(greeting(&agent, spawner, folder.path()).await?),
             Err(_) => None,
         };
-        agents.push(SessionAgent { driver, program, info });
+        agents.push(SessionAgent { agent, program, info });
     }
     Ok(agents)
 }
 
-async fn greeting(driver: &AcpDriver, folder: &std::path::Path) -> anyhow::Result<Result<AgentInfo, Failure>> {
-    let name = driver.name();
+async fn greeting(
+    agent: &session_agents::Agent,
+    spawner: &Spawner,
+    folder: &Path,
+) -> anyhow::Result<Result<AgentInfo, Failure>> {
+    // Natively, whichever driver its sessions have: the agent says the same.
+    let driver = AcpDriver::new(agent.profile.clone(), agent.choices.clone(), spawner.clone());
+    let name = &agent.profile.name;
     let given_up = CancellationToken::new();
     let spec = HostSpec {
         cwd: folder.to_owned(),
@@ -75,7 +81,7 @@ async fn greeting(driver: &AcpDriver, folder: &std::path::Path) -> anyhow::Resul
 
 impl SessionAgent {
     fn name(&self) -> &str {
-        self.driver.name().as_str()
+        self.agent.profile.name.as_str()
     }
 
     fn declared(&self) -> Option<&AgentInfo> {
@@ -111,7 +117,7 @@ fn row(agent: &SessionAgent) -> [String; 4] {
         (None, Some(note)) => format!("({note})"),
         (None, None) => String::new(),
     };
-    [agent.name().to_owned(), DRIVER.to_owned(), version.unwrap_or_else(|| "-".to_owned()), offers]
+    [agent.name().to_owned(), agent.agent.driver.as_str().to_owned(), version.unwrap_or_else(|| "-".to_owned()), offers]
 }
 
 /// One JSON value for each agent.
@@ -121,7 +127,7 @@ pub fn json(agents: &[SessionAgent]) -> Vec<serde_json::Value> {
         let declared = agent.declared();
         json!({
             "name": agent.name(),
-            "driver": DRIVER,
+            "driver": agent.agent.driver.as_str(),
             "present": found.is_some(),
             "usable": declared.is_some(),
             "path": found.map(|found| found.path.display().to_string()),
@@ -135,6 +141,3 @@ pub fn json(agents: &[SessionAgent]) -> Vec<serde_json::Value> {
     };
     agents.iter().map(one).collect()
 }
-
-/// How the service speaks to them unless a session or the configuration says otherwise.
-const DRIVER: &str = "acp";

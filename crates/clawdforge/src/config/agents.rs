@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clawdforge_agent::AgentLimits;
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::secret::SecretString;
+use clawdforge_core::session::DriverName;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
@@ -43,6 +44,8 @@ pub struct AgentEntry {
     pub model_option: Option<String>,
     /// What it is allowed.
     pub limits: AgentLimits,
+    /// How its sessions are spoken to; `None` leaves it to the service.
+    pub session_driver: Option<DriverName>,
 }
 
 /// How an agent is spoken to.
@@ -76,7 +79,7 @@ pub struct AgentKey {
 }
 
 /// Every key of an agent's table.
-pub const AGENT_KEYS: [AgentKey; 9] = [
+pub const AGENT_KEYS: [AgentKey; 10] = [
     AgentKey {
         key: "dialect",
         example: "\"claude\"",
@@ -117,6 +120,11 @@ pub const AGENT_KEYS: [AgentKey; 9] = [
         key: "timeout_max_secs",
         example: "600",
         help: "Longest time of one run or turn, whatever the request allows.",
+    },
+    AgentKey {
+        key: "session_driver",
+        example: "\"acp\"",
+        help: "How its sessions are spoken to where a request does not say it: `acp` or `acpx`.",
     },
 ];
 
@@ -178,6 +186,7 @@ impl Reader<'_> {
             silence_max: self.value("silence_max_secs", &SILENCE),
             turn_max: self.value("timeout_max_secs", &TURN),
         };
+        let session_driver = self.value("session_driver", &Choice(&DriverName::ALL));
         if self.errors.len() > errors_before {
             return None;
         }
@@ -186,7 +195,7 @@ impl Reader<'_> {
             self.errors.push(self.page.error(at, message));
             return None;
         };
-        Some(AgentEntry { command, args, env, pass_env, dialect, default_model, model_option, limits })
+        Some(AgentEntry { command, args, env, pass_env, dialect, default_model, model_option, limits, session_driver })
     }
 
     fn dialect_by_name(&self) -> Option<Dialect> {

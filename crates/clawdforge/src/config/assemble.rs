@@ -35,6 +35,7 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
     let queue_per_app_max = resolver.value(&options::QUEUE_PER_APP_MAX);
     let queue_wait_max = resolver.value(&options::QUEUE_WAIT_MAX_SECS);
     let upload_max_bytes = resolver.value(&options::UPLOAD_MAX_BYTES);
+    let session_driver = resolver.value(&options::SESSION_DRIVER);
     let session_warm = resolver.value(&options::SESSION_WARM_SECS);
     let session_warm_up = resolver.value(&options::SESSION_WARM_UP);
     let sessions_per_process = resolver.value(&options::SESSIONS_PER_PROCESS);
@@ -75,6 +76,7 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         queue_per_app_max: queue_per_app_max?,
         queue_wait_max: queue_wait_max?,
         upload_max_bytes: upload_max_bytes?,
+        session_driver: session_driver?,
         session_warm: session_warm?,
         session_warm_up: session_warm_up?,
         sessions_per_process: sessions_per_process?,

@@ -36,6 +36,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::secret::SecretString;
+use clawdforge_core::session::DriverName;
 use ipnet::IpNet;
 
 pub use self::agents::{AgentEntry, Dialect};
@@ -88,6 +89,8 @@ pub struct Config {
     pub queue_wait_max: Duration,
     /// Bytes of the largest upload.
     pub upload_max_bytes: u64,
+    /// How agents of sessions are spoken to where nothing else says it.
+    pub session_driver: DriverName,
     /// How long the agent of an idle session is kept ready.
     pub session_warm: Duration,
     /// Whether an agent is started when a session is opened.

@@ -4,6 +4,8 @@
 //! declarations. A new option is a constant here, a place in [`OPTIONS`] and a field of
 //! [`Config`](super::Config).
 
+use clawdforge_core::session::DriverName;
+
 use super::LogFormat;
 use super::kinds::{
     Address, Agent, Bytes, Choice, Cidrs, Count, FilePath, Kind, LogFilter, Maybe, Model, OrForEver, Secret, Span,
@@ -157,6 +159,7 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &QUEUE_PER_APP_MAX,
     &QUEUE_WAIT_MAX_SECS,
     &UPLOAD_MAX_BYTES,
+    &SESSION_DRIVER,
     &SESSION_WARM_SECS,
     &SESSION_WARM_UP,
     &SESSIONS_PER_PROCESS,
@@ -389,6 +392,20 @@ pub static UPLOAD_MAX_BYTES: Opt<Bytes> = Opt {
         "The largest file an app may upload.",
     ),
     kind: Bytes { min: 1, max: TIB },
+};
+
+pub static SESSION_DRIVER: Opt<Choice<DriverName>> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Sessions,
+            "session_driver",
+            &["CLAWDFORGE_SESSION_DRIVER"],
+            "acp",
+            "How agents of sessions are spoken to where neither the request nor the agent's own table says it: `acp`, by the service itself, or `acpx`, by that program, which is slower.",
+        )
+    },
+    kind: Choice(&DriverName::ALL),
 };
 
 pub static SESSION_WARM_SECS: Opt<Span> = Opt {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clawdforge_agent::oneshot::OneShotDriver;
-use clawdforge_agent::{AcpDriver, AgentDriver, Agents};
+use clawdforge_agent::{AgentDriver, Agents, SessionAgents};
 use clawdforge_core::app::TokenHash;
 use clawdforge_core::secret::ExposeSecret;
 use clawdforge_engine::{Engine, EngineOptions, Ids, Parts, RecoveryReport};
@@ -110,7 +110,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
 /// The drivers of a service.
 struct ServiceAgents {
     of_runs: Vec<Arc<OneShotDriver>>,
-    of_sessions: Vec<Arc<AcpDriver>>,
+    of_sessions: Arc<SessionAgents>,
     acpx: Arc<OneShotDriver>,
 }
 
@@ -119,7 +119,7 @@ impl ServiceAgents {
         let versions = profiles::versions(config);
         Ok(Self {
             of_runs: profiles::drivers(config, spawner, &versions)?,
-            of_sessions: session_agents::drivers(config, spawner)?,
+            of_sessions: Arc::new(session_agents::agents(config, spawner, &versions)?),
             acpx: profiles::acpx(config, spawner, &versions)?,
         })
     }
@@ -147,7 +147,7 @@ async fn start_engine(
     let parts = Parts {
         store: opened.store.clone(),
         agents: Arc::new(Agents::new(profiles::default_agent(config)?, dynamic)?),
-        session_agents: Arc::new(session_agents::agents(config, &agents.of_sessions)?),
+        session_agents: Arc::clone(&agents.of_sessions),
         acpx: Arc::clone(&agents.acpx) as Arc<dyn AgentDriver>,
         spawner,
         ids,

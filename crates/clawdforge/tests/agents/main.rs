@@ -3,6 +3,7 @@
 //!
 //! Without an installed Claude Code each test says so and passes; see [`clawdforge_testkit::agents`].
 
+mod acpx;
 mod answers;
 mod at_once;
 mod bench;

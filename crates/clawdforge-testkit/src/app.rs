@@ -331,7 +331,12 @@ impl TestApp {
                 return Ok(lines);
             }
             if began.elapsed() > PATIENCE {
-                bail!("the ledger did not come to what was waited for: {lines:#?}");
+                let brief: Vec<String> = lines.iter().map(brief).collect();
+                bail!(
+                    "the ledger did not come to what was waited for:\n{}\nlog:\n{}",
+                    brief.join("\n"),
+                    self.log().unwrap_or_default()
+                );
             }
             poll_pause().await;
         }
@@ -411,6 +416,12 @@ impl TestApp {
         self.setup = setup;
         self.restart().await
     }
+}
+
+/// A ledger line in one line, for a message.
+fn brief(line: &Value) -> String {
+    let part = |key: &str| line[key].as_str().unwrap_or("-").to_owned();
+    [part("at"), part("kind"), part("subject"), part("outcome")].join(" ")
 }
 
 /// Sends a request and reads the answer whole.

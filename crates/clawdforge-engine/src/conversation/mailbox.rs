@@ -63,16 +63,19 @@ impl Mailbox {
         }
     }
 
-    /// Takes in what is there; true when there was anything to do among it.
+    /// Takes in what is there; true when there is anything to do.
     pub fn take_in_now(&mut self) -> bool {
         loop {
             match self.orders.try_recv() {
                 Ok(order) => self.put(order),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
-                    return !self.turns.is_empty() || !self.closers.is_empty();
-                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return self.has_work(),
             }
         }
+    }
+
+    /// Whether what was taken in holds anything to do.
+    pub fn has_work(&self) -> bool {
+        !self.turns.is_empty() || !self.closers.is_empty()
     }
 
     /// Takes in orders until the conversation is closed. Cancel-safe.

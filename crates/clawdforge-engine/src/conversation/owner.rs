@@ -118,6 +118,10 @@ impl Owner {
             } else if self.warm.is_none() && self.shared.registry.leave(&self.desk, mailbox) {
                 return Next::Leave;
             }
+            // Who tried to leave has taken in what came last, and nobody will tell of that again.
+            if mailbox.has_work() {
+                continue;
+            }
             let rest = self.warm.as_ref().and_then(|warm| warm.slot.rest());
             tokio::select! {
                 () = mailbox.take_in() => {}

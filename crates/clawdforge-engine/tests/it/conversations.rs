@@ -365,6 +365,38 @@ async fn turns_that_had_not_begun_when_the_service_stopped_are_done_by_the_next(
     engine.drain(DEADLINE).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn turns_promised_to_many_sessions_are_all_done() {
+    const SESSIONS: usize = 200;
+    let scene = Scene::with(true, |options| {
+        (options.slots, options.queue_max, options.queue_per_app_max) = (1, SESSIONS, SESSIONS);
+    })
+    .await;
+    let first = scene.open().await;
+    let running = scene.submit(first, "hang").await.unwrap();
+    scene.asked(1).await;
+    for _ in 0..SESSIONS {
+        let session = scene.open().await;
+        scene.submit(session, "promised").await.unwrap();
+    }
+    scene.engine.drain(Duration::from_millis(1)).await;
+    assert_eq!(failure(&ended(running).await), Some(FailureKind::Interrupted));
+
+    // Each order reaches an owner that has just begun, while it looks whether it may leave again.
+    let driver = Arc::new(TalkerDriver(Arc::clone(&scene.talker)));
+    let store = scene.opened.store.clone();
+    let change = |options: &mut EngineOptions| options.slots = SESSIONS + 1;
+    let (engine, _) = engine_with(scene.dir.path(), &scene.spawner, store, driver, change).await.unwrap();
+    soon(async {
+        while !scene.opened.store.sessions.unfinished_turns().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(scene.talker.asked().len(), 1 + SESSIONS);
+    engine.drain(DEADLINE).await;
+}
+
 #[tokio::test]
 async fn a_turn_that_was_under_way_when_the_service_died_is_interrupted_and_not_sent_again() {
     let scene = Scene::new(true).await;

@@ -23,7 +23,7 @@ use crate::ledger_lines::append_line;
 
 /// How many events one statement inserts, the greatest first. Each statement is a trip to the connection's thread and
 /// back, which costs as much as inserting several rows; and each is kept prepared, so there are few.
-const EVENTS_PER_STATEMENT: [usize; 4] = [64, 16, 4, 1];
+const EVENTS_PER_STATEMENT: [usize; 5] = [64, 16, 4, 2, 1];
 
 /// Why the changes of one commit stopped.
 #[derive(Debug)]

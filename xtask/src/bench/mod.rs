@@ -29,7 +29,8 @@ pub struct Options {
 }
 
 /// The versions of acpx that a session's turns are compared with: the newest, and the one that was in use when
-/// the service was conceived.
+/// the service was conceived. The lock file of the newest names optional packages of other platforms without their
+/// hashes: they are never installed, but `npm ci` wants them named.
 const ACPX_VERSIONS: [&str; 2] = ["0.19.1", "0.6.1"];
 
 /// Where a version of acpx is pinned.

@@ -1,8 +1,9 @@
-//! The real agents that tests run: pinned packages, installed from npm into a cache folder.
+//! Pinned packages from npm, installed into cache folders: the real agents that tests run, and what
+//! `bench` compares with.
 //!
-//! `xtask/agents/<platform>/` holds a `package.json` and its lock file; the folder in `target/agents/` is
-//! named after the hash of both, so a changed pin is a new folder and an old one is never half right. An
-//! install is made beside its place and moved there when it is complete.
+//! A folder of pins (for the agents `xtask/agents/<platform>/`) holds a `package.json` and its lock file; the
+//! folder in `target/agents/` is named after the hash of both, so a changed pin is a new folder and an old one
+//! is never half right. An install is made beside its place and moved there when it is complete.
 //!
 //! To change a pin, edit the `package.json` of both platforms, and the Dockerfile where it names the same
 //! package; then run `npm install --package-lock-only` in both folders, with `--force` in that of the other
@@ -54,9 +55,16 @@ impl Cache {
 /// # Errors
 /// No pinned packages for this platform, no npm, or npm failed.
 pub fn install() -> Result<Cache> {
+    install_pinned(&root().join("xtask/agents").join(platform()?))
+}
+
+/// Installs what a folder pins, unless it is there. No script of a package runs.
+///
+/// # Errors
+/// No npm, or npm failed.
+pub fn install_pinned(manifests: &Path) -> Result<Cache> {
     let started = Instant::now();
-    let manifests = root().join("xtask/agents").join(platform()?);
-    let place = root().join("target/agents").join(key(&manifests)?);
+    let place = root().join("target/agents").join(key(manifests)?);
     let node_modules = place.join("node_modules");
     if node_modules.is_dir() {
         return Ok(Cache { bytes: bytes_below(&node_modules)?, node_modules, installed_in: None });
@@ -64,8 +72,8 @@ pub fn install() -> Result<Cache> {
 
     if version(&mut program("npm", &["--version"]))?.is_none() {
         bail!(
-            "npm is not installed, and the tests with real agents need it: install Node.js with npm, \
-             or run `cargo xtask test --quick`, which leaves these tests out"
+            "npm is not installed, and the pinned packages come from it: install Node.js with npm, \
+             or run `cargo xtask test --quick`, which leaves the tests that need it out"
         );
     }
     let making = place.with_extension(format!("making-{}", std::process::id()));
@@ -83,7 +91,7 @@ pub fn install() -> Result<Cache> {
         let _ = fs::remove_dir_all(&making);
         // Another run may have been faster: its folder holds the same packages.
         if !node_modules.is_dir() {
-            return Err(error.context("the agents could not be installed"));
+            return Err(error.context(format!("what {} pins could not be installed", manifests.display())));
         }
     }
     Ok(Cache { bytes: bytes_below(&node_modules)?, node_modules, installed_in: Some(started.elapsed()) })

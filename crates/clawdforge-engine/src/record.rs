@@ -133,7 +133,10 @@ impl EndRecord {
         let entry = LedgerEntry { at: self.at, principal: self.principal, app, request, fact };
         let body = EventBody::Ended(self.outcome.clone());
         let event = Event { session: self.session, seq, turn: self.turn, at: self.at, body };
-        writes.push(Write::AppendEvents(vec![event]));
+        match writes.last_mut() {
+            Some(Write::AppendEvents(events)) => events.push(event),
+            _ => writes.push(Write::AppendEvents(vec![event])),
+        }
         writes.push(Write::EndTurn(self.turn, self.at, self.outcome));
         Commit { expects: Vec::new(), writes, ledger: vec![entry] }
     }

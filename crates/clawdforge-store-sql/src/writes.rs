@@ -15,12 +15,16 @@ use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
 use clawdforge_store::CommitError;
-use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
+use sqlx::{AssertSqlSafe, Sqlite};
 
 use crate::expects::holds;
 use crate::fault::{Fault, fault};
 use crate::ledger_lines::append_line;
+
+/// How many events one statement inserts, the greatest first. Each statement is a trip to the connection's thread and
+/// back, which costs as much as inserting several rows; and each is kept prepared, so there are few.
+const EVENTS_PER_STATEMENT: [usize; 5] = [64, 16, 4, 2, 1];
 
 /// Why the changes of one commit stopped.
 #[derive(Debug)]
@@ -246,21 +250,33 @@ async fn append_events(connection: &mut SqliteConnection, events: &[Event]) -> R
             .fetch_one(&mut *connection)
             .await?;
         for event in of_session {
-            if integer(event.seq) != head + 1 {
+            head += 1;
+            if integer(event.seq) != head {
                 return Ok(false);
             }
-            head += 1;
-            sqlx::query("INSERT INTO events (session, seq, turn, at, body) VALUES (?1, ?2, ?3, ?4, ?5)")
-                .bind(&session)
-                .bind(head)
-                .bind(event.turn.to_string())
-                .bind(event.at.micros())
-                .bind(serde_json::to_string(&event.body).map_err(no_json)?)
-                .execute(&mut *connection)
-                .await?;
+        }
+        let mut left = of_session;
+        for rows in EVENTS_PER_STATEMENT {
+            while let Some((now, later)) = left.split_at_checked(rows) {
+                insert_events(connection, &session, now).await?;
+                left = later;
+            }
         }
     }
     Ok(true)
+}
+
+async fn insert_events(connection: &mut SqliteConnection, session: &str, events: &[Event]) -> Result<(), sqlx::Error> {
+    let rows = vec!["(?, ?, ?, ?, ?)"; events.len()].join(", ");
+    let sql = format!("INSERT INTO events (session, seq, turn, at, body) VALUES {rows}");
+    // The text depends on nothing but a number.
+    let mut query = sqlx::query(AssertSqlSafe(sql));
+    for event in events {
+        let body = serde_json::to_string(&event.body).map_err(no_json)?;
+        let (turn, at) = (event.turn.to_string(), event.at.micros());
+        query = query.bind(session).bind(integer(event.seq)).bind(turn).bind(at).bind(body);
+    }
+    query.execute(connection).await.map(drop)
 }
 
 /// The whole outcome is in the event that the same commit appends; here lies what lists need.

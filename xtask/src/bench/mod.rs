@@ -28,6 +28,16 @@ pub struct Options {
     quick: bool,
 }
 
+/// The versions of acpx that a session's turns are compared with: the newest, and the one that was in use when
+/// the service was conceived. The lock file of the newest names optional packages of other platforms without their
+/// hashes: they are never installed, but `npm ci` wants them named.
+const ACPX_VERSIONS: [&str; 2] = ["0.19.1", "0.6.1"];
+
+/// Where a version of acpx is pinned.
+fn acpx_pins(version: &str) -> PathBuf {
+    root().join("xtask/bench/acpx").join(version)
+}
+
 /// Builds everything, then measures.
 ///
 /// # Errors
@@ -43,6 +53,9 @@ pub fn build_and_run(options: Options) -> Result<()> {
         Some(folder) => folder,
         None => agents::install()?.node_modules,
     };
+    for version in ACPX_VERSIONS {
+        agents::install_pinned(&acpx_pins(version))?;
+    }
     let measure = root().join("target/release/xtask");
     let mut arguments = vec!["bench-measure"];
     arguments.extend(options.write.then_some("--write"));

@@ -215,8 +215,13 @@ impl Owner {
     async fn look_up(shared: &Shared, turn: &Turn) -> Option<(SessionRecord, EventSeq, EventBody)> {
         let store = &shared.store;
         let read = async || {
-            let record = store.sessions.conversation(turn.session).await?;
-            let (head, prompt) = (store.events.head(turn.session).await?, store.sessions.queued_prompt(turn.id).await?);
+            // Nobody else writes what is read here, so it need not be read at one moment; side by side it takes a
+            // third of the time.
+            let (record, head, prompt) = tokio::try_join!(
+                store.sessions.conversation(turn.session),
+                store.events.head(turn.session),
+                store.sessions.queued_prompt(turn.id),
+            )?;
             Ok::<_, ReadError>(record.zip(prompt).map(|(record, prompt)| (record, head, prompt)))
         };
         let mut pause = READ_RETRY_PAUSE;

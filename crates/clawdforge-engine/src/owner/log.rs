@@ -57,7 +57,8 @@ impl TurnLog {
         self.last += 1;
         self.gathered.events += 1;
         if body == EventBody::Started {
-            self.waiting.push(Write::StartTurn(self.turn.id, at));
+            // In front, so that the events stay together: one commit has no order but for those.
+            self.waiting.insert(0, Write::StartTurn(self.turn.id, at));
         }
         let event = Event { session: self.session.id, seq: self.last, turn: self.turn.id, at, body };
         match self.waiting.last_mut() {

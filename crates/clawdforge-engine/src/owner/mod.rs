@@ -151,8 +151,9 @@ impl Player {
                 None
             }
             Effect::OpenLink => {
-                // What was recorded must be durable before an agent can act on it.
-                let refused = self.flush().await;
+                // What was recorded must be durable before an agent can act on it. Where one is there already it
+                // can do so only when the turn begins, and one flush less is a quarter of a warm turn.
+                let refused = if self.warm.is_some() { None } else { self.flush().await };
                 if refused.is_none() {
                     self.opening = open.take();
                 }

@@ -85,3 +85,22 @@ async fn events_of_an_unknown_session_are_refused() {
     let fixture = Fixture::with_app().await;
     assert_eq!(fixture.write([Write::AppendEvents(vec![text(1, 1, "a")])]).await, Err(unexpected(0)));
 }
+
+#[tokio::test]
+async fn a_long_group_of_events_is_whole_or_not_there() {
+    let fixture = Fixture::with_app().await;
+    fixture.write(accept(1)).await.unwrap();
+    let mut events: Vec<_> = (1..=300).map(|seq| text(1, seq, &format!("event {seq}"))).collect();
+    events[250].seq = 252;
+    assert_eq!(fixture.write([Write::AppendEvents(events.clone())]).await, Err(unexpected(0)));
+    assert_eq!(fixture.store().events.head(session_id(1)).await.unwrap(), 0);
+    events[250].seq = 251;
+    // Every length in which a group can be cut into statements occurs.
+    for group in [1, 85, 86, 106, 22].iter().scan(0, |from, length| {
+        *from += length;
+        Some(events[*from - length..*from].to_vec())
+    }) {
+        fixture.write([Write::AppendEvents(group)]).await.unwrap();
+    }
+    assert_eq!(fixture.store().events.events_after(session_id(1), 0, 1_000).await.unwrap(), events);
+}

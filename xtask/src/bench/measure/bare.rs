@@ -58,6 +58,7 @@ impl Bare {
         let profile = Profile {
             name: name.parse()?,
             dialect: Dialect::Claude,
+            program: name.to_owned(),
             command: None,
             own_program: None,
             search_path: None,
@@ -70,10 +71,12 @@ impl Bare {
             workspace: work_dir(place),
             scratch: place.to_owned(),
             mark: TreeMark::new("bench")?,
-            model: MODEL.to_owned(),
+            model: Some(MODEL.to_owned()),
+            resume: None,
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            given_up: Default::default(),
         };
         let launch = launch(&profile, &spec);
         let shown = format!("`{name} -p` as our driver calls it");

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::bench::ACPX_VERSIONS;
 use crate::program::{output, program};
 
 /// One line for each fact, as a Markdown list.
@@ -30,7 +31,7 @@ pub fn describe(scratch: &Path, claude: &str) -> Result<String> {
             if changed { " with uncommitted changes" } else { "" },
             words("rustc", &["--version"])?
         ),
-        format!("claude {claude}"),
+        format!("claude {claude}, acpx {}, node {}", ACPX_VERSIONS.join(" and "), words("node", &["--version"])?),
     ];
     Ok(facts.map(|fact| format!("- {fact}\n")).concat())
 }

@@ -12,6 +12,7 @@ mod report;
 mod runs;
 mod samples;
 mod service;
+mod sessions;
 mod start;
 
 use std::collections::BTreeMap;
@@ -47,13 +48,26 @@ struct Effort {
     load: Duration,
     claude_rounds: usize,
     demo_rounds: usize,
+    sessions: sessions::Effort,
 }
 
-const FULL: Effort =
-    Effort { starts: 20, stored_runs: 1_000, load: Duration::from_secs(6), claude_rounds: 20, demo_rounds: 100 };
+const FULL: Effort = Effort {
+    starts: 20,
+    stored_runs: 1_000,
+    load: Duration::from_secs(6),
+    claude_rounds: 20,
+    demo_rounds: 100,
+    sessions: sessions::FULL,
+};
 
-const QUICK: Effort =
-    Effort { starts: 3, stored_runs: 20, load: Duration::from_millis(600), claude_rounds: 3, demo_rounds: 10 };
+const QUICK: Effort = Effort {
+    starts: 3,
+    stored_runs: 20,
+    load: Duration::from_millis(600),
+    claude_rounds: 3,
+    demo_rounds: 10,
+    sessions: sessions::QUICK,
+};
 
 /// Everything that services and agents of this run share.
 struct Scene {
@@ -119,6 +133,7 @@ fn tables(scene: &Scene, client: &Runtime, effort: &Effort) -> Result<(Vec<Table
         tell(table);
         goals.extend(reached);
     }
+    goals.extend(sessions::measure(scene, client, &effort.sessions, tell)?);
     Ok((tables, goals))
 }
 

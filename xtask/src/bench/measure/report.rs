@@ -23,6 +23,7 @@ pub struct Table {
 /// What issue and documents promise, and what came out.
 pub struct Goal {
     what: String,
+    /// `at most` or `at least`, with the number.
     limit: String,
     measured: String,
     met: bool,
@@ -41,7 +42,7 @@ impl Table {
 
     /// The goals, as a table.
     pub fn of_goals(goals: &[Goal]) -> Self {
-        let mut table = Self::new("Goals", &["goal", "at most", "measured", "met"]);
+        let mut table = Self::new("Goals", &["goal", "limit", "measured", "met"]);
         for goal in goals {
             let met = if goal.met { "yes" } else { "**no**" };
             table.row([goal.what.clone(), goal.limit.clone(), goal.measured.clone(), met.to_owned()]);
@@ -82,7 +83,7 @@ impl Goal {
     pub fn signed_millis(what: &str, limit_ms: f64, measured_ms: f64) -> Self {
         Self {
             what: what.to_owned(),
-            limit: format!("{limit_ms} ms"),
+            limit: format!("at most {limit_ms} ms"),
             measured: format!("{measured_ms:.2} ms"),
             met: measured_ms <= limit_ms,
         }
@@ -93,9 +94,19 @@ impl Goal {
         let measured = as_megabytes(bytes);
         Self {
             what: what.to_owned(),
-            limit: format!("{limit_mb} MB"),
+            limit: format!("at most {limit_mb} MB"),
             measured: format!("{measured:.1} MB"),
             met: measured <= limit_mb,
+        }
+    }
+
+    /// A rate per second that should be reached.
+    pub fn rate(what: &str, limit: f64, measured: f64) -> Self {
+        Self {
+            what: what.to_owned(),
+            limit: format!("at least {limit}/s"),
+            measured: format!("{measured:.0}/s"),
+            met: measured >= limit,
         }
     }
 }
@@ -104,6 +115,11 @@ impl Goal {
 #[expect(clippy::cast_precision_loss, reason = "a process is far below the point where digits get lost")]
 pub fn as_megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
+}
+
+/// The difference in kilobytes of a thousand bytes; negative where it became less.
+pub fn as_kilobytes(after: u64, before: u64) -> f64 {
+    (as_megabytes(after) - as_megabytes(before)) * 1e3
 }
 
 /// Puts the numbers into the document.

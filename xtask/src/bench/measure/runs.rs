@@ -33,6 +33,9 @@ const WARM_UP: usize = 2;
 /// Milliseconds of `/run` over the bare agent, at the median.
 const OVERHEAD_MS_MAX: f64 = 10.0;
 
+/// Which of the times of a bare agent is meant.
+type Moment = fn(&Took) -> Duration;
+
 /// How long the agents of an answered run may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -96,7 +99,7 @@ fn tell(contest: &Contest, bare: &[Vec<Took>], served: &Samples) -> Result<(Tabl
         table.row(std::iter::once(what.to_owned()).chain(times).chain([difference, samples.count().to_string()]));
     };
     for (agent, took) in contest.bare.iter().zip(bare) {
-        let moments: [(&str, fn(&Took) -> Duration); 2] = [("result", |took| took.result), ("end", |took| took.end)];
+        let moments: [(&str, Moment); 2] = [("result", |took| took.result), ("end", |took| took.end)];
         for (moment, time) in moments {
             let samples = samples(took, time);
             row(&format!("{}, to its {moment}", agent.shown), &samples, format!("{:+.2} ms", overhead(&samples)));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -42,9 +42,18 @@ pub struct Setup<'a> {
     pub demo: bool,
 }
 
+impl Setup<'_> {
+    /// The same with options, lines of the configuration file that stand outside of its tables.
+    pub fn with(mut self, options: &str) -> Self {
+        self.config.insert_str(0, options);
+        self
+    }
+}
+
 /// A service that answers. Killed when dropped.
 pub struct Service {
     child: Child,
+    began: Instant,
     /// Where it listens.
     pub address: SocketAddr,
     /// From just before it was started to its first `200 /healthz`.
@@ -83,8 +92,8 @@ impl Service {
         let began = Instant::now();
         #[expect(clippy::disallowed_methods, reason = "the service is started as an operator starts it")]
         let child = command.spawn().context("could not start the service")?;
-        let mut service = Self { child, address, ready_in: Duration::ZERO };
-        while !client.block_on(is_well(address)) {
+        let mut service = Self { child, began, address, ready_in: Duration::ZERO };
+        while !client.block_on(is_good(address, "/healthz")) {
             if began.elapsed() > PATIENCE || service.child.try_wait()?.is_some() {
                 bail!("the service did not start; its log:\n{}", fs::read_to_string(&log)?);
             }
@@ -93,12 +102,31 @@ impl Service {
         Ok(service)
     }
 
+    /// Asks until it takes work; how long that was from just before it was started.
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub fn wait_until_ready(&self, client: &Runtime) -> Result<Duration> {
+        while !client.block_on(is_good(self.address, "/readyz")) {
+            ensure!(self.began.elapsed() < PATIENCE, "the service is not ready");
+        }
+        Ok(self.began.elapsed())
+    }
+
     /// Registers an app; its token.
     ///
     /// # Errors
     /// When the service refuses.
     pub fn mint(&self, client: &Runtime) -> Result<String> {
-        let request = post("/admin/tokens", ADMIN_TOKEN, &json!({ "name": "bench" }));
+        self.mint_as(client, "bench")
+    }
+
+    /// Registers an app of this name; its token.
+    ///
+    /// # Errors
+    /// When the service refuses.
+    pub fn mint_as(&self, client: &Runtime, name: &str) -> Result<String> {
+        let request = post("/admin/tokens", ADMIN_TOKEN, &json!({ "name": name }));
         let reply = client.block_on(async { Connection::open(self.address).await?.ask(&request).await })?;
         let reply: serde_json::Value = serde_json::from_slice(&reply.expect(200)?)?;
         reply["token"].as_str().map(str::to_owned).context("an answer with a token")
@@ -147,8 +175,8 @@ pub fn program() -> PathBuf {
     root().join("target/release/clawdforge")
 }
 
-async fn is_well(address: SocketAddr) -> bool {
-    let asked = async { Connection::open(address).await?.ask(&get("/healthz", "")).await };
+async fn is_good(address: SocketAddr, path: &str) -> bool {
+    let asked = async { Connection::open(address).await?.ask(&get(path, "")).await };
     asked.await.is_ok_and(|reply| reply.status == 200)
 }
 

@@ -31,9 +31,10 @@ impl LeaderWatch {
         self.0.exited().await
     }
 
-    /// The leader's end, if it has happened. Never blocks.
-    pub fn now(&mut self) -> Option<ExitReport> {
-        self.0.now()
+    /// Whether it has ended. Never blocks.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.0.seen.is_some() || peek(self.0.pidfd.get_ref()).is_some()
     }
 }
 

@@ -278,7 +278,7 @@ impl AgentHost for Arc<AcpHost> {
 
     async fn is_alive(&self) -> bool {
         match self.tree.lock().await.as_ref() {
-            Some(tree) => tree.watch_leader().is_ok_and(|mut leader| leader.now().is_none()),
+            Some(tree) => tree.watch_leader().is_ok_and(|leader| !leader.has_ended()),
             None => false,
         }
     }

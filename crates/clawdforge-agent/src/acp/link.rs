@@ -200,7 +200,7 @@ impl AgentLink for AcpLink {
     }
 
     fn is_usable(&self) -> bool {
-        self.state == State::Usable && self.exit.is_none()
+        self.state == State::Usable && self.exit.is_none() && !self.leader.has_ended()
     }
 
     fn process(&self) -> Option<String> {

@@ -173,6 +173,11 @@ impl Owner {
         }
         let mut ahead = None;
         let slot = match self.warm.take() {
+            // It has just died, and nobody was told yet: the turn need not die of it.
+            Some(Warm { link, slot, .. }) if !link.is_usable() => {
+                close(&self.shared, &self.desk, link).await;
+                slot
+            }
             Some(Warm { link, slot, is_new: true, .. }) => {
                 ahead = Some(link);
                 slot

@@ -204,6 +204,16 @@ async fn an_agent_that_crashed_is_resumed_by_its_key_in_the_same_workspace() {
 }
 
 #[tokio::test]
+async fn an_agent_that_died_a_moment_ago_does_not_take_the_next_turn_with_it() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    scene.answered(session, "one").await;
+    scene.talker.dead_to.store(1, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(scene.answered(session, "two").await, ContextSource::Resumed);
+    assert_eq!((scene.talker.opens(), scene.talker.alive()), (2, 1));
+}
+
+#[tokio::test]
 async fn an_agent_that_has_forgotten_is_given_the_transcript() {
     let scene = Scene::new(false).await;
     let session = scene.open().await;

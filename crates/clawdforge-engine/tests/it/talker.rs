@@ -20,6 +20,8 @@ pub struct Talker {
     /// Whether it can take up a conversation after its process ended.
     pub remembers: bool,
     pub limits: Mutex<AgentLimits>,
+    /// Processes up to this number have died, and nobody was told yet.
+    pub dead_to: AtomicUsize,
     pub go: Semaphore,
     /// What it was opened with.
     pub opened: Mutex<Vec<OpenSpec>>,
@@ -37,6 +39,7 @@ impl Talker {
             name: "talker".parse().unwrap(),
             remembers,
             limits: Mutex::default(),
+            dead_to: AtomicUsize::new(0),
             go: Semaphore::new(0),
             opened: Mutex::default(),
             asked: Mutex::default(),
@@ -177,7 +180,7 @@ impl AgentLink for TalkerLink {
     }
 
     fn is_usable(&self) -> bool {
-        !self.gone
+        !self.gone && self.number > self.talker.dead_to.load(Ordering::SeqCst)
     }
 
     fn process(&self) -> Option<String> {

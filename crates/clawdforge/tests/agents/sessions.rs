@@ -179,3 +179,45 @@ async fn nobody_signed_in_is_told_with_what_to_do() -> anyhow::Result<()> {
     bench.close(&session).await?;
     bench.finish().await
 }
+
+/// The transcripts of conversations that Claude Code keeps in the home of the service's user.
+fn transcripts(bench: &Bench) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![bench.app.home().join(".claude/projects")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path if path.extension().is_some_and(|extension| extension == "jsonl") => found.push(path),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn what_the_agent_keeps_of_a_session_is_erased_with_it_and_of_others_stays() -> anyhow::Result<()> {
+    let kind = crate::bench::Kind {
+        env: &[("CLAWDFORGE_SESSION_HARD_TTL_SECS", "1"), ("CLAWDFORGE_SWEEP_INTERVAL_SECS", "1")],
+        ..crate::bench::Kind::default()
+    };
+    let Some(bench) = Bench::start_as(kind).await? else { return Ok(()) };
+    let (kept, erased) = (bench.session(json!({})).await?, bench.session(json!({})).await?);
+    for session in [&kept, &erased] {
+        bench.turned(session, json!({ "prompt": "Remember this." })).await?;
+    }
+    assert_eq!(transcripts(&bench).len(), 2);
+    bench.close(&erased).await?;
+    let gone = async {
+        while transcripts(&bench).len() > 1 {
+            clawdforge_testkit::app::poll_pause().await;
+        }
+    };
+    tokio::time::timeout(clawdforge_testkit::app::PATIENCE, gone).await?;
+    let ledger = bench.app.ledger_with(|lines| lines.iter().any(|line| line["kind"] == "session_erased")).await?;
+    assert!(ledger.iter().any(|line| line["kind"] == "session_erased"));
+    assert_eq!(bench.turned(&kept, json!({ "prompt": "Go on." })).await?["context"], "warm");
+    bench.close(&kept).await?;
+    bench.finish().await
+}

@@ -46,6 +46,28 @@ pub fn adapters_path() -> anyhow::Result<Option<String>> {
     Ok(Some(format!("{}:{}", programs.display(), variable("PATH").unwrap_or_default())))
 }
 
+/// The real Codex and the real Copilot, next to [`claude`]; `None` as there. Codex is spoken to through `codex-acp`, which is
+/// on [`adapters_path`].
+///
+/// # Errors
+/// As [`claude`].
+pub fn codex_and_copilot() -> anyhow::Result<Option<(PathBuf, PathBuf)>> {
+    if claude()?.is_none() {
+        return Ok(None);
+    }
+    let folder = PathBuf::from(variable(FOLDER_VARIABLE).context("it was there a moment ago")?);
+    let (arch, processor) = match std::env::consts::ARCH {
+        "aarch64" => ("arm64", "aarch64"),
+        _ => ("x64", "x86_64"),
+    };
+    let codex = format!("@openai/codex-linux-{arch}/vendor/{processor}-unknown-linux-musl/bin/codex");
+    let (codex, copilot) = (folder.join(codex), folder.join(format!("@github/copilot-linux-{arch}/copilot")));
+    for program in [&codex, &copilot] {
+        ensure!(program.is_file(), "{} is not there: run `cargo xtask test`, which installs it", program.display());
+    }
+    Ok(Some((codex, copilot)))
+}
+
 /// The version that the package of [`claude`] says it has.
 ///
 /// # Errors

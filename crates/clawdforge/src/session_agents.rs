@@ -32,6 +32,10 @@ struct Known {
     own: Option<(&'static str, usize)>,
     /// How to get it, an imperative without a full stop.
     install: &'static str,
+    /// The mode in which it works unattended and leaves the questions to us.
+    mode: Option<&'static str>,
+    /// The variable by which it is told where its own program is, and which of the same installation that is.
+    program_variable: Option<(&'static str, usize)>,
 }
 
 /// Claude Code, behind its adapter. Also the agent of every entry of the dialect `claude`.
@@ -41,6 +45,8 @@ const CLAUDE_ACP: Known = Known {
     args: &[],
     own: Some(("claude-acp", 0)),
     install: "run `clawdforge agents install claude-acp`, or put claude-agent-acp on the PATH of the service",
+    mode: Some(CLAUDE_MODE),
+    program_variable: None,
 };
 
 /// Every other agent that is known out of the box.
@@ -51,6 +57,8 @@ const KNOWN: [Known; 5] = [
         args: &[],
         own: Some(("codex", 1)),
         install: "run `clawdforge agents install codex`, or put codex-acp on the PATH of the service",
+        mode: Some(CODEX_MODE),
+        program_variable: Some(("CODEX_PATH", 0)),
     },
     Known {
         name: "copilot",
@@ -58,6 +66,8 @@ const KNOWN: [Known; 5] = [
         args: &["--acp"],
         own: Some(("copilot", 0)),
         install: "run `clawdforge agents install copilot`, or put copilot on the PATH of the service",
+        mode: None,
+        program_variable: None,
     },
     Known {
         name: "gemini",
@@ -65,6 +75,8 @@ const KNOWN: [Known; 5] = [
         args: &["--acp"],
         own: None,
         install: "put gemini (npm package @google/gemini-cli) on the PATH of the service",
+        mode: None,
+        program_variable: None,
     },
     Known {
         name: "opencode",
@@ -72,6 +84,8 @@ const KNOWN: [Known; 5] = [
         args: &["acp"],
         own: None,
         install: "put opencode (npm package opencode-ai) on the PATH of the service",
+        mode: None,
+        program_variable: None,
     },
     Known {
         name: "goose",
@@ -79,12 +93,18 @@ const KNOWN: [Known; 5] = [
         args: &["acp"],
         own: None,
         install: "put goose on the PATH of the service",
+        mode: None,
+        program_variable: None,
     },
 ];
 
 /// The mode in which Claude's adapter asks before it acts. Its own default lets commands pass unasked by a
 /// rule of its own, and the mode without questions is not there for root; asked, the service says yes.
 const CLAUDE_MODE: &str = "default";
+
+/// The mode in which Codex stays in its own sandbox and asks before it leaves it; asked, the service says yes. Its default lets a
+/// second model decide (0.166, 2026-11-25).
+const CODEX_MODE: &str = "workspace-write";
 
 /// Whether an agent of this name speaks the protocol unless its entry says otherwise.
 pub fn is_known(name: &str) -> bool {
@@ -164,11 +184,11 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
     Ok(if is_demo {
         (demo(config, name, entry)?, None)
     } else if let Some(known) = KNOWN.iter().find(|known| known.name == name.as_str()) {
-        (speaking(config, name, entry, known), None)
+        (speaking(config, name, entry, known), known.mode.map(str::to_owned))
     } else if let Some(entry) = own_words {
         (foreign(config, name, entry), None)
     } else {
-        (claude(config, name, entry)?, Some(CLAUDE_MODE.to_owned()))
+        (claude(config, name, entry)?, CLAUDE_ACP.mode.map(str::to_owned))
     })
 }
 
@@ -182,13 +202,21 @@ fn demo(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow:
 fn speaking(config: &Config, name: AgentName, entry: Option<&AgentEntry>, known: &Known) -> Profile {
     let entry = entry.filter(|entry| entry.dialect == config::Dialect::Acp);
     let own_args = entry.map(|entry| entry.args.clone()).filter(|args| !args.is_empty());
+    let mut base = base(config, name, entry, known.name);
+    if let Some((variable, place)) = known.program_variable
+        && let Some((installation, _)) = known.own
+        && let Some(program) = catalogue::programs(&config.data_dir, installation).into_iter().nth(place)
+        && program.is_file()
+    {
+        base.env.entry(OsString::from(variable)).or_insert(program.into_os_string());
+    }
     Profile {
         program: known.command.to_owned(),
         command: entry.and_then(command_of),
         own_program: own(config, known),
         args: own_args.unwrap_or_else(|| known.args.iter().map(|arg| (*arg).to_owned()).collect()),
         install_hint: known.install.to_owned(),
-        ..base(config, name, entry, known.name)
+        ..base
     }
 }
 

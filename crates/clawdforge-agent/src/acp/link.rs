@@ -9,13 +9,14 @@ use std::time::Duration;
 use agent_client_protocol::v1::schema::{CancelNotification, CloseSessionRequest, PromptRequest, PromptResponse};
 use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
 use async_trait::async_trait;
-use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
+use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd, Usage};
 use clawdforge_process::{ExitReport, LeaderWatch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::blocks;
 use super::host::AcpHost;
 use super::peer::{Closed, Inbound, Peer};
+use super::quirks::Quirks;
 use super::translate::Turn;
 use crate::{AgentLink, CloseReport, LinkContext, Prompt};
 
@@ -42,6 +43,8 @@ pub(super) struct AcpLink {
     turn: Option<Turn>,
     /// What the conversation has cost so far.
     cost: Option<f64>,
+    /// What the agent said of the tokens of the turn before.
+    told: Usage,
     prompting: Option<Prompting>,
     ready: VecDeque<AgentSignal>,
     exit: Option<ExitReport>,
@@ -72,6 +75,7 @@ impl AcpLink {
             context,
             turn: None,
             cost: None,
+            told: Usage::default(),
             prompting: None,
             ready: VecDeque::new(),
             exit: None,
@@ -115,11 +119,22 @@ impl AcpLink {
                     tracing::debug!(%error, "a prompt was answered with an error");
                 }
                 if let Some(mut turn) = self.turn.take() {
-                    self.ready.extend(turn.ended(answer));
+                    for signal in turn.ended(answer) {
+                        let signal = self.of_turn(signal);
+                        self.ready.push_back(signal);
+                    }
                     self.cost = turn.cost();
                 }
             }
         }
+    }
+
+    /// An end with what this turn alone used.
+    fn of_turn(&mut self, signal: AgentSignal) -> AgentSignal {
+        let AgentSignal::TurnEnded(mut end) = signal else { return signal };
+        let told = std::mem::replace(&mut self.told, end.usage.clone());
+        end.usage = Quirks::of(self.host.offered()).usage_of_turn(&self.told, &told);
+        AgentSignal::TurnEnded(end)
     }
 
     async fn gone(&mut self) -> AgentSignal {

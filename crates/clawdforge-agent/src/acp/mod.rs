@@ -11,6 +11,7 @@ mod info;
 mod link;
 mod peer;
 mod prompt;
+mod quirks;
 pub(crate) mod translate;
 
 pub use driver::{AcpDriver, Choices};

@@ -8,7 +8,7 @@ use agent_client_protocol::v1::schema::{
 };
 use agent_client_protocol::{Error, ErrorCode};
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd, Usage};
-use clawdforge_core::limits::ANSWER_BYTES_MAX;
+use clawdforge_core::limits::{ANSWER_BYTES_MAX, EVENT_TEXT_BYTES_MAX};
 use serde_json::Value;
 
 /// Tool calls of one turn whose arguments or names are still expected. Further ones are told as they are.
@@ -24,6 +24,8 @@ pub(crate) struct Turn {
     answer: String,
     message: Option<String>,
     calls: HashMap<String, Call>,
+    /// What tools have written so far, where an agent tells that apart from their results.
+    outputs: HashMap<String, String>,
     /// What the conversation had cost before this turn, and until now.
     cost_before: Option<f64>,
     cost_now: Option<f64>,
@@ -114,6 +116,9 @@ impl Turn {
         let id = update.tool_call_id.to_string();
         let fields = update.fields;
         let over = matches!(fields.status, Some(ToolCallStatus::Completed | ToolCallStatus::Failed));
+        if let Some(more) = terminal_output(update.meta.as_ref()) {
+            self.wrote(&id, more);
+        }
         let mut signals = Vec::new();
         if let Some(open) = self.calls.get_mut(&id) {
             // A title comes again and again as the agent learns more; a name is there from the start.
@@ -132,12 +137,28 @@ impl Turn {
         if over {
             let failed = fields.status == Some(ToolCallStatus::Failed);
             let content = fields.content.unwrap_or_default();
-            signals.push(AgentSignal::ToolResult { call: id, result: result(fields.raw_output, &content), failed });
+            let written = self.outputs.remove(&id).map(Value::String);
+            let result = match result(fields.raw_output, &content) {
+                Value::Null => written.unwrap_or_default(),
+                result => result,
+            };
+            signals.push(AgentSignal::ToolResult { call: id, result, failed });
         }
         if signals.is_empty() {
             signals.push(AgentSignal::Working);
         }
         signals
+    }
+
+    fn wrote(&mut self, call: &str, more: &str) {
+        if self.outputs.len() >= CALLS_OPEN_MAX && !self.outputs.contains_key(call) {
+            return;
+        }
+        let output = self.outputs.entry(call.to_owned()).or_default();
+        // One byte more than is kept is enough to know that it is too large.
+        if output.len() <= EVENT_TEXT_BYTES_MAX {
+            output.push_str(more);
+        }
     }
 
     /// Tool calls whose arguments never came, before something else is told.
@@ -255,6 +276,11 @@ fn result(raw: Option<Value>, content: &[ToolCallContent]) -> Value {
 /// for people and may be the whole command.
 fn named(meta: Option<&serde_json::Map<String, Value>>, name: Option<String>) -> Option<String> {
     name.or_else(|| Some(meta?.get("claudeCode")?["toolName"].as_str()?.to_owned()))
+}
+
+/// What a command has written, where Codex' adapter (2.6.0, seen 2026-11-25) puts it: its results are empty.
+fn terminal_output(meta: Option<&serde_json::Map<String, Value>>) -> Option<&str> {
+    meta?.get("terminal_output_delta")?["data"].as_str()
 }
 
 fn is_empty(value: &Value) -> bool {

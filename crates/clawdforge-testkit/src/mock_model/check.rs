@@ -7,11 +7,20 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::ModelRequest;
+use super::{Api, ModelRequest};
 
 /// The rules a request breaks, one sentence each.
 pub(super) fn violations(request: &ModelRequest) -> Vec<String> {
     let mut found = Vec::new();
+    if request.api != Api::Messages {
+        if request.credential().is_none() {
+            found.push("no bearer token".to_owned());
+        }
+        if request.model().is_empty() || request.messages().is_empty() {
+            found.push("no model is named, or nothing is asked of it".to_owned());
+        }
+        return found;
+    }
     check_head(request, &mut found);
     if !request.body.is_object() {
         found.push("the body is no JSON object".to_owned());

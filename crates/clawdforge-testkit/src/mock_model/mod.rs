@@ -1,11 +1,11 @@
 //! A model provider on loopback that real agents talk to, scripted by the test.
 //!
-//! It speaks the Anthropic Messages API well enough for Claude Code: streaming and not, with errors, slowness,
-//! silence and broken connections. A test decides every answer, either in advance ([`MockModel::reply_next`]) or
+//! It speaks the Anthropic Messages API well enough for Claude Code, and OpenAI's Responses and chat completions for Codex
+//! and Copilot (streaming only): with errors, slowness, silence and broken connections. A test decides every answer, either in advance ([`MockModel::reply_next`]) or
 //! by a closure that sees the request ([`MockModel::script`]); without either, the model echoes the prompt.
 //!
 //! Invariants:
-//! - Every request to `/v1/messages` is recorded before it is answered, and checked against the rules of the API;
+//! - Every request to a model is recorded before it is answered, and checked against the rules of the API;
 //!   what breaks a rule stands in [`MockModel::violations`], which a test asserts to be empty.
 //! - Requests an agent makes on its own account (a session title, a suggestion) are answered apart: they never use
 //!   up a scripted reply and never count as a turn.
@@ -14,11 +14,13 @@
 
 mod check;
 mod log;
+mod openai;
 mod reply;
 mod request;
 mod serve;
 mod side;
 mod wire;
+mod wire_openai;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -30,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 pub use self::log::REQUESTS_KEPT_MAX;
+pub use self::openai::Api;
 pub use self::reply::{Block, Ending, Reply};
 pub use self::request::{ModelRequest, ToolAnswer};
 pub use self::serve::REQUEST_BYTES_MAX;

@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::SideRequest;
+use super::{Api, SideRequest};
 
 /// How the notes begin that an agent adds to the user's words.
-const REMINDER_MARKER: &str = "<system-reminder>";
+pub(super) const REMINDER_MARKER: &str = "<system-reminder>";
 
-/// One request to `/v1/messages`.
+/// One request to a model.
 #[derive(Debug, Clone)]
 pub struct ModelRequest {
     /// HTTP method.
@@ -16,7 +16,9 @@ pub struct ModelRequest {
     pub path: String,
     /// Headers in the order they came, names in lower case; a value that is no UTF-8 is shown lossily.
     pub headers: Vec<(String, String)>,
-    /// The body; `Null` where it was no JSON.
+    /// Which interface was asked.
+    pub api: Api,
+    /// The body; `Null` where it was no JSON. Whatever the interface, in the words of the Messages API.
     pub body: Value,
     /// Size of the body as it was sent, in bytes.
     pub body_bytes: usize,

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::log::OpenReply;
 use super::reply::{Outcome, Reply};
 use super::wire::{self, Message, Step};
-use super::{ModelRequest, Shared};
+use super::{Api, ModelRequest, Shared, wire_openai};
 
 /// The largest request taken, in bytes: the real API's own limit.
 pub const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -32,7 +32,9 @@ const CUT_AFTER: Duration = Duration::from_millis(50);
 pub(super) fn spawn(listener: TcpListener, shared: Arc<Shared>) {
     let mut stop = shared.stop.subscribe();
     let router = Router::new()
-        .route("/v1/messages", post(messages))
+        .route("/v1/messages", post(async |state, head, body| ask(Api::Messages, state, head, body).await))
+        .route("/v1/responses", post(async |state, head, body| ask(Api::Responses, state, head, body).await))
+        .route("/v1/chat/completions", post(async |state, head, body| ask(Api::Chat, state, head, body).await))
         .route("/v1/messages/count_tokens", post(count_tokens))
         .fallback(other)
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
@@ -47,14 +49,13 @@ pub(super) fn spawn(listener: TcpListener, shared: Arc<Shared>) {
     });
 }
 
-async fn messages(
+async fn ask(
+    api: Api,
     State(shared): State<Arc<Shared>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    (method, uri, headers): (Method, Uri, HeaderMap),
     body: Bytes,
 ) -> Response {
-    let request = read(&method, &uri, &headers, &body);
+    let request = read(api, &method, &uri, &headers, &body);
     let number = shared.log.record(request.clone());
     let reply = match request.side_request() {
         Some(side) => side.reply(),
@@ -74,7 +75,7 @@ async fn other(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     json_response(StatusCode::OK, &serde_json::json!({}))
 }
 
-fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> ModelRequest {
+fn read(api: Api, method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> ModelRequest {
     let headers = headers
         .iter()
         .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
@@ -83,7 +84,8 @@ fn read(method: &Method, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> ModelR
         method: method.to_string(),
         path: uri.to_string(),
         headers,
-        body: serde_json::from_slice(body).unwrap_or_default(),
+        api,
+        body: api.as_messages(&serde_json::from_slice(body).unwrap_or_default()),
         body_bytes: body.len(),
     }
 }
@@ -92,12 +94,17 @@ fn answer(shared: Arc<Shared>, number: u64, request: &ModelRequest, reply: Reply
     let streams = request.wants_stream();
     let steps = match &reply.outcome {
         Outcome::Status { status, message, retry_after_secs } => {
-            return failure(*status, message, *retry_after_secs, number);
+            return failure(request.api, *status, message, *retry_after_secs, number);
         }
         Outcome::Stalled => vec![Step::Stall],
         Outcome::Message { blocks, stop_reason, ending } => {
             let message = Message { number, request, blocks, stop_reason, ending: *ending };
-            if streams { message.stream() } else { message.object() }
+            match request.api {
+                Api::Responses => wire_openai::responses(&message),
+                Api::Chat => wire_openai::chat(&message),
+                Api::Messages if streams => message.stream(),
+                Api::Messages => message.object(),
+            }
         }
     };
     let content_type = if streams { "text/event-stream; charset=utf-8" } else { "application/json" };
@@ -169,10 +176,14 @@ fn broken() -> Played {
     (Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the reply breaks off here")), None)
 }
 
-fn failure(status: u16, message: &str, retry_after_secs: Option<u64>, number: u64) -> Response {
+fn failure(api: Api, status: u16, message: &str, retry_after_secs: Option<u64>, number: u64) -> Response {
     let request_id = request_id(number);
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json_response(status, &wire::error_object(status.as_u16(), message, &request_id));
+    let error = match api {
+        Api::Messages => wire::error_object(status.as_u16(), message, &request_id),
+        Api::Responses | Api::Chat => wire_openai::error_object(status.as_u16(), message),
+    };
+    let mut response = json_response(status, &error);
     set_header(&mut response, header::HeaderName::from_static("request-id"), &request_id);
     if let Some(secs) = retry_after_secs {
         response.headers_mut().insert(header::RETRY_AFTER, secs.into());

@@ -137,11 +137,11 @@ impl Message<'_> {
         }
     }
 
-    fn tool_id(&self, index: usize) -> String {
+    pub(super) fn tool_id(&self, index: usize) -> String {
         format!("toolu_mock_{:06}_{index}", self.number)
     }
 
-    fn output_tokens(&self) -> usize {
+    pub(super) fn output_tokens(&self) -> usize {
         let bytes = self.blocks.iter().map(|block| match block {
             Block::Thinking(text) | Block::Text(text) => text.len(),
             Block::ToolUse { name, input } => name.len() + input.to_string().len(),
@@ -202,7 +202,7 @@ fn deltas(block: &Block) -> Vec<Value> {
 }
 
 /// Cuts a text into pieces on character boundaries. An empty text is one empty piece.
-fn pieces(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = &str> {
     let chars_each = (text.chars().count() / DELTAS_MAX).max(DELTA_CHARS_MIN);
     let mut rest = Some(text);
     std::iter::from_fn(move || {

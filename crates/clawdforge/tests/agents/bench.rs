@@ -7,6 +7,7 @@ use clawdforge_testkit::agents;
 use clawdforge_testkit::app::{Answer, PATIENCE, Setup, TestApp, poll_pause};
 use clawdforge_testkit::mock_model::{MockModel, ModelRequest};
 use reqwest::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// The provider's key of every service here; it is looked for where it must not be.
@@ -86,6 +87,24 @@ impl Bench {
     /// Closes a session.
     pub async fn close(&self, session: &str) -> anyhow::Result<Answer> {
         self.app.call(reqwest::Method::DELETE, &format!("/sessions/{session}"), &self.token, Value::Null).await
+    }
+
+    /// Kills every process of the agents with a signal that nobody can act on, and waits until the service has noticed: a dying
+    /// process still takes a prompt.
+    pub async fn kill_agent(&self, session: &str) -> anyhow::Result<()> {
+        for pid in self.app.agent_processes() {
+            // One may have gone with another.
+            let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, Signal::KILL));
+        }
+        self.app.wait_for_processes(<[i32]>::is_empty).await?;
+        let noticed = async {
+            let path = format!("/sessions/{session}");
+            while self.app.call(reqwest::Method::GET, &path, &self.token, Value::Null).await?.json()["warm"] != false {
+                poll_pause().await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(PATIENCE, noticed).await.context("the service did not notice that its agent is gone")?
     }
 
     /// The one request the model got.

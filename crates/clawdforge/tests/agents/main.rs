@@ -6,6 +6,7 @@
 mod acpx;
 mod answers;
 mod at_once;
+mod battery;
 mod bench;
 mod commands;
 mod endings;

@@ -42,12 +42,7 @@ async fn a_conversation_goes_on_after_its_agent_was_killed_and_after_a_restart()
     let Some(mut bench) = Bench::start().await? else { return Ok(()) };
     let session = bench.session(json!({ "agent": "claude" })).await?;
     bench.turned(&session, json!({ "prompt": "The word is plum." })).await?;
-    for pid in bench.app.agent_processes() {
-        // A process may have gone with its parent.
-        let _ =
-            rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
-    }
-    bench.app.wait_for_processes(<[i32]>::is_empty).await?;
+    bench.kill_agent(&session).await?;
     let reply = bench.turned(&session, json!({ "prompt": "Go on." })).await?;
     assert_eq!(reply["context"], "resumed", "{reply}");
     let asked = bench.model.turn_requests();

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clawdforge_agent::{
-    AcpDriver, AgentDriver, AgentLink, Choices, CloseReport, Dialect, OneShotDriver, OpenSpec, Profile, Prompt,
-    Versions,
+    AcpDriver, AcpxDriver, AgentDriver, AgentLink, Choices, CloseReport, Dialect, OneShotDriver, OpenSpec, Profile,
+    Prompt, Versions,
 };
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, TurnEnd};
 use clawdforge_core::run::SystemMode;
@@ -75,6 +75,22 @@ impl Bench {
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         bench.profile.own_program = Some(program);
         bench
+    }
+
+    /// A driver that speaks through this script instead of acpx.
+    pub fn acpx(&self, script: &str) -> AcpxDriver {
+        let program = self.folder.path().join("acpx");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let acpx = Profile {
+            name: "acpx".parse().unwrap(),
+            own_program: Some(program),
+            args: Vec::new(),
+            ..self.profile.clone()
+        };
+        let versions = Arc::new(Versions::load(self.folder.path().join("versions.json")));
+        let warm_max = Duration::from_secs(60);
+        AcpxDriver::new(self.profile.clone(), Choices::default(), acpx, versions, self.spawner.clone(), warm_max)
     }
 
     fn with(program: PathBuf) -> Self {

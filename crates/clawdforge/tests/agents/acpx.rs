@@ -1,13 +1,14 @@
 //! Sessions through the real acpx, with the demo agent behind it: what acpx does is tested here, so that the
 //! agent need not be a real one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clawdforge_testkit::agents;
 use clawdforge_testkit::app::{PATIENCE, Setup, TestApp, poll_pause};
 use reqwest::{Method, StatusCode};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -54,10 +55,11 @@ async fn close(app: &TestApp, session: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The processes of this service's sessions whose command line holds a word.
+/// The processes of this service's sessions that have a word of their own among their arguments.
 fn named(app: &TestApp, word: &str) -> Vec<i32> {
     let is_named = |pid: &i32| {
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(word))
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
     };
     app.agent_processes().into_iter().filter(is_named).collect()
 }
@@ -77,16 +79,32 @@ fn marked(app: &TestApp) -> Vec<i32> {
     found
 }
 
-fn kill(pids: &[i32]) {
+/// Waits for a condition outside of this process.
+async fn until(what: &str, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
+    let waiting = async {
+        while !is_so() {
+            poll_pause().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("still not so: {what}"))
+}
+
+fn kill(pids: &[i32]) -> anyhow::Result<()> {
+    ensure!(!pids.is_empty(), "there is nobody to kill");
     for pid in pids {
-        kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL).unwrap();
+        match kill_process(Pid::from_raw(*pid).context("no number of a process")?, Signal::KILL) {
+            // It went with its parent.
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
 }
 
 /// The workspace of the only session.
-fn workspace(app: &TestApp) -> std::path::PathBuf {
-    let sessions = std::fs::read_dir(app.data_dir().join("sessions")).unwrap();
-    sessions.flatten().next().unwrap().path().join("work")
+fn workspace(app: &TestApp) -> anyhow::Result<PathBuf> {
+    let mut sessions = std::fs::read_dir(app.data_dir().join("sessions"))?.flatten();
+    Ok(sessions.next().context("there is a session")?.path().join("work"))
 }
 
 #[tokio::test]
@@ -122,7 +140,7 @@ async fn turns_follow_one_another_with_tools_permissions_attachments_and_usage()
         assert!(said(&reply).starts_with("You said:"), "{prompt}: {reply}");
     }
     let view = app.call(Method::GET, &format!("/sessions/{session}"), &token, Value::Null).await?.json();
-    assert_eq!(view["session"]["driver"], "acpx", "{view}");
+    assert_eq!(view["driver"], "acpx", "{view}");
     close(&app, &session).await
 }
 
@@ -133,11 +151,7 @@ async fn a_result_is_answered_before_its_call_has_exited() -> anyhow::Result<()>
     turned(&app, &session, "hello").await?;
     assert_eq!(named(&app, "__queue-owner").len(), 1);
     assert_eq!(named(&app, "prompt").len(), 1, "the call stays for a second, and nobody waited for it");
-    let began = std::time::Instant::now();
-    while !named(&app, "prompt").is_empty() {
-        ensure!(began.elapsed() < PATIENCE, "the call never left");
-        poll_pause().await;
-    }
+    until("the call has left", || named(&app, "prompt").is_empty()).await?;
     assert_eq!(said(&turned(&app, &session, "recall").await?), "hello");
     close(&app, &session).await
 }
@@ -180,7 +194,7 @@ async fn an_agent_that_dies_in_a_turn_fails_it_and_the_conversation_goes_on() ->
     let next = turned(&app, &session, "recall").await?;
     assert!(said(&next).starts_with("the word is plum") && next["context"] == "resumed", "{next}");
     // Between turns acpx notices only with the next prompt, and has the agent take the conversation up.
-    kill(&named(&app, "__demo-agent"));
+    kill(&named(&app, "__demo-agent"))?;
     let next = turned(&app, &session, "recall").await?;
     assert!(said(&next).starts_with("the word is plum"), "{next}");
     for status in [429, 529] {
@@ -197,21 +211,36 @@ async fn an_owner_that_is_killed_is_noticed_and_replaced() -> anyhow::Result<()>
     let Some(app) = start().await? else { return Ok(()) };
     let session = app.open_session(json!({})).await?;
     turned(&app, &session, "the word is plum").await?;
-    kill(&named(&app, "__queue-owner"));
+    // At once: acpx finds that out itself, and has the agent take the conversation up.
+    kill(&named(&app, "__queue-owner"))?;
+    until("the owner is gone", || named(&app, "__queue-owner").is_empty()).await?;
+    assert_eq!(said(&turned(&app, &session, "recall").await?), "the word is plum");
+
+    // Later: the service has noticed it, and takes the conversation up with another link.
+    until("the call has left", || named(&app, "prompt").is_empty()).await?;
+    kill(&named(&app, "__queue-owner"))?;
     app.wait_for_processes(<[i32]>::is_empty).await?;
+    let is_warm = async || {
+        let view = app.call(Method::GET, &format!("/sessions/{session}"), &app.demo_token()?, Value::Null).await?;
+        anyhow::Ok(view.json()["warm"] == true)
+    };
+    while is_warm().await? {
+        poll_pause().await;
+    }
     let next = turned(&app, &session, "recall").await?;
-    assert_eq!((said(&next).as_str(), &next["context"]), ("the word is plum", &json!("resumed")), "{next}");
+    assert_eq!((said(&next).as_str(), &next["context"]), ("the word is plum | recall", &json!("resumed")), "{next}");
 
     let hanging = turn_with(&app, &session, json!({ "prompt": "hang" }));
     let killing = async {
         // The owner has the turn as soon as its agent has written it down.
-        let memory = workspace(&app).join(".clawdforge-demo-memory.json");
+        let memory = workspace(&app)?.join(".clawdforge-demo-memory.json");
         while !std::fs::read_to_string(&memory).unwrap_or_default().contains("hang") {
             poll_pause().await;
         }
-        kill(&named(&app, "__queue-owner"));
+        kill(&named(&app, "__queue-owner"))
     };
-    let (broken, ()) = tokio::join!(hanging, killing);
+    let (broken, killed) = tokio::join!(hanging, killing);
+    killed?;
     assert_eq!(broken?["code"], "agent_crashed");
     let next = turned(&app, &session, "recall").await?;
     assert_eq!(next["context"], "resumed", "{next}");
@@ -255,7 +284,7 @@ async fn a_hostile_configuration_in_the_workspace_changes_nothing() -> anyhow::R
     let Some(app) = start().await? else { return Ok(()) };
     let session = app.open_session(json!({})).await?;
     turned(&app, &session, "hello").await?;
-    let workspace = workspace(&app);
+    let workspace = workspace(&app)?;
     let (config, proof) = (workspace.join(".acpxrc.json"), workspace.join("proof"));
     let touch = |what: &str| format!("touch {}-{what}", proof.display());
     let hostile = json!({
@@ -272,8 +301,8 @@ async fn a_hostile_configuration_in_the_workspace_changes_nothing() -> anyhow::R
         // Once beside a running owner, once where the owner has to be started.
         for cold in [false, true] {
             if cold {
-                kill(&named(&app, "__queue-owner"));
-                app.wait_for_processes(<[i32]>::is_empty).await?;
+                kill(&named(&app, "__queue-owner"))?;
+                until("the owner is gone", || named(&app, "__queue-owner").is_empty()).await?;
             }
             std::fs::write(&config, &content)?;
             let reply = turned(&app, &session, "ask: Bash").await?;
@@ -304,7 +333,7 @@ async fn a_lost_conversation_is_rebuilt_reset_or_fails_but_never_passed_over() -
     let session = open("rebuild").await?;
     turned(&app, &session, "the word is plum").await?;
     // Behind our back: the owner lives, starts its agent anew and says nothing.
-    kill(&named(&app, "--volatile"));
+    kill(&named(&app, "--volatile"))?;
     let reply = turned(&app, &session, "recall").await?;
     assert_eq!((said(&reply).as_str(), &reply["context"]), ("nothing", &json!("reset")), "{reply}");
     let reply = turned(&app, &session, "recall").await?;
@@ -313,7 +342,7 @@ async fn a_lost_conversation_is_rebuilt_reset_or_fails_but_never_passed_over() -
 
     let session = open("fail").await?;
     turned(&app, &session, "the word is plum").await?;
-    kill(&named(&app, "--volatile"));
+    kill(&named(&app, "--volatile"))?;
     for prompt in ["pause: 2\nsay: never", "again"] {
         let failed = app.turn(&session, prompt).await?.json();
         assert_eq!(failed["code"], "context_lost", "{failed}");

@@ -4,6 +4,7 @@
 //! Without an installed Claude Code each test says so and passes; see [`clawdforge_testkit::agents`].
 
 mod acpx;
+mod acpx_claude;
 mod answers;
 mod at_once;
 mod battery;

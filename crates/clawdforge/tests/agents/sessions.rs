@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::bench::Bench;
 
 /// The text of a reply: what stands in its `text` events.
-fn said(reply: &Value) -> String {
+pub fn said(reply: &Value) -> String {
     let events = reply["events"].as_array().cloned().unwrap_or_default();
     events.iter().filter(|event| event["type"] == "text").filter_map(|event| event["content"].as_str()).collect()
 }
@@ -31,7 +31,7 @@ async fn turns_of_a_session_share_one_conversation() -> anyhow::Result<()> {
 }
 
 /// The names and results of the tools a reply tells of.
-fn tools(reply: &Value) -> Vec<(String, String)> {
+pub fn tools(reply: &Value) -> Vec<(String, String)> {
     let events = reply["events"].as_array().cloned().unwrap_or_default();
     let calls = events.iter().filter(|event| event["type"] == "tool_call");
     calls.map(|event| (event["name"].as_str().unwrap_or_default().to_owned(), event["result"].to_string())).collect()

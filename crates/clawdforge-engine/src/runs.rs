@@ -114,7 +114,7 @@ impl Shared {
     }
 
     /// The uploads a request names. One that is unknown, expired or somebody else's is not found,
-    /// whichever it is.
+    /// whichever it is, after the same query.
     pub(crate) async fn attachments(&self, by: &AppToken, ids: &[FileId]) -> Result<Vec<File>, EngineError> {
         let now = self.ids.now();
         let mut files = Vec::with_capacity(ids.len());

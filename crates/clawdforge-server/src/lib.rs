@@ -25,6 +25,7 @@ use clawdforge_engine::Engine;
 use ipnet::IpNet;
 
 pub use connection::Server;
+pub use router::{Audience, Route, routes};
 
 /// What the operator may set about the surface.
 #[derive(Debug, Clone)]

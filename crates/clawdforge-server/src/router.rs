@@ -1,37 +1,83 @@
-//! Every route on one page, grouped by audience.
+//! Every route on one page, grouped by audience: one table, from which the router is made and by which the tests
+//! walk the surface.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::handler::Handler;
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use http::Method;
 
 use crate::App;
 use crate::answer::Refusal;
 use crate::{admin, envelope, gate, legacy, unread};
 
-/// The whole surface.
-pub(crate) fn router(app: App) -> Router {
-    around(app.clone(), routes(app))
+/// One thing that can be asked of the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path; `{…}` stands for one segment.
+    pub path: &'static str,
+    /// Whom it answers.
+    pub audience: Audience,
 }
 
-fn routes(app: App) -> Router {
-    Router::new()
-        // For everybody whose address is let in.
-        .route("/healthz", get(legacy::health::healthz))
-        .route("/readyz", get(legacy::health::readyz))
-        // For apps.
-        .route("/run", post(legacy::run::run))
-        .route("/files", post(legacy::files::upload).layer(DefaultBodyLimit::disable()))
-        .route("/sessions", post(legacy::sessions::open).get(legacy::sessions::list))
-        .route("/sessions/{id}", get(legacy::sessions::state).delete(legacy::sessions::close))
-        .route("/sessions/{id}/turn", post(legacy::turns::turn))
-        // For the operator.
-        .route("/admin/tokens", post(legacy::tokens::mint).get(legacy::tokens::list))
-        .route("/admin/tokens/{name}", delete(legacy::tokens::revoke))
-        .route("/admin/ledger", get(admin::ledger::page))
+/// Whom a route answers, of those whose address is let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody.
+    Everybody,
+    /// Apps, and about their own things only.
+    App,
+    /// The operator.
+    Operator,
+}
+
+/// A method that routes have.
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Get,
+    Post,
+    Delete,
+}
+
+use Audience::{Everybody, Operator};
+use Verb::{Delete, Get, Post};
+
+/// Every route with its handler.
+fn table() -> Vec<(Route, MethodRouter<App>)> {
+    vec![
+        entry(Everybody, Get, "/healthz", legacy::health::healthz),
+        entry(Everybody, Get, "/readyz", legacy::health::readyz),
+        entry(Audience::App, Post, "/run", legacy::run::run),
+        streaming(entry(Audience::App, Post, "/files", legacy::files::upload)),
+        entry(Audience::App, Post, "/sessions", legacy::sessions::open),
+        entry(Audience::App, Get, "/sessions", legacy::sessions::list),
+        entry(Audience::App, Get, "/sessions/{id}", legacy::sessions::state),
+        entry(Audience::App, Delete, "/sessions/{id}", legacy::sessions::close),
+        entry(Audience::App, Post, "/sessions/{id}/turn", legacy::turns::turn),
+        entry(Operator, Post, "/admin/tokens", legacy::tokens::mint),
+        entry(Operator, Get, "/admin/tokens", legacy::tokens::list),
+        entry(Operator, Delete, "/admin/tokens/{name}", legacy::tokens::revoke),
+        entry(Operator, Get, "/admin/ledger", admin::ledger::page),
+    ]
+}
+
+/// Every route there is. A test walks it with the wrong bearers, so that none is forgotten there.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    table().into_iter().map(|(route, _)| route).collect()
+}
+
+/// The whole surface.
+pub(crate) fn router(app: App) -> Router {
+    let routes = table().into_iter().fold(Router::new(), |router, (route, handler)| router.route(route.path, handler));
+    let routes = routes
         .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
         .fallback(async || Refusal::NoSuchRoute)
-        .with_state(app)
+        .with_state(app.clone());
+    around(app, routes)
 }
 
 /// What is around every route: first the envelope, then the address gate.
@@ -41,4 +87,22 @@ pub(crate) fn around(app: App, routes: Router) -> Router {
         .layer(map_response(legacy::no_store))
         .layer(from_fn(unread::close_behind_errors))
         .layer(from_fn_with_state(app, envelope::envelope))
+}
+
+fn entry<H, T>(audience: Audience, verb: Verb, path: &'static str, handler: H) -> (Route, MethodRouter<App>)
+where
+    H: Handler<T, App>,
+    T: 'static,
+{
+    let (method, filter) = match verb {
+        Verb::Get => (Method::GET, MethodFilter::GET),
+        Verb::Post => (Method::POST, MethodFilter::POST),
+        Verb::Delete => (Method::DELETE, MethodFilter::DELETE),
+    };
+    (Route { method, path, audience }, on(filter, handler))
+}
+
+/// A route that bounds its body itself, as it comes.
+fn streaming((route, handler): (Route, MethodRouter<App>)) -> (Route, MethodRouter<App>) {
+    (route, handler.layer(DefaultBodyLimit::disable()))
 }

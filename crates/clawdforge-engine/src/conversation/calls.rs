@@ -238,7 +238,9 @@ impl Shared {
         }
     }
 
-    /// A conversation of this app. One that is unknown or somebody else's is not found, whichever it is.
+    /// A conversation of this app. One that is unknown or somebody else's is not found, whichever it is, after
+    /// the same query: its time is not to tell one from the other either. So every call asks here before it does
+    /// anything that depends on what there is.
     async fn own_session(&self, by: &AppToken, session: SessionId) -> Result<SessionRecord, EngineError> {
         let record = self.store.sessions.conversation(session).await?;
         record.filter(|record| record.session.app == by.app.id).ok_or(EngineError::NotFound("session"))

@@ -233,3 +233,51 @@ async fn codex_survives() -> anyhow::Result<()> {
 async fn copilot_survives() -> anyhow::Result<()> {
     survives(Agent::Copilot).await
 }
+
+/// What becomes of a provider that refuses the key or fails. Claude's adapter tells both as errors, Codex' adapter the
+/// first of them; what Codex and Copilot tell as the words of an answer, nothing sets apart from one.
+async fn is_told_of_failures(agent: Agent, told: [(u16, Option<&str>); 2]) -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(agent).await? else { return Ok(()) };
+    let session = stage.bench.session(json!({ "agent": agent.name() })).await?;
+    for (status, code) in told {
+        let failing = move |_: &_| Reply::status(status);
+        stage.bench.model.script(failing);
+        let answer = stage.bench.turn(&session, json!({ "prompt": "Try.", "timeout_secs": 60 })).await?;
+        let reply = answer.json();
+        match code {
+            Some(code) => {
+                assert_eq!(
+                    (answer.status, &reply["code"]),
+                    (StatusCode::BAD_GATEWAY, &json!(code)),
+                    "{status}: {reply}"
+                );
+            }
+            None => {
+                assert_eq!(
+                    (answer.status, &reply["stop_reason"]),
+                    (StatusCode::OK, &json!("end_turn")),
+                    "{status}: {reply}"
+                );
+                assert!(said(&reply).contains(&status.to_string()), "the agent's own words: {reply}");
+            }
+        }
+        stage.bench.model.script(Reply::echo);
+        assert!(said(&stage.turn(&session, "Go on.").await?).contains("Go on."), "the session goes on after {status}");
+    }
+    stage.finish(&session).await
+}
+
+#[tokio::test]
+async fn claude_is_told_of_failures() -> anyhow::Result<()> {
+    is_told_of_failures(Agent::Claude, [(401, Some("agent_not_signed_in")), (500, Some("agent_provider_error"))]).await
+}
+
+#[tokio::test]
+async fn codex_is_told_of_failures() -> anyhow::Result<()> {
+    is_told_of_failures(Agent::Codex, [(401, Some("agent_not_signed_in")), (400, None)]).await
+}
+
+#[tokio::test]
+async fn copilot_is_told_of_failures() -> anyhow::Result<()> {
+    is_told_of_failures(Agent::Copilot, [(401, None), (400, None)]).await
+}

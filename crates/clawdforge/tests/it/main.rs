@@ -10,6 +10,7 @@ fn setup() -> clawdforge_testkit::app::Setup {
 
 mod agents_install;
 mod crash;
+mod crash_campaign;
 mod demo;
 mod doctor;
 mod drain;

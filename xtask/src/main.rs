@@ -5,6 +5,7 @@
 
 mod agents;
 mod bench;
+mod crash;
 mod paths;
 mod program;
 mod say;
@@ -37,6 +38,12 @@ enum Chore {
     Agents,
     /// Measure the service and compare it with what it stands in front of
     Bench(bench::Options),
+    /// Kill the service again and again under busy sessions, and look whether anything is lost, done twice or left
+    Crash(crash::Options),
+    /// What `crash` hands over to once everything is built
+    #[cfg(feature = "crash")]
+    #[command(hide = true)]
+    CrashCampaign(crash::Options),
     /// What `bench` hands over to once everything is built
     #[cfg(feature = "bench")]
     #[command(hide = true)]
@@ -68,6 +75,9 @@ fn run(chore: Chore) -> anyhow::Result<()> {
             Ok(())
         }
         Chore::Bench(options) => bench::build_and_run(options),
+        Chore::Crash(options) => crash::build_and_run(options),
+        #[cfg(feature = "crash")]
+        Chore::CrashCampaign(options) => crash::campaign::run(options),
         #[cfg(feature = "bench")]
         Chore::BenchMeasure(options) => bench::measure::run(options),
         #[cfg(feature = "bench")]

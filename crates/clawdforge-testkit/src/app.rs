@@ -408,6 +408,26 @@ impl TestApp {
         setup.start_in(home).await
     }
 
+    /// Starts it again with another setup on the same home, after it has ended, and kills it that much later:
+    /// most likely before it has come up.
+    ///
+    /// # Errors
+    /// When it cannot be started at all.
+    pub async fn start_and_kill(&mut self, setup: Setup, after: Duration) -> anyhow::Result<()> {
+        self.setup = setup;
+        self.child = spawn(&self.setup, self.home.path(), &self.log)?;
+        // What it prints in the meantime fits into the pipe.
+        tokio::time::sleep(after).await;
+        self.child.start_kill()?;
+        self.ended().await.map(drop)
+    }
+
+    /// Leaves its home where it is, for a look at what a test found; a service that is still there is killed.
+    #[must_use]
+    pub fn keep(self) -> PathBuf {
+        self.home.keep()
+    }
+
     /// Starts it again with another setup on the same home.
     ///
     /// # Errors

@@ -2,4 +2,6 @@
 
 pub mod agents;
 pub mod app;
+#[cfg(feature = "crash")]
+pub mod crash;
 pub mod mock_model;

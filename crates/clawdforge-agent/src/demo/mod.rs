@@ -27,6 +27,10 @@ pub const SUBCOMMAND: &str = "__demo-agent";
 /// What the demo agent says its version is.
 pub const VERSION: &str = "clawdforge-demo 1";
 
+/// Name of the file in its workspace that the step `note` adds lines to: what the agent was made to do, whatever
+/// became of the record of it.
+pub const NOTES_FILE: &str = "notes.txt";
+
 /// Bytes of a prompt, as many as `claude` 2.1.330 takes on standard input.
 const PROMPT_BYTES_MAX: u64 = 10 * 1024 * 1024;
 

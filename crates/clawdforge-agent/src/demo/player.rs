@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::flags::Flags;
 use super::script::{self, About, Step};
 use super::voice::Voice;
-use super::{FAILED, grandchild, signals};
+use super::{FAILED, NOTES_FILE, grandchild, signals};
 
 /// Longest plain prompt that is repeated whole.
 const ECHO_CHARS_MAX: usize = 2_000;
@@ -87,6 +87,7 @@ impl<V: Voice> Player<V> {
             Step::Think(thought) => self.wire.thinking(&thought)?,
             Step::UseTool { name, args } => self.use_tool(&name, &args)?,
             Step::Read(file) => self.read(&file)?,
+            Step::Note(text) => note(&text)?,
             Step::Tell(about) => {
                 let told = self.tell(&about)?;
                 self.say(told)?;
@@ -263,6 +264,13 @@ fn echo(prompt: &str) -> String {
         chars if chars > ECHO_CHARS_MAX => format!("You said {chars} characters."),
         _ => format!("You said: {prompt}"),
     }
+}
+
+/// Adds a line to the notes in the workspace. One write, so that a line is there whole or not at all, whenever the
+/// agent dies.
+fn note(text: &str) -> io::Result<()> {
+    let mut notes = std::fs::OpenOptions::new().create(true).append(true).open(NOTES_FILE)?;
+    notes.write_all(format!("{text}\n").as_bytes())
 }
 
 /// Lets go of the pipe to the service while living on.

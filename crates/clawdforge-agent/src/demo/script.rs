@@ -10,6 +10,7 @@ pub(super) enum Step {
     Think(String),
     UseTool { name: String, args: String },
     Read(String),
+    Note(String),
     Tell(About),
     Sleep(Duration),
     Hang,
@@ -94,6 +95,7 @@ fn step_with(word: &str, rest: &str) -> Option<Step> {
             Step::UseTool { name: name.to_owned(), args: args.trim().to_owned() }
         }
         "read" => Step::Read(rest.to_owned()),
+        "note" => Step::Note(rest.to_owned()),
         "ask" => Step::Ask(rest.to_owned()),
         "env" => Step::Tell(About::EnvValue(rest.to_owned())),
         "sleep" => Step::Sleep(millis()?),

@@ -43,6 +43,15 @@ async fn the_agent_works_in_its_workspace_and_reads_what_lies_there() {
 }
 
 #[tokio::test]
+async fn what_it_is_told_to_note_stands_in_its_workspace_a_line_each() {
+    let bench = Bench::demo();
+    assert_eq!(bench.answer("note: one\nsay: noted").await, "noted");
+    assert_eq!(bench.answer("note: two").await, "done");
+    let notes = std::fs::read_to_string(bench.spec.workspace.join(clawdforge_agent::demo::NOTES_FILE)).unwrap();
+    assert_eq!(notes, "one\ntwo\n");
+}
+
+#[tokio::test]
 async fn model_and_effort_reach_the_agent() {
     let mut bench = Bench::demo();
     bench.spec.effort = Some(Effort::High);

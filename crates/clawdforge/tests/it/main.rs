@@ -11,6 +11,7 @@ fn setup() -> clawdforge_testkit::app::Setup {
 mod agents_install;
 mod client_sessions;
 mod crash;
+mod crash_campaign;
 mod demo;
 mod doctor;
 mod drain;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clawdforge_core::limits::AGENT_LINE_BYTES_MAX;
@@ -87,7 +88,7 @@ impl<V: Voice> Player<V> {
             Step::Think(thought) => self.wire.thinking(&thought)?,
             Step::UseTool { name, args } => self.use_tool(&name, &args)?,
             Step::Read(file) => self.read(&file)?,
-            Step::Note(text) => note(&text)?,
+            Step::Note(text) => note(&self.wire.folder()?, &text)?,
             Step::Tell(about) => {
                 let told = self.tell(&about)?;
                 self.say(told)?;
@@ -268,8 +269,8 @@ fn echo(prompt: &str) -> String {
 
 /// Adds a line to the notes in the workspace. One write, so that a line is there whole or not at all, whenever the
 /// agent dies.
-fn note(text: &str) -> io::Result<()> {
-    let mut notes = std::fs::OpenOptions::new().create(true).append(true).open(NOTES_FILE)?;
+fn note(folder: &Path, text: &str) -> io::Result<()> {
+    let mut notes = std::fs::OpenOptions::new().create(true).append(true).open(folder.join(NOTES_FILE))?;
     notes.write_all(format!("{text}\n").as_bytes())
 }
 

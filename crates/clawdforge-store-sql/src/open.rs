@@ -109,7 +109,7 @@ pub async fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
     // SQLite would read a path that begins with `file:` as a URI; an absolute path never does.
     let path = std::path::absolute(&options.path)
         .map_err(|error| OpenError::Other { path: options.path.clone(), reason: error.to_string() })?;
-    let lock = Lock::take(&path)?;
+    let lock = Lock::take(&path).await?;
     private::make_private(&path)?;
 
     let writing = connect::writer(&path, &options);

@@ -10,6 +10,9 @@ use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::OpenError;
 
@@ -22,18 +25,33 @@ pub(crate) struct Lock {
     _file: File,
 }
 
+/// How long the right to a database is waited for. A server that is killed while it starts an agent leaves a
+/// child that holds the lock until it has become the agent's program or has ended: milliseconds, on a machine
+/// that is short of everything a good part of a second. Another server keeps it for longer.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Pause between two looks.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
 impl Lock {
-    /// Takes the right to the database at `path`, by a lock on `<path>.lock`.
-    pub(crate) fn take(path: &Path) -> Result<Self, OpenError> {
+    /// Takes the right to the database at `path`, by a lock on `<path>.lock`; waits a little where somebody has it.
+    pub(crate) async fn take(path: &Path) -> Result<Self, OpenError> {
         let beside = with_suffix(path, ".lock");
         // The lock file stays for ever: erasing it would let two servers lock two files of one name.
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(&beside);
         let file = opened.map_err(|error| not_writable(&beside, &error))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => {
-                Err(OpenError::Other { path: beside, reason: format!("the file system refused a lock: {error}") })
+        let began = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if began.elapsed() >= LOCK_WAIT_MAX => {
+                    return Err(OpenError::Locked { path: path.to_owned() });
+                }
+                Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_PAUSE).await,
+                Err(TryLockError::Error(error)) => {
+                    let reason = format!("the file system refused a lock: {error}");
+                    return Err(OpenError::Other { path: beside, reason });
+                }
             }
         }
     }

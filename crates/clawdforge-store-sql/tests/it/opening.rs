@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_store::CommitError;
@@ -94,6 +95,20 @@ async fn a_second_server_on_the_same_database_is_refused_until_the_first_is_gone
 
     fixture.opened.close().await.unwrap();
     open(SqliteOptions::at(&path)).await.unwrap().close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_dead_server_leaves_locked_for_a_moment_is_waited_for() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("db");
+    // As a child of the dead one does, between its birth and its program.
+    let held = std::fs::File::create(dir.path().join("db.lock")).unwrap();
+    held.try_lock().unwrap();
+    let mut opening = std::pin::pin!(open(SqliteOptions::at(&path)));
+    let early = tokio::time::timeout(Duration::from_millis(50), opening.as_mut()).await;
+    assert!(early.is_err(), "it is neither opened nor refused yet");
+    drop(held);
+    opening.await.unwrap().close().await.unwrap();
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use clawdforge_process::TreeMark;
 use tokio_util::sync::CancellationToken;
 
 pub mod acp;
+pub mod confine;
 pub mod demo;
 pub mod environment;
 mod files;
@@ -24,6 +25,7 @@ pub mod registry;
 pub mod version;
 
 pub use acp::AcpDriver;
+pub use confine::AppUser;
 pub use oneshot::OneShotDriver;
 pub use profile::{Dialect, Profile};
 pub use registry::Agents;
@@ -135,6 +137,8 @@ pub struct OpenSpec {
     pub system_mode: SystemMode,
     /// How hard the model should think.
     pub effort: Option<Effort>,
+    /// Who the agent is, where it is not the service's own user.
+    pub user: Option<AppUser>,
     /// Cancelled when nobody wants the link any more: opening ends then, and with it whatever it started.
     pub given_up: CancellationToken,
 }

@@ -92,6 +92,7 @@ pub fn acpx(config: &Config, spawner: &Spawner, versions: &Arc<Versions>) -> any
         env: environment_of(config, ACPX, None),
         retries_max: 0,
         install_hint: "run `clawdforge agents install acpx`".to_owned(),
+        confinement: config.confinement.clone(),
     };
     Ok(Arc::new(OneShotDriver::new(profile, spawner.clone(), Arc::clone(versions))))
 }
@@ -122,6 +123,7 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
         args,
         env: environment_of(config, dialect.as_str(), entry),
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
+        confinement: config.confinement.clone(),
         name,
     })
 }

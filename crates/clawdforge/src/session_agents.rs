@@ -209,6 +209,7 @@ fn base(config: &Config, name: AgentName, entry: Option<&AgentEntry>, family: &s
         env: profiles::environment_of(config, family, entry),
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
         install_hint: String::new(),
+        confinement: config.confinement.clone(),
         name,
     }
 }

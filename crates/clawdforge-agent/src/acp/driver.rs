@@ -19,8 +19,9 @@ use tokio::time::sleep;
 use super::link::AcpLink;
 use super::peer::Peer;
 use super::translate::failure;
+use crate::confine::{self, hand_over};
 use crate::locate::locate;
-use crate::oneshot::{not_started, tmp_dir};
+use crate::oneshot::{name_tmp_dir, not_started, tmp_dir};
 use crate::profile::Profile;
 use crate::{AgentDriver, AgentLink, LinkContext, OpenSpec, Presence};
 
@@ -55,12 +56,18 @@ impl AcpDriver {
     async fn spawn(&self, spec: &OpenSpec) -> Result<Tree, Failure> {
         let found = locate(&self.profile)?;
         let tmp_dir = tmp_dir(&spec.scratch);
-        DirBuilder::new().recursive(true).mode(0o700).create(&tmp_dir).await.map_err(|error| {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&tmp_dir).await;
+        made.and_then(|()| hand_over(spec.user.as_ref(), &tmp_dir)).map_err(|error| {
             tracing::error!(agent.name = %self.profile.name, %error, "could not make an agent's private folder");
             Failure::new(FailureKind::StartFailed, "the agent's private folder could not be made; is the disk full?")
         })?;
         let mut env = self.profile.env.clone();
-        env.insert("TMPDIR".into(), tmp_dir.into_os_string());
+        if let Some(user) = &spec.user {
+            user.move_in(&mut env);
+        }
+        name_tmp_dir(&mut env, &spec.scratch);
+        let write = vec![spec.workspace.clone(), spec.scratch.clone()];
+        let sandbox = confine::sandbox(&self.profile, &env, spec.user.as_ref(), write);
         let spec = SpawnSpec {
             program: found.path,
             args: self.profile.args.iter().map(OsString::from).collect(),
@@ -68,6 +75,7 @@ impl AcpDriver {
             cwd: spec.workspace.clone(),
             mark: spec.mark.clone(),
             stdin: StdinMode::Piped,
+            sandbox,
         };
         self.spawner.spawn(spec).await.map_err(|error| not_started(self.profile.name.as_str(), &error))
     }

@@ -318,6 +318,7 @@ fn opening(shared: &Arc<Shared>, player: &Player, record: SessionRecord, asked: 
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            user: None,
             given_up,
         };
         let link = driver.open(spec).await?;

@@ -155,6 +155,7 @@ fn opening(
             system: request.system,
             system_mode: request.system_mode,
             effort: request.effort,
+            user: None,
             given_up,
         };
         let link = driver.open(spec).await?;

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod attacks;
 mod end;
 mod leftovers;
+mod sandbox;
 mod server;
 mod spawn;
 mod support;

@@ -98,6 +98,7 @@ fn files(dir: &Path) -> Check {
         verdict: if world { Verdict::Fail } else { Verdict::Warn },
         what: format!("others may read: {what}"),
         todo: Some(format!("find {} -maxdepth 1 -type f -exec chmod 600 {{}} +", dir.display())),
+        details: serde_json::Value::Null,
     }
 }
 

@@ -20,6 +20,7 @@ mod slots;
 mod sweep;
 mod tasks;
 mod tokens;
+mod users;
 mod workspace;
 
 pub use conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -117,6 +119,8 @@ impl Setup {
     pub async fn start(self) -> anyhow::Result<TestApp> {
         let root = tempfile::Builder::new().prefix("cf").tempdir()?;
         std::fs::create_dir(root.path().join(HOME))?;
+        // Other users, where a service gives agents some, get as far as what is theirs.
+        std::fs::set_permissions(root.path(), Permissions::from_mode(0o711))?;
         self.start_in(root).await
     }
 

@@ -5,12 +5,13 @@
 //! sandbox: that is the process crate's, and what an agent needs in it the agent crate's.
 
 use std::ffi::OsStr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clawdforge_core::isolation::Isolation;
-use clawdforge_process::sandbox::{Attack, Helper, Outcome, can_contain, landlock_abi, probe};
+use clawdforge_process::sandbox::{Attack, Helper, Outcome, can_contain, landlock_abi, probe, resolved};
 use clawdforge_process::{Confinement, Spawner};
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
@@ -66,7 +67,25 @@ pub fn chosen(config: &Config) -> anyhow::Result<Isolation> {
             home.display()
         );
     }
+    let named = config.isolation_read.iter().chain(&config.isolation_write);
+    if let Some(inside) = named.map(|path| resolved(path)).find(|path| can_contain(&resolved(&config.data_dir), path)) {
+        bail!(
+            "{} is in the data directory, which agents must not reach; take it out of `isolation_read` and \
+             `isolation_write`",
+            inside.display()
+        );
+    }
     Ok(level)
+}
+
+/// The numbers of the users that agents run as; `None` where they run as the service's own.
+///
+/// # Errors
+/// As [`chosen`].
+pub fn users(config: &Config) -> anyhow::Result<Option<RangeInclusive<u32>>> {
+    let chosen = chosen(config)?;
+    let range = config.isolation_users.map(|users| users.first.number()..=users.last.number());
+    Ok(range.filter(|_| chosen == Isolation::Uid))
 }
 
 /// What is the same for the sandboxes of all agents; `None` at the level `off`.
@@ -107,8 +126,7 @@ fn may_change_user() -> bool {
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_absent| path.to_owned());
-    real(one) == real(other)
+    resolved(one) == resolved(other)
 }
 
 /// What agents are kept from, as it was found to be.

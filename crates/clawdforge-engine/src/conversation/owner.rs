@@ -14,6 +14,7 @@ use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{ContextSource, EventBody, EventSeq};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, SessionId};
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{AgentAsked, TurnFacts};
 use clawdforge_core::machine::AfterTurn;
 use clawdforge_core::run::SystemMode;
@@ -144,7 +145,7 @@ impl Owner {
         let began = Instant::now();
         let Some((record, head, prompt)) = Self::look_up(&self.shared, &turn).await else { return };
         publisher.begins_at(head + 1);
-        let asked = Asked::of(&record, &prompt);
+        let asked = Asked::of(&record, &prompt, self.shared.options.isolation);
         let facts = asked.facts(turn.session, turn.index);
         let mut log = TurnLog::new(record.session.clone(), turn, Facts::Turn(facts), publisher, head);
         log.push(self.shared.ids.now(), prompt);
@@ -272,9 +273,9 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(record: &SessionRecord, prompt: &EventBody) -> Self {
+    fn of(record: &SessionRecord, prompt: &EventBody, isolation: Isolation) -> Self {
         let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
-        let asked = AgentAsked { agent: record.session.agent.to_string(), model };
+        let asked = AgentAsked { agent: record.session.agent.to_string(), model, isolation: Some(isolation) };
         let (text, files) = match prompt {
             EventBody::Prompt { text, files, .. } => (text.clone(), files.clone()),
             _ => (String::new(), Vec::new()),
@@ -296,9 +297,11 @@ fn opening(shared: &Arc<Shared>, player: &Player, record: SessionRecord, asked: 
         let Asked { text, files, .. } = asked;
         let files = attachments(&shared, &files).await?;
         let workspace = shared.workspaces.of_conversation(session.id);
-        let laid = workspace.clone();
+        let user = shared.user_of(session.app).await?;
+        let (laid, owner) = (workspace.clone(), user.clone());
         let wanted = given_up.clone();
-        let prepared = tokio::task::spawn_blocking(move || laid.prepare_turn(index, &files, &wanted)).await;
+        let prepared =
+            tokio::task::spawn_blocking(move || laid.prepare_turn(index, owner.as_ref(), &files, &wanted)).await;
         let attachments = prepared.map_err(|error| unprepared(&error.to_string()))??;
         let mut prompt = Prompt { text, before: None, attachments };
         if is_warm {
@@ -318,7 +321,7 @@ fn opening(shared: &Arc<Shared>, player: &Player, record: SessionRecord, asked: 
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
-            user: None,
+            user,
             given_up,
         };
         let link = driver.open(spec).await?;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::mem::size_of;
@@ -263,23 +264,29 @@ const USAGE: u8 = 2;
 /// the others name, in the working directory, and tells on standard output. Exits with 0 however it went.
 /// Must be called before this process has a second thread.
 pub fn attack_main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let Some(said) = try_all(args) else { return ExitCode::from(USAGE) };
+    let told = io::stdout().lock().write_all(said.as_bytes());
+    if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What [`attack_main`] does, from the inside of a program that has more to do; `None` when the arguments are
+/// none of its. The last attack of all changes the process, so it is not for this.
+#[must_use]
+pub fn try_all(args: impl Iterator<Item = OsString>) -> Option<String> {
     let mut args = args;
-    let Some(wanted) = args.next().and_then(|wanted| wanted.into_string().ok()) else {
-        return ExitCode::from(USAGE);
-    };
-    let Some(targets) = Targets::of_args(args) else { return ExitCode::from(USAGE) };
-    let mut out = io::stdout().lock();
+    let wanted = args.next()?.into_string().ok()?;
+    let targets = Targets::of_args(args)?;
+    let mut said = String::new();
     for attack in Attack::all() {
         if wanted != "all" && !wanted.split(',').any(|name| name == attack.name()) {
             continue;
         }
         let tried = attempt(attack, &targets);
         let errno = tried.as_ref().err().and_then(io::Error::raw_os_error).unwrap_or(0);
-        if writeln!(out, "{} {} {errno}", attack.name(), Outcome::of(&tried).as_str()).is_err() {
-            return ExitCode::FAILURE;
-        }
+        // Writing into a string cannot fail.
+        let _ = writeln!(said, "{} {} {errno}", attack.name(), Outcome::of(&tried).as_str());
     }
-    ExitCode::SUCCESS
+    Some(said)
 }
 
 fn attempt(attack: Attack, targets: &Targets) -> io::Result<()> {

@@ -36,7 +36,7 @@ use std::sync::Arc;
 
 use clawdforge_core::isolation::Isolation;
 
-pub use attack::{Attack, Outcome, attack_main};
+pub use attack::{Attack, Outcome, Targets, attack_main, try_all};
 pub use launcher::launcher_main;
 pub(crate) use launcher::{Failed, Step};
 use policy::{Policy, Rule};
@@ -97,7 +97,8 @@ impl Confinement {
 }
 
 /// A path without links, as far as it is there; what is not there yet is no link.
-fn resolved(path: &Path) -> PathBuf {
+#[must_use]
+pub fn resolved(path: &Path) -> PathBuf {
     for above in path.ancestors() {
         if let (Ok(real), Ok(rest)) = (above.canonicalize(), path.strip_prefix(above)) {
             // Joined with nothing, a path would get a slash at its end.

@@ -33,6 +33,7 @@ pub(crate) async fn open(State(app): State<App>, by: ByApp, body: JsonBody) -> R
         created_at: unix_secs(session.created_at),
         model: chosen.and_then(|chosen| chosen.model.clone()),
         driver: chosen.map_or("", |chosen| chosen.driver.as_str()).to_owned(),
+        isolation: session.isolation.map(|level| level.as_str().to_owned()),
     }))
 }
 
@@ -123,5 +124,6 @@ fn state_of(view: SessionView) -> SessionState {
         driver: chosen.as_ref().map_or("", |chosen| chosen.driver.as_str()).to_owned(),
         on_context_loss: chosen.as_ref().map_or("", |chosen| chosen.on_context_loss.as_str()).to_owned(),
         warm: is_warm,
+        isolation: session.isolation.map(|level| level.as_str().to_owned()),
     }
 }

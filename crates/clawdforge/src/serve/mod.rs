@@ -2,7 +2,7 @@
 
 mod admin_token;
 mod banner;
-mod data_dir;
+pub mod data_dir;
 mod demo;
 mod signals;
 
@@ -56,8 +56,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen()?;
     // First of all: a start that is refused for its address leaves no directory behind.
     let listener = TcpListener::bind(config.listen).await.with_context(|| listen_hint(config.listen))?;
-    isolation::chosen(&config)?;
-    data_dir::prepare(&config.data_dir)?;
+    let chosen = isolation::chosen(&config)?;
+    data_dir::prepare(&config.data_dir, chosen == Isolation::Uid)?;
     let address = listener.local_addr()?;
     let opened = clawdforge_store_sql::open(SqliteOptions::at(config.data_dir.join(DATABASE))).await?;
     let ids = Ids::new(Arc::new(SystemClock));
@@ -66,7 +66,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let spawner = Spawner::start()?;
     let isolation = stand(&config, &spawner).await?;
     let agents = ServiceAgents::of(&config, &spawner)?;
-    let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &agents, &admin).await?;
+    let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &agents, &admin, &isolation).await?;
     tell_of_recovery(recovered);
 
     let demo_token = if config.demo {
@@ -161,7 +161,9 @@ async fn start_engine(
     ids: Ids,
     agents: &ServiceAgents,
     admin: &admin_token::AdminToken,
+    standing: &Standing,
 ) -> anyhow::Result<(Engine, RecoveryReport)> {
+    let (isolation, users) = (standing.level, isolation::users(config)?);
     let dynamic = agents.of_runs.iter().map(|driver| Arc::clone(driver) as Arc<dyn AgentDriver>);
     let parts = Parts {
         store: opened.store.clone(),
@@ -173,6 +175,8 @@ async fn start_engine(
         operator: TokenHash::of(admin.secret.expose_secret()),
         options: EngineOptions {
             data_dir: config.data_dir.clone(),
+            isolation,
+            users,
             slots: config.slots,
             queue_max: config.queue_max,
             queue_per_app_max: config.queue_per_app_max,

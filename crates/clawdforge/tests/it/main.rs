@@ -16,6 +16,7 @@ mod drain;
 mod gates;
 mod hostile;
 mod hostile_bodies;
+mod isolation;
 mod ledger;
 mod legacy_files;
 mod legacy_health;

@@ -1,6 +1,7 @@
 //! Ledger entries as flat lines.
 
 use clawdforge_core::agent::Usage;
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts, TurnFacts};
 use sqlx::SqliteConnection;
 
@@ -13,8 +14,8 @@ pub(crate) async fn append_line(connection: &mut SqliteConnection, entry: &Ledge
     sqlx::query(
         "INSERT INTO ledger (at, kind, principal, app, request_id, subject, agent, model_asked, model_used,
                              input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd,
-                             prompt_chars, answer_chars, size_bytes, duration_ms, outcome)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+                             prompt_chars, answer_chars, size_bytes, duration_ms, outcome, isolation)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
     )
     .bind(entry.at.micros())
     .bind(entry.fact.kind())
@@ -35,6 +36,7 @@ pub(crate) async fn append_line(connection: &mut SqliteConnection, entry: &Ledge
     .bind(columns.size.map(integer))
     .bind(columns.duration_ms.map(integer))
     .bind(columns.outcome)
+    .bind(columns.isolation.map(Isolation::as_str))
     .execute(connection)
     .await
     .map(drop)
@@ -51,6 +53,7 @@ struct Columns<'a> {
     size: Option<u64>,
     duration_ms: Option<u64>,
     outcome: Option<&'static str>,
+    isolation: Option<Isolation>,
 }
 
 impl<'a> Columns<'a> {
@@ -64,18 +67,19 @@ impl<'a> Columns<'a> {
             size: None,
             duration_ms: None,
             outcome: None,
+            isolation: None,
         }
     }
 
     fn of_run(run: &'a RunFacts) -> Self {
         let asked = Some((run.agent.as_str(), Some(run.model.as_str())));
-        Self { asked, prompt_chars: Some(run.prompt_chars), ..Self::about(run.run) }
+        Self { asked, prompt_chars: Some(run.prompt_chars), isolation: run.isolation, ..Self::about(run.run) }
     }
 
     fn of_turn(turn: &'a TurnFacts) -> Self {
         let asked = Some((turn.asked.agent.as_str(), turn.asked.model.as_deref()));
         let subject = format!("{}#{}", turn.session, turn.index);
-        Self { asked, prompt_chars: Some(turn.prompt_chars), ..Self::about(subject) }
+        Self { asked, prompt_chars: Some(turn.prompt_chars), isolation: turn.asked.isolation, ..Self::about(subject) }
     }
 
     fn of(fact: &'a LedgerFact) -> Self {
@@ -92,9 +96,11 @@ impl<'a> Columns<'a> {
                 ..Self::of_run(run)
             },
             LedgerFact::RunErased(run) => Self::about(run),
-            LedgerFact::SessionCreated(session, asked) => {
-                Self { asked: Some((&asked.agent, asked.model.as_deref())), ..Self::about(session) }
-            }
+            LedgerFact::SessionCreated(session, asked) => Self {
+                asked: Some((&asked.agent, asked.model.as_deref())),
+                isolation: asked.isolation,
+                ..Self::about(session)
+            },
             LedgerFact::TurnAccepted(turn) => Self::of_turn(turn),
             LedgerFact::TurnEnded { turn, usage, answer_chars, duration_ms, outcome } => Self {
                 usage: Some(usage),

@@ -8,7 +8,8 @@ use clawdforge_core::app::{App, AppToken};
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{Event, EventBody, TurnOutcome};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{FileId, HostId, SessionId, TokenId, TurnId};
+use clawdforge_core::id::{AppId, FileId, HostId, SessionId, TokenId, TurnId};
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::Session;
@@ -64,6 +65,7 @@ async fn make_change(connection: &mut SqliteConnection, write: &Write) -> Result
     match write {
         Write::AddApp(app, at) => add_app(connection, app, *at).await,
         Write::AddToken(token) => add_token(connection, token).await,
+        Write::AddAgentUser(app, number) => add_agent_user(connection, *app, *number).await,
         Write::RevokeToken(token, at) => revoke_token(connection, *token, *at).await,
         Write::AddFile(file) => add_file(connection, file).await,
         Write::RemoveFile(file) => remove_file(connection, *file).await,
@@ -114,6 +116,11 @@ async fn add_token(connection: &mut SqliteConnection, token: &AppToken) -> Resul
     changes(connection, query).await
 }
 
+async fn add_agent_user(connection: &mut SqliteConnection, app: AppId, number: u32) -> Result<bool, sqlx::Error> {
+    let query = sqlx::query("INSERT INTO agent_users (app, number) VALUES (?1, ?2)");
+    changes(connection, query.bind(app.to_string()).bind(number)).await
+}
+
 async fn revoke_token(connection: &mut SqliteConnection, token: TokenId, at: Timestamp) -> Result<bool, sqlx::Error> {
     let query = sqlx::query("UPDATE tokens SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL")
         .bind(token.to_string())
@@ -142,8 +149,8 @@ async fn open_session(connection: &mut SqliteConnection, session: &Session) -> R
     let chosen = session.conversation.as_ref();
     let query = sqlx::query(
         "INSERT INTO sessions (id, app, app_name, agent, kind, created_at, active_at, model, meta, driver,
-                               on_context_loss, effort)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11)",
+                               on_context_loss, effort, isolation)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )
     .bind(session.id.to_string())
     .bind(session.app.to_string())
@@ -155,7 +162,8 @@ async fn open_session(connection: &mut SqliteConnection, session: &Session) -> R
     .bind(chosen.and_then(|chosen| chosen.meta.as_deref()))
     .bind(chosen.map(|chosen| chosen.driver.as_str()))
     .bind(chosen.map(|chosen| chosen.on_context_loss.as_str()))
-    .bind(chosen.and_then(|chosen| chosen.effort).map(Effort::as_str));
+    .bind(chosen.and_then(|chosen| chosen.effort).map(Effort::as_str))
+    .bind(session.isolation.map(Isolation::as_str));
     changes(connection, query).await
 }
 

@@ -106,6 +106,18 @@ const CLAUDE_MODE: &str = "default";
 /// second model decide (0.166, 2026-11-25).
 const CODEX_MODE: &str = "workspace-write";
 
+/// The mode in which Codex has no sandbox of its own, for when it is in ours. Its own needs bubblewrap and a user namespace,
+/// which none in ours may make: every command ended with "error building bubblewrap command: Permission denied"
+/// (0.166, 2026-11-25), and the model was told so instead of anybody being asked.
+const CODEX_MODE_CONFINED: &str = "agent-full-access";
+
+fn mode_of(config: &Config, known: &Known) -> Option<&'static str> {
+    match known.mode {
+        Some(CODEX_MODE) if config.confinement.is_some() => Some(CODEX_MODE_CONFINED),
+        mode => mode,
+    }
+}
+
 /// Whether an agent of this name speaks the protocol unless its entry says otherwise.
 pub fn is_known(name: &str) -> bool {
     KNOWN.iter().any(|known| known.name == name)
@@ -184,7 +196,7 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
     Ok(if is_demo {
         (demo(config, name, entry)?, None)
     } else if let Some(known) = KNOWN.iter().find(|known| known.name == name.as_str()) {
-        (speaking(config, name, entry, known), known.mode.map(str::to_owned))
+        (speaking(config, name, entry, known), mode_of(config, known).map(str::to_owned))
     } else if let Some(entry) = own_words {
         (foreign(config, name, entry), None)
     } else {
@@ -275,6 +287,7 @@ fn base(config: &Config, name: AgentName, entry: Option<&AgentEntry>, family: &s
         env: profiles::environment_of(config, family, entry),
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
         install_hint: String::new(),
+        confinement: config.confinement.clone(),
         name,
     }
 }

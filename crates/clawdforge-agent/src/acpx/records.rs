@@ -67,6 +67,7 @@ mod tests {
             scratch: PathBuf::new(),
             mark: TreeMark::new("m").unwrap(),
             resume_key: None,
+            user: None,
         };
         assert_eq!(remove(home.path(), &[forgotten("/w/a \"b\"")]).unwrap(), 0, "acpx was never here");
         let folder = home.path().join(".acpx/sessions");

@@ -160,7 +160,7 @@ impl Owner {
         let began = Instant::now();
         let Some((record, head, prompt)) = Self::look_up(&self.shared, &turn).await else { return };
         publisher.begins_at(head + 1);
-        let asked = Asked::of(&record, &prompt);
+        let asked = Asked::of(&record, &prompt, self.shared.options.isolation);
         let facts = asked.facts(turn.session, turn.index);
         let mut log = TurnLog::new(record.session.clone(), turn, Facts::Turn(facts), publisher, head);
         log.push(self.shared.ids.now(), prompt);

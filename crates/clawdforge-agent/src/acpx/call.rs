@@ -32,8 +32,8 @@ const ANSWER_LINES_MAX: usize = 1_000;
 /// What a workspace may hold to change what acpx does.
 const PROJECT_CONFIG: &str = ".acpxrc.json";
 
-/// How acpx is called for one conversation.
-#[derive(Debug, Clone)]
+/// How acpx is called for one conversation. Not `Debug`: the environment holds the agent's keys.
+#[derive(Clone)]
 pub(super) struct Caller {
     pub spawner: Spawner,
     pub program: PathBuf,

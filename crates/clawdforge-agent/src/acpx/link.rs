@@ -52,8 +52,6 @@ type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The link of one conversation.
 pub(super) struct AcpxLink {
     caller: Caller,
-    /// The owner that acpx keeps, the agent, and whatever that started.
-    kin: Kin,
     /// The agent's own id of the conversation; none when what it stands for is lost.
     session: Option<String>,
     context: LinkContext,
@@ -62,6 +60,9 @@ pub(super) struct AcpxLink {
     /// The call of the turn before, which stays a second longer than it has to.
     leaving: Option<Leaving>,
     cancelling: Option<Doing<bool>>,
+    /// The owner that acpx keeps, the agent, and whatever that started. Dropped after the calls: an owner below a
+    /// living call is the call's.
+    kin: Kin,
     /// What the conversation has cost so far.
     cost: Option<f64>,
     ready: VecDeque<AgentSignal>,
@@ -168,7 +169,11 @@ impl AcpxLink {
         match noticed {
             Noticed::Line(Some(Line::Whole(line))) => {
                 let signals = turn.stream.take(&line);
-                if let Some(session) = turn.stream.session() {
+                // The id of an unannounced new conversation is never on record, not even until the turn ends: a crash
+                // in between would have it resumed as though it remembered.
+                if turn.stream.has_lost_context() {
+                    self.session = None;
+                } else if let Some(session) = turn.stream.session() {
                     self.session = Some(session.to_owned());
                 }
                 let is_over = matches!(signals.last(), Some(AgentSignal::TurnEnded(_)));
@@ -211,10 +216,7 @@ impl AcpxLink {
         let Some(Talk { tree, lines, stream, .. }) = self.turn.take() else { return };
         self.cost = stream.cost();
         self.has_memory = true;
-        if stream.has_lost_context() {
-            // Another link asks the agent again and, if it has to, begins anew in the open.
-            self.session = None;
-        }
+        // Another link asks the agent again and, if its context was lost, begins anew in the open.
         if !has_result || stream.has_lost_context() {
             self.state = State::Spoilt;
         }

@@ -135,7 +135,8 @@ impl Shared {
             Err(error) => return Err(error.into()),
         }
         self.open_sessions.fetch_add(1, Ordering::Relaxed);
-        if self.options.session_warm_up {
+        // Where no agent is kept between turns, one that is started ahead would be ended ahead.
+        if self.options.session_warm_up && !self.options.session_warm_max.is_zero() {
             self.warm_up(&session).await;
         }
         Ok(session)

@@ -1,6 +1,6 @@
 //! `clawdforge session chat [ID]`: a line, a turn, a line, a turn.
 //!
-//! A session that was opened here is closed at the end, however that comes; one that was attached to stays open.
+//! A session that was opened here is closed at the end; one that was attached to stays open.
 //! Ctrl-C during a turn stops the waiting, between two turns it ends the chat.
 
 mod lines;
@@ -29,7 +29,7 @@ use screen::Screen;
 const PROMPT: &str = "> ";
 
 const HELP: &str = "\
-Every line is a prompt. Lines that begin with another `/` go to the agent, which may know them.
+Every line is a prompt, also one that begins with another `/`: the agent gets it as text, not as a command of its own.
 /help   this
 /quit   ends the chat, as Ctrl-D does
 Ctrl-C  stops waiting for a turn, which goes on at the service; ends the chat between two turns";

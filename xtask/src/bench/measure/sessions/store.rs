@@ -53,8 +53,13 @@ pub(super) async fn measure(place: &Path, at_once: usize, effort: &Effort) -> Re
 async fn flood(door: Arc<dyn CommitDoor>, app: AppId, place: usize, groups: usize) -> Result<()> {
     let random = [u8::try_from(place)?; 10];
     let (session, turn) = (SessionId::new(NOW, random), TurnId::new(NOW, random));
-    let chosen =
-        Conversation { model: None, meta: None, driver: DriverName::Acp, on_context_loss: OnContextLoss::default() };
+    let chosen = Conversation {
+        model: None,
+        effort: None,
+        meta: None,
+        driver: DriverName::Acp,
+        on_context_loss: OnContextLoss::default(),
+    };
     let row = Session {
         id: session,
         app,

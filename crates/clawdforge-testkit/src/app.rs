@@ -22,6 +22,9 @@ use tokio::process::{Child, Command};
 /// How long anything a test waits for may take; far beyond what it should, for busy machines.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Bytes of a log's end that are shown where a service did not start.
+const LOG_SHOWN_BYTES_MAX: usize = 32 * 1024;
+
 /// How a service is started.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -122,11 +125,17 @@ impl Setup {
         let stdout = child.stdout.take().context("stdout is a pipe")?;
         let address = match tokio::time::timeout(PATIENCE, read_address(stdout)).await {
             Ok(Ok(address)) => address,
-            other => bail!("the service did not start ({other:?}); its log:\n{}", std::fs::read_to_string(&log)?),
+            other => bail!("the service did not start ({other:?}); its log ends with:\n{}", end_of(&log)?),
         };
         let http = reqwest::Client::builder().no_proxy().timeout(4 * PATIENCE).build()?;
         Ok(TestApp { setup: self, home, child, address, log, http })
     }
+}
+
+/// The end of a log; the whole of one that a long campaign wrote would bury what matters.
+fn end_of(log: &Path) -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(log)?;
+    Ok(text[text.ceil_char_boundary(text.len().saturating_sub(LOG_SHOWN_BYTES_MAX))..].to_owned())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the service under test is started as an operator starts it")]

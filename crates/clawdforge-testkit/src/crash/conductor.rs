@@ -17,7 +17,7 @@ use super::evidence::{self, Evidence, Ledger, TurnName};
 use super::lives::Census;
 use super::moments::{self, Moment, millis};
 use super::{Options, Report, afterwards, lives};
-use crate::app::{PATIENCE, Setup, TestApp, poll_pause};
+use crate::app::{PATIENCE, Setup, TestApp, poll_pause, processes_in};
 
 /// How long after a start a process of an earlier life may still be there.
 const CLEAN_MAX: Duration = Duration::from_secs(3);
@@ -35,10 +35,20 @@ const KILLS_PER_LINE: u64 = 10;
 /// # Errors
 /// When the campaign could not be carried out: the service did not come up, or did not answer the operator.
 pub async fn run(setup: Setup, options: Options, tell: impl Fn(String)) -> anyhow::Result<Report> {
-    let began = Instant::now();
-    let chance = Chance::of(options.seed);
     let setup = setup.demo();
     let app = lives::marked(&setup, 1).start().await?;
+    let data_dir = app.data_dir();
+    let report = campaign(setup, app, options, tell).await;
+    if report.is_err() {
+        // A service that did not come up has ended nothing that its predecessor left.
+        lives::end(&processes_in(&data_dir));
+    }
+    report
+}
+
+async fn campaign(setup: Setup, app: TestApp, options: Options, tell: impl Fn(String)) -> anyhow::Result<Report> {
+    let began = Instant::now();
+    let chance = Chance::of(options.seed);
     let mut conductor = Conductor {
         setup,
         life: 1,

@@ -119,6 +119,14 @@ impl Leaders {
         Ok(self.reap(&ended.map(|orphan| orphan.key.pid).collect::<Vec<_>>()))
     }
 
+    /// Whether an orphan has ended and is not reaped. One of several threads cannot be before the last of them is gone.
+    pub(crate) fn has_ended_orphan(&self) -> io::Result<bool> {
+        let children = self.children()?;
+        let leaders = self.pids();
+        let is_left = |child: &Entry| child.ended && self.is_orphan(child) && !leaders.contains(&child.key.pid);
+        Ok(children.iter().any(is_left))
+    }
+
     /// Whether no orphan of any tree is alive. After a leader's end this proves that nothing of its tree
     /// is left: whoever outlives its parents hangs below an orphan that fell to us. Orphans of the
     /// leader's session that have ended are reaped on the way.

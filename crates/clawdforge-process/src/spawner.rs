@@ -24,6 +24,9 @@ use crate::undertaker::{self, Grave, LIVE_TREES_MAX, Remains};
 /// Births waiting for the thread; one takes about a millisecond. Further ones wait in `spawn`.
 const BIRTHS_QUEUED_MAX: usize = 64;
 
+/// Pause between two looks for orphans that cannot be reaped yet.
+const REAPING_PAUSE: Duration = Duration::from_millis(10);
+
 /// Pause between two looks at whether all trees are gone.
 const SETTLED_PAUSE: Duration = Duration::from_millis(2);
 
@@ -138,6 +141,25 @@ impl Spawner {
             tracing::debug!(error = %error, "could not look for orphans");
             0
         })
+    }
+
+    /// Reaps orphans until none that has ended is left. The first thread of a program is a zombie before its others are
+    /// gone, and only then can it be reaped: a look right after a kill may be too early. False when there is still one
+    /// after `wait_max`. Cancel-safe.
+    pub async fn orphans_reaped(&self, wait_max: Duration) -> bool {
+        let began = Instant::now();
+        loop {
+            self.reap_orphans();
+            match self.leaders.has_ended_orphan() {
+                Ok(false) => return true,
+                Ok(true) => {}
+                Err(error) => tracing::debug!(%error, "could not look for orphans"),
+            }
+            if began.elapsed() >= wait_max {
+                return false;
+            }
+            tokio::time::sleep(REAPING_PAUSE).await;
+        }
     }
 
     /// Waits until no tree and no kin are left, dropped ones included: a process that ends while one of them is being

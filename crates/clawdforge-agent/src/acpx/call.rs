@@ -4,6 +4,7 @@
 //! configuration file decides any of it.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -22,6 +23,13 @@ use crate::oneshot::not_started;
 
 /// How long a call may take to end once its output has ended, and when it is told to.
 const CALL_GRACE: Duration = Duration::from_millis(500);
+
+/// How long a call waits for processes that have ended to be reaped. acpx would take an owner's zombie for alive, wait for
+/// it in vain and refuse the call. The threads of a killed program are gone in milliseconds, on a busy machine later.
+const REAPING_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Pause between two looks for such processes while a call runs: an owner may end then as well.
+const REAPING_PAUSE: Duration = Duration::from_millis(200);
 
 /// Bytes of an answer that are read; the longest known one (a choice of models) has 2 KiB.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -99,6 +107,12 @@ impl Caller {
             mark: self.mark.clone(),
             stdin,
         };
+        if !self.spawner.orphans_reaped(REAPING_WAIT_MAX).await {
+            tracing::warn!(
+                agent.name = self.agent,
+                "a process that has ended could not be reaped; acpx may refuse to go on"
+            );
+        }
         self.spawner.errand(spec).await.map_err(|error| not_started("acpx", &error))
     }
 
@@ -120,6 +134,7 @@ impl Caller {
             () = given_up.cancelled() => {
                 Err(Failure::new(FailureKind::Interrupted, "the agent was given up before it was ready"))
             }
+            never = keep_reaping(&self.spawner) => match never {},
         };
         let stderr = tree.stderr_tail();
         // Whatever it left behind has an owner.
@@ -134,6 +149,13 @@ impl Caller {
                 Err(CallError::Failed(Failure::new(FailureKind::StartFailed, message)))
             }
         }
+    }
+}
+
+async fn keep_reaping(spawner: &Spawner) -> Infallible {
+    loop {
+        sleep(REAPING_PAUSE).await;
+        spawner.reap_orphans();
     }
 }
 

@@ -285,8 +285,6 @@ impl AgentLink for AcpxLink {
             // The owner goes on without it, and takes the next prompt after its second of silence.
             leaving.tree.end(Duration::ZERO).await;
         }
-        // acpx would take the zombie of an owner for alive, and wait for it in vain.
-        self.caller.spawner.reap_orphans();
         let (ttl, limit) = (self.ttl.as_secs().to_string(), TIMEOUT.as_secs().to_string());
         let first = ["--ttl", &ttl, "--timeout", &limit];
         let verb = ["prompt", "-s", self.caller.name(), "-f", "-"];

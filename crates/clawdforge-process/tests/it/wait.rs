@@ -47,6 +47,27 @@ async fn waiting_is_for_the_leader_only() {
     assert!(is_gone(child) && is_gone(pid));
 }
 
+/// The system call that ends one thread, not its process.
+const SYS_EXIT: u32 = if cfg!(target_arch = "aarch64") { 93 } else { 60 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_whose_first_thread_has_ended_is_reaped_once_the_others_have() {
+    let bench = Bench::new();
+    // Perl is there wherever git is, and can end its first thread alone.
+    let threads = "threads->create(sub { select(undef, undef, undef, 0.01) until -e q(go) })->detach;";
+    let orphan = format!("setsid perl -Mthreads -e '{threads} syscall({SYS_EXIT}, 0)'");
+    let busy = bench.sh(&format!("({orphan} &) ; echo $$ > ready; exec sleep 100")).await;
+    bench.pid_in("ready").await;
+    until("its first thread has ended", || !crate::support::zombies_of_ours().is_empty()).await;
+
+    assert_eq!(bench.spawner.reap_orphans(), 0, "it cannot be reaped yet");
+    assert!(!bench.spawner.orphans_reaped(Duration::from_millis(1)).await);
+    std::fs::write(bench.dir.path().join("go"), "").unwrap();
+    assert!(bench.spawner.orphans_reaped(PATIENCE).await);
+    assert!(crate::support::zombies_of_ours().is_empty());
+    busy.end(PATIENCE).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_megabyte_of_complaints_neither_blocks_nor_piles_up() {
     let bench = Bench::new();

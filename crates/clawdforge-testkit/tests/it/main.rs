@@ -3,3 +3,4 @@
 mod asking;
 mod mock_model;
 mod mock_model_requests;
+mod openai;

@@ -2,7 +2,7 @@
 //!
 //! Agents are data. What is not in the table is an entry of the configuration with the dialect `acp`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,6 +34,8 @@ struct Known {
     install: &'static str,
     /// The mode in which it works unattended and leaves the questions to us.
     mode: Option<&'static str>,
+    /// The agent's own variable for its mode, which wins where the operator sets it.
+    mode_variable: Option<&'static str>,
     /// The variable by which it is told where its own program is, and which of the same installation that is.
     program_variable: Option<(&'static str, usize)>,
 }
@@ -46,6 +48,7 @@ const CLAUDE_ACP: Known = Known {
     own: Some(("claude-acp", 0)),
     install: "run `clawdforge agents install claude-acp`, or put claude-agent-acp on the PATH of the service",
     mode: Some(CLAUDE_MODE),
+    mode_variable: None,
     program_variable: None,
 };
 
@@ -58,6 +61,7 @@ const KNOWN: [Known; 5] = [
         own: Some(("codex", 1)),
         install: "run `clawdforge agents install codex`, or put codex-acp on the PATH of the service",
         mode: Some(CODEX_MODE),
+        mode_variable: Some("INITIAL_AGENT_MODE"),
         program_variable: Some(("CODEX_PATH", 0)),
     },
     Known {
@@ -67,6 +71,7 @@ const KNOWN: [Known; 5] = [
         own: Some(("copilot", 0)),
         install: "run `clawdforge agents install copilot`, or put copilot on the PATH of the service",
         mode: None,
+        mode_variable: None,
         program_variable: None,
     },
     Known {
@@ -76,6 +81,7 @@ const KNOWN: [Known; 5] = [
         own: None,
         install: "put gemini (npm package @google/gemini-cli) on the PATH of the service",
         mode: None,
+        mode_variable: None,
         program_variable: None,
     },
     Known {
@@ -85,6 +91,7 @@ const KNOWN: [Known; 5] = [
         own: None,
         install: "put opencode (npm package opencode-ai) on the PATH of the service",
         mode: None,
+        mode_variable: None,
         program_variable: None,
     },
     Known {
@@ -94,6 +101,7 @@ const KNOWN: [Known; 5] = [
         own: None,
         install: "put goose on the PATH of the service",
         mode: None,
+        mode_variable: None,
         program_variable: None,
     },
 ];
@@ -103,7 +111,8 @@ const KNOWN: [Known; 5] = [
 const CLAUDE_MODE: &str = "default";
 
 /// The mode in which Codex stays in its own sandbox and asks before it leaves it; asked, the service says yes. Its default lets a
-/// second model decide (0.166, 2026-11-25).
+/// second model decide (0.166, 2026-11-25). Where it may make no namespaces, as by Docker's default, every command fails
+/// with a word of `bwrap`'s until the model asks to leave the sandbox: there the operator sets `agent-full-access`.
 const CODEX_MODE: &str = "workspace-write";
 
 /// Whether an agent of this name speaks the protocol unless its entry says otherwise.
@@ -184,7 +193,10 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
     Ok(if is_demo {
         (demo(config, name, entry)?, None)
     } else if let Some(known) = KNOWN.iter().find(|known| known.name == name.as_str()) {
-        (speaking(config, name, entry, known), known.mode.map(str::to_owned))
+        let profile = speaking(config, name, entry, known);
+        let mode = known.mode_variable.and_then(|variable| profile.env.get(OsStr::new(variable))?.to_str());
+        let mode = mode.or(known.mode).map(str::to_owned);
+        (profile, mode)
     } else if let Some(entry) = own_words {
         (foreign(config, name, entry), None)
     } else {
@@ -286,4 +298,33 @@ fn command_of(entry: &AgentEntry) -> Option<String> {
 fn own(config: &Config, known: &Known) -> Option<PathBuf> {
     let (installation, place) = known.own?;
     catalogue::programs(&config.data_dir, installation).into_iter().nth(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Flags, Inputs, load};
+
+    fn mode_of(agent: &str, toml: &str) -> Option<String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("clawdforge.toml"), toml).unwrap();
+        let inputs = Inputs {
+            env: [].into(),
+            cwd: dir.path().to_owned(),
+            system_file: dir.path().join("none"),
+            flags: Flags::default(),
+        };
+        let config = load(&inputs).unwrap().config;
+        let agents = all(&config).unwrap();
+        agents.into_iter().find(|known| known.profile.name.as_str() == agent).unwrap().choices.mode
+    }
+
+    #[test]
+    fn codex_asks_before_it_leaves_its_sandbox_unless_the_operator_sets_its_mode() {
+        assert_eq!(mode_of("codex", "").as_deref(), Some("workspace-write"));
+        let own = "[agents.codex]\nenv = { INITIAL_AGENT_MODE = \"agent-full-access\" }\n";
+        assert_eq!(mode_of("codex", own).as_deref(), Some("agent-full-access"));
+        assert_eq!(mode_of("copilot", own), None);
+        assert_eq!(mode_of("claude", own).as_deref(), Some("default"));
+    }
 }

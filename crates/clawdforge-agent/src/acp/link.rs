@@ -17,7 +17,7 @@ use super::blocks;
 use super::host::AcpHost;
 use super::peer::{Closed, Inbound, Peer};
 use super::quirks::Quirks;
-use super::translate::Turn;
+use super::translate::{Turn, is_without_program};
 use crate::{AgentLink, CloseReport, LinkContext, Prompt};
 
 /// How long to wait for the exit of an agent whose output has ended: it may live on without one.
@@ -43,7 +43,7 @@ pub(super) struct AcpLink {
     turn: Option<Turn>,
     /// What the conversation has cost so far.
     cost: Option<f64>,
-    /// What the agent said of the tokens of the turn before.
+    /// What the agent said of tokens when it spoke of them last.
     told: Usage,
     prompting: Option<Prompting>,
     ready: VecDeque<AgentSignal>,
@@ -117,24 +117,17 @@ impl AcpLink {
             answer => {
                 if let Err(error) = &answer {
                     tracing::debug!(%error, "a prompt was answered with an error");
+                    if is_without_program(error) {
+                        self.state = State::Forgotten;
+                    }
                 }
                 if let Some(mut turn) = self.turn.take() {
-                    for signal in turn.ended(answer) {
-                        let signal = self.of_turn(signal);
-                        self.ready.push_back(signal);
-                    }
+                    self.ready.extend(turn.ended(answer));
                     self.cost = turn.cost();
+                    self.told = turn.told_usage();
                 }
             }
         }
-    }
-
-    /// An end with what this turn alone used.
-    fn of_turn(&mut self, signal: AgentSignal) -> AgentSignal {
-        let AgentSignal::TurnEnded(mut end) = signal else { return signal };
-        let told = std::mem::replace(&mut self.told, end.usage.clone());
-        end.usage = Quirks::of(self.host.offered()).usage_of_turn(&self.told, &told);
-        AgentSignal::TurnEnded(end)
     }
 
     async fn gone(&mut self) -> AgentSignal {
@@ -192,7 +185,8 @@ impl AgentLink for AcpLink {
         let embeds = self.host.capabilities().prompt_capabilities.embedded_context;
         let blocks = blocks(prompt, embeds).await;
         let request = PromptRequest::new(self.peer.session().to_owned(), blocks);
-        self.turn = Some(Turn::after(self.cost));
+        let quirks = Quirks::of(self.host.offered());
+        self.turn = Some(Turn::after(self.cost).of(quirks, self.told.clone()));
         self.prompting = Some(Box::pin(self.peer.to_agent().send_request(request).block_task()));
         Ok(())
     }

@@ -9,6 +9,7 @@ mod driver;
 mod host;
 mod info;
 mod link;
+mod misspoken;
 mod peer;
 mod prompt;
 mod quirks;

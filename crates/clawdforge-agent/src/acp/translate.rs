@@ -3,19 +3,26 @@
 use std::collections::HashMap;
 
 use agent_client_protocol::v1::schema::{
-    ContentBlock, ContentChunk, PromptResponse, SessionUpdate, StopReason, ToolCall, ToolCallContent, ToolCallStatus,
-    ToolCallUpdate,
+    self, ContentBlock, ContentChunk, PromptResponse, SessionUpdate, StopReason, ToolCall, ToolCallContent,
+    ToolCallStatus, ToolCallUpdate,
 };
 use agent_client_protocol::{Error, ErrorCode};
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd, Usage};
 use clawdforge_core::limits::{ANSWER_BYTES_MAX, EVENT_TEXT_BYTES_MAX};
 use serde_json::Value;
 
+use super::misspoken::Misspoken;
+use super::quirks::Quirks;
+
 /// Tool calls of one turn whose arguments or names are still expected. Further ones are told as they are.
 const CALLS_OPEN_MAX: usize = 256;
 
 /// Characters of an agent's error that a caller is shown.
 const MESSAGE_CHARS_MAX: usize = 2_000;
+
+/// How Claude's adapter (0.101.0) and Codex' (2.6.0) begin to tell that the program behind them has died.
+const CLAUDE_IS_GONE: &str = "The Claude Agent process exited unexpectedly";
+const CODEX_IS_GONE: &str = "The Codex app-server ";
 
 /// What is gathered over one turn.
 #[derive(Debug, Default)]
@@ -29,6 +36,11 @@ pub(crate) struct Turn {
     /// What the conversation had cost before this turn, and until now.
     cost_before: Option<f64>,
     cost_now: Option<f64>,
+    /// What the agent said of tokens at the end of the turn before, and of this one.
+    told_before: Usage,
+    told_now: Usage,
+    quirks: Quirks,
+    misspoken: Misspoken,
 }
 
 /// A tool call that was not told yet, because agents send its arguments after it.
@@ -44,13 +56,35 @@ impl Turn {
         Self { cost_before: cost, cost_now: cost, ..Self::default() }
     }
 
+    /// With what is special about the agent, and what it said of tokens at the end of the turn before.
+    pub(super) fn of(mut self, quirks: Quirks, told: Usage) -> Self {
+        self.misspoken = quirks.misspoken();
+        self.quirks = quirks;
+        self.told_now = told.clone();
+        self.told_before = told;
+        self
+    }
+
     /// What the conversation has cost so far.
     pub(crate) fn cost(&self) -> Option<f64> {
         self.cost_now
     }
 
+    /// What the agent said of tokens when it spoke of them last.
+    pub(super) fn told_usage(&self) -> Usage {
+        self.told_now.clone()
+    }
+
     /// What an update means to us, in order.
     pub(crate) fn update(&mut self, update: SessionUpdate) -> Vec<AgentSignal> {
+        let heard = self.misspoken.hear(update);
+        if heard.is_empty() {
+            return vec![AgentSignal::Working];
+        }
+        heard.into_iter().flat_map(|update| self.translate(update)).collect()
+    }
+
+    fn translate(&mut self, update: SessionUpdate) -> Vec<AgentSignal> {
         match update {
             SessionUpdate::AgentMessageChunk(chunk) => self.text(chunk),
             SessionUpdate::AgentThoughtChunk(chunk) => {
@@ -169,22 +203,30 @@ impl Turn {
 
     /// The end of the turn by the agent's answer to the prompt.
     pub(crate) fn ended(&mut self, answered: Result<PromptResponse, Error>) -> Vec<AgentSignal> {
-        let mut signals = self.told();
-        let mut end = TurnEnd { answer: Some(std::mem::take(&mut self.answer)), ..TurnEnd::default() };
+        let usage = answered.as_ref().ok().and_then(|response| response.usage.as_ref());
+        let usage = usage.map(|told| self.used(told)).unwrap_or_default();
+        let used = usage.output_tokens.is_some_and(|tokens| tokens > 0);
+        let reason = answered.as_ref().map_or(StopReason::Cancelled, |response| response.stop_reason);
+        let mut signals = Vec::new();
+        let misspoken = match self.misspoken.end(reason, used) {
+            Ok(rest) => {
+                signals.extend(rest.into_iter().flat_map(|update| self.translate(update)));
+                None
+            }
+            Err(failure) => Some(failure),
+        };
+        signals.extend(self.told());
+        let answer = Some(std::mem::take(&mut self.answer));
+        let mut end = TurnEnd { answer, usage, ..TurnEnd::default() };
         match answered {
+            Ok(_) if misspoken.is_some() => {
+                end.answer = None;
+                end.failure = misspoken;
+            }
             Ok(response) => {
                 end.stop_reason = Some(stop_reason(response.stop_reason).to_owned());
                 if response.stop_reason == StopReason::Refusal {
                     end.failure = Some(Failure::new(FailureKind::Refused, "the model refused to answer"));
-                }
-                if let Some(usage) = response.usage {
-                    end.usage = Usage {
-                        input_tokens: Some(usage.input_tokens),
-                        output_tokens: Some(usage.output_tokens),
-                        cache_read_tokens: usage.cached_read_tokens,
-                        cache_write_tokens: usage.cached_write_tokens,
-                        ..Usage::default()
-                    };
                 }
             }
             Err(error) if is_unknown_stop_reason(&error) => end.stop_reason = Some("unknown".to_owned()),
@@ -200,6 +242,21 @@ impl Turn {
     }
 }
 
+impl Turn {
+    /// What this turn alone used.
+    fn used(&mut self, told: &schema::Usage) -> Usage {
+        self.told_now = self.quirks.usage_told(told);
+        self.quirks.usage_of_turn(&self.told_now, &self.told_before)
+    }
+}
+
+/// Whether the program behind an adapter is gone and the adapter does not start it again, so that another link must take
+/// the conversation up. Claude's adapter 0.101.0 (2026-11-25) says this once, then that it does not know the conversation;
+/// Codex' starts its program again with the next prompt.
+pub(super) fn is_without_program(error: &Error) -> bool {
+    failure(error).message.starts_with(CLAUDE_IS_GONE)
+}
+
 /// An agent's error as ours.
 pub(crate) fn failure(error: &Error) -> Failure {
     let detail = error.data.as_ref().and_then(|data| {
@@ -211,6 +268,8 @@ pub(crate) fn failure(error: &Error) -> Failure {
     };
     // The SDKs' words for their own error number; what happened stands behind it.
     let said = said.strip_prefix("Internal error: ").unwrap_or(&said);
+    // Codex' adapter puts the end of an error stream behind its words, with colours; that is not for a caller.
+    let said = said.split('\u{1b}').next().unwrap_or_default().trim_end();
     let said: String = said.chars().take(MESSAGE_CHARS_MAX).collect();
     let word = error.data.as_ref().and_then(|data| data["errorKind"].as_str()).unwrap_or_default();
     let kind = match (error.code, word) {
@@ -220,6 +279,7 @@ pub(crate) fn failure(error: &Error) -> Failure {
                 "nobody is signed in with the agent's provider; the operator signs in as `clawdforge doctor` says",
             );
         }
+        _ if said.starts_with(CLAUDE_IS_GONE) || said.starts_with(CODEX_IS_GONE) => FailureKind::Crashed,
         (_, "rate_limit") => FailureKind::RateLimited,
         (_, "overloaded") => FailureKind::Overloaded,
         // Claude Code calls a 529 a server error like any other, and tells the difference in its sentence.

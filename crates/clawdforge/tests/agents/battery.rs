@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use clawdforge_testkit::agents;
-use clawdforge_testkit::app::Setup;
+use clawdforge_testkit::app::{PATIENCE, Setup};
 use clawdforge_testkit::mock_model::{MockModel, Reply};
 use reqwest::StatusCode;
 use rustix::process::Signal;
@@ -186,7 +186,7 @@ async fn survives(agent: Agent) -> anyhow::Result<()> {
     let asked = stage.bench.model.turn_requests().len() as u64;
     let dying = stage.bench.turn(&session, json!({ "prompt": "Do not finish." }));
     let killing = async {
-        stage.bench.model.wait_for_requests(asked + 1, clawdforge_testkit::app::PATIENCE).await?;
+        stage.bench.model.wait_for_requests(asked + 1, PATIENCE).await?;
         stage.bench.kill_agent(&session).await
     };
     let (died, killed) = tokio::join!(dying, killing);
@@ -234,52 +234,112 @@ async fn copilot_survives() -> anyhow::Result<()> {
     survives(Agent::Copilot).await
 }
 
-/// What becomes of a provider that refuses the key or fails. Claude's adapter tells both as errors, Codex' adapter the
-/// first of them; what Codex and Copilot tell as the words of an answer, nothing sets apart from one.
-async fn is_told_of_failures(agent: Agent, told: [(u16, Option<&str>); 2]) -> anyhow::Result<()> {
+/// A provider that refuses the key or fails is told as a failure with its code, in whatever words the agent has for it; none
+/// of them stands in the events, and the session goes on.
+async fn is_told_of_failures(agent: Agent, told: &[(u16, &str)]) -> anyhow::Result<()> {
     let Some(stage) = Stage::set(agent).await? else { return Ok(()) };
     let session = stage.bench.session(json!({ "agent": agent.name() })).await?;
     for (status, code) in told {
-        let failing = move |_: &_| Reply::status(status);
-        stage.bench.model.script(failing);
+        let status = *status;
+        stage.bench.model.script(move |_| Reply::status(status).with_message("the provider says no"));
         let answer = stage.bench.turn(&session, json!({ "prompt": "Try.", "timeout_secs": 60 })).await?;
         let reply = answer.json();
-        match code {
-            Some(code) => {
-                assert_eq!(
-                    (answer.status, &reply["code"]),
-                    (StatusCode::BAD_GATEWAY, &json!(code)),
-                    "{status}: {reply}"
-                );
-            }
-            None => {
-                assert_eq!(
-                    (answer.status, &reply["stop_reason"]),
-                    (StatusCode::OK, &json!("end_turn")),
-                    "{status}: {reply}"
-                );
-                let words = said(&reply);
-                let tells = words.contains(&status.to_string()) || words.contains("invalid_request_error");
-                assert!(tells, "the agent's own words: {reply}");
-            }
-        }
+        assert_eq!((answer.status, &reply["code"]), (StatusCode::BAD_GATEWAY, &json!(code)), "{status}: {reply}");
         stage.bench.model.script(Reply::echo);
-        assert!(said(&stage.turn(&session, "Go on.").await?).contains("Go on."), "the session goes on after {status}");
+        let reply = stage.turn(&session, "Go on.").await?;
+        assert_eq!(
+            (said(&reply).as_str(), &reply["context"]),
+            ("echo of 6 characters: Go on.", &json!("warm")),
+            "{reply}"
+        );
     }
     stage.finish(&session).await
 }
 
 #[tokio::test]
 async fn claude_is_told_of_failures() -> anyhow::Result<()> {
-    is_told_of_failures(Agent::Claude, [(401, Some("agent_not_signed_in")), (500, Some("agent_provider_error"))]).await
+    is_told_of_failures(Agent::Claude, &[(401, "agent_not_signed_in"), (500, "agent_provider_error")]).await
 }
 
 #[tokio::test]
 async fn codex_is_told_of_failures() -> anyhow::Result<()> {
-    is_told_of_failures(Agent::Codex, [(401, Some("agent_not_signed_in")), (400, None)]).await
+    let told = [
+        (401, "agent_not_signed_in"),
+        (400, "agent_request_rejected"),
+        (429, "agent_rate_limited"),
+        (500, "agent_provider_error"),
+    ];
+    is_told_of_failures(Agent::Codex, &told).await
+}
+
+/// Not 429 and 500: nothing stops it from trying those again for 55 s and 14 s. The words it has for them then are in the unit
+/// tests of the driver.
+#[tokio::test]
+async fn copilot_is_told_of_failures() -> anyhow::Result<()> {
+    is_told_of_failures(Agent::Copilot, &[(400, "agent_request_rejected"), (401, "agent_unauthorized")]).await
+}
+
+/// What Copilot and its model say after a tool was used costs tokens, so the driver cannot tell a failure there from an
+/// answer. It is told in the agent's words.
+#[tokio::test]
+async fn a_failure_of_copilot_behind_a_tool_is_an_answer() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Agent::Copilot).await? else { return Ok(()) };
+    let session = stage.bench.session(json!({ "agent": "copilot" })).await?;
+    stage.bench.model.reply_next(stage.agent.runs("pwd"));
+    stage.bench.model.reply_next(Reply::status(400).with_message("the provider says no"));
+    let reply = stage.turn(&session, "Where are you?").await?;
+    assert_eq!(said(&reply), "Error: 400 the provider says no", "{reply}");
+    assert_eq!(stage.turn(&session, "Go on.").await?["context"], "warm");
+    stage.finish(&session).await
+}
+
+/// Its sandbox lets Codex reach no network. Where its model wants out it asks, and is answered yes.
+#[tokio::test]
+async fn codex_leaves_its_sandbox_when_its_model_asks() -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(Agent::Codex).await? else { return Ok(()) };
+    let session = stage.bench.session(json!({ "agent": "codex" })).await?;
+    let address = stage.bench.app.authority().replace(':', "/");
+    let command = format!("bash -c 'echo > /dev/tcp/{address}' && echo yes > reached.txt");
+    let reached = || stage.bench.work()?.join("reached.txt").try_exists().map_err(anyhow::Error::from);
+    for (permissions, reaches) in [("use_default", false), ("require_escalated", true)] {
+        let input = json!({ "cmd": command, "sandbox_permissions": permissions, "justification": "It is wanted." });
+        stage.bench.model.reply_next(Reply::tool_use("exec_command", input));
+        stage.turn(&session, "Reach out.").await?;
+        assert_eq!(reached()?, reaches, "{permissions}");
+    }
+    stage.finish(&session).await
+}
+
+/// The program behind an adapter dies in a turn and the adapter lives: the turn fails in words for a caller, and the next goes
+/// on with its memory, in the same adapter where that starts the program again.
+async fn goes_on_without_its_program(agent: Agent, next: &str) -> anyhow::Result<()> {
+    let Some(stage) = Stage::set(agent).await? else { return Ok(()) };
+    let session = stage.bench.session(json!({ "agent": agent.name() })).await?;
+    stage.turn(&session, "The word is plum.").await?;
+    stage.bench.model.reply_next(Reply::text("This will break off ".repeat(40)).slow(Duration::from_millis(500)));
+    let asked = stage.bench.model.turn_requests().len() as u64;
+    let killing = async {
+        stage.bench.model.wait_for_requests(asked + 1, PATIENCE).await?;
+        ensure!(stage.bench.kill_children()? > 0, "the adapter has no program");
+        Ok(())
+    };
+    let (failed, ()) = tokio::try_join!(stage.bench.turn(&session, json!({ "prompt": "Do not finish." })), killing)?;
+    let body = failed.json();
+    assert_eq!((failed.status, &body["code"]), (StatusCode::BAD_GATEWAY, &json!("agent_crashed")), "{body}");
+    let words = body["error"].as_str().unwrap_or_default();
+    assert!(!words.is_empty() && !words.contains(char::is_control), "{words:?}");
+    let reply = stage.turn(&session, "Go on.").await?;
+    assert_eq!(reply["context"], next, "{reply}");
+    assert!(stage.last_asked().contains("The word is plum."));
+    stage.finish(&session).await
 }
 
 #[tokio::test]
-async fn copilot_is_told_of_failures() -> anyhow::Result<()> {
-    is_told_of_failures(Agent::Copilot, [(401, None), (400, None)]).await
+async fn claude_goes_on_without_its_program() -> anyhow::Result<()> {
+    goes_on_without_its_program(Agent::Claude, "resumed").await
+}
+
+#[tokio::test]
+async fn codex_goes_on_without_its_program() -> anyhow::Result<()> {
+    goes_on_without_its_program(Agent::Codex, "warm").await
 }

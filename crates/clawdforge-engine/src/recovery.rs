@@ -74,10 +74,10 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(RecoveryReport, Pro
 
 /// Gives every conversation that has promised turns an owner, which does them.
 pub(crate) async fn go_on(shared: &Arc<Shared>, promised: Promised) {
-    for UnfinishedTurn { turn, .. } in promised {
-        let caller = shared.call(turn.session);
+    for UnfinishedTurn { turn, session, .. } in promised {
+        let caller = shared.call(session.id, session.app);
         caller.desk().unfinished.fetch_add(1, Ordering::Relaxed);
-        let accepted = Accepted { turn, place: None, publisher: Publisher::new() };
+        let accepted = Accepted { turn, prompt: None, place: None, publisher: Publisher::new() };
         caller.order(Order::Turn(Box::new(accepted))).await;
     }
 }

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::SqliteOptions;
+use crate::batch::MUST;
 
 /// Page cache of the writer. A commit larger than this spills into the log before its end, which
 /// costs speed, not safety; the memory counts against an idle service of 15 MB.
@@ -42,6 +43,13 @@ pub(crate) fn writer(path: &Path, options: &SqliteOptions) -> SqliteConnectOptio
         Some(pages) => connection.pragma("max_page_count", pages.to_string()),
         None => connection,
     }
+}
+
+/// Opens a connection that writes.
+pub(crate) async fn writing(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let mut connection = options.connect().await?;
+    sqlx::raw_sql(MUST).execute(&mut connection).await?;
+    Ok(connection)
 }
 
 /// A connection that only reads.

@@ -1,43 +1,40 @@
 //! Ledger entries as flat lines.
 
+use crate::batch::Batch;
+use crate::writes::integer;
 use clawdforge_core::agent::Usage;
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts, TurnFacts};
-use sqlx::SqliteConnection;
-
-use crate::writes::integer;
 
 /// Appends a line; SQLite numbers it.
-pub(crate) async fn append_line(connection: &mut SqliteConnection, entry: &LedgerEntry) -> Result<(), sqlx::Error> {
+pub(crate) fn add_line(batch: &mut Batch, entry: &LedgerEntry) {
     let columns = Columns::of(&entry.fact);
     let usage = columns.usage;
-    sqlx::query(
-        "INSERT INTO ledger (at, kind, principal, app, request_id, subject, agent, model_asked, model_used,
+    batch
+        .add(
+            "INSERT INTO ledger (at, kind, principal, app, request_id, subject, agent, model_asked, model_used,
                              input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd,
                              prompt_chars, answer_chars, size_bytes, duration_ms, outcome)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-    )
-    .bind(entry.at.micros())
-    .bind(entry.fact.kind())
-    .bind(entry.principal)
-    .bind(&entry.app)
-    .bind(entry.request.map(|request| request.to_string()))
-    .bind(columns.subject)
-    .bind(columns.asked.map(|asked| asked.0))
-    .bind(columns.asked.and_then(|asked| asked.1))
-    .bind(usage.and_then(|usage| usage.model.as_deref()))
-    .bind(usage.and_then(|usage| usage.input_tokens).map(integer))
-    .bind(usage.and_then(|usage| usage.output_tokens).map(integer))
-    .bind(usage.and_then(|usage| usage.cache_read_tokens).map(integer))
-    .bind(usage.and_then(|usage| usage.cache_write_tokens).map(integer))
-    .bind(usage.and_then(|usage| usage.cost_usd))
-    .bind(columns.prompt_chars.map(integer))
-    .bind(columns.answer_chars.map(integer))
-    .bind(columns.size.map(integer))
-    .bind(columns.duration_ms.map(integer))
-    .bind(columns.outcome)
-    .execute(connection)
-    .await
-    .map(drop)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(entry.at.micros())
+        .bind(entry.fact.kind())
+        .bind(entry.principal)
+        .bind(&entry.app)
+        .bind(entry.request.map(|request| request.to_string()))
+        .bind(columns.subject)
+        .bind(columns.asked.map(|asked| asked.0))
+        .bind(columns.asked.and_then(|asked| asked.1))
+        .bind(usage.and_then(|usage| usage.model.as_deref()))
+        .bind(usage.and_then(|usage| usage.input_tokens).map(integer))
+        .bind(usage.and_then(|usage| usage.output_tokens).map(integer))
+        .bind(usage.and_then(|usage| usage.cache_read_tokens).map(integer))
+        .bind(usage.and_then(|usage| usage.cache_write_tokens).map(integer))
+        .bind(usage.and_then(|usage| usage.cost_usd))
+        .bind(columns.prompt_chars.map(integer))
+        .bind(columns.answer_chars.map(integer))
+        .bind(columns.size.map(integer))
+        .bind(columns.duration_ms.map(integer))
+        .bind(columns.outcome);
 }
 
 /// What a fact puts into the columns that only some kinds of line have.

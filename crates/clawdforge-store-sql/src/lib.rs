@@ -8,9 +8,10 @@
 //! - A commit happens whole or not at all, though many share a transaction.
 //! - Nobody but the owner can read the files: database, log and lock are created 0600.
 //!
-//! Reading order: `open.rs` puts everything together, `writer.rs` and `writes.rs` are the way in,
+//! Reading order: `open.rs` puts everything together, `writer.rs`, `batch.rs` and `writes.rs` are the way in,
 //! `readers.rs` and `rows.rs` the way out.
 
+mod batch;
 mod check;
 mod connect;
 mod expects;

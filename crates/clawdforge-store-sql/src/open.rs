@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clawdforge_store::{ReadError, Store};
+use sqlx::Connection;
 use sqlx::sqlite::SqlitePool;
-use sqlx::{ConnectOptions, Connection};
 use tokio::task::JoinHandle;
 
 use crate::check::{self, Check};
@@ -113,7 +113,7 @@ pub async fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
     private::make_private(&path)?;
 
     let writing = connect::writer(&path, &options);
-    let mut connection = writing.connect().await.map_err(|error| open_error(&path, &error))?;
+    let mut connection = connect::writing(&writing).await.map_err(|error| open_error(&path, &error))?;
     if let Err(error) = schema::bring_up_to_date(&mut connection, &path).await {
         // The error that matters is the first; a connection that cannot even close is gone as well.
         let _ = connection.close().await;

@@ -99,7 +99,8 @@ macro_rules! record_columns {
         concat!(
             "SELECT id AS session, closed_at, resume_key,
                     (SELECT max(place) FROM turns WHERE turns.session = sessions.id) AS turns,
-                    (SELECT max(queued_at) FROM turns WHERE turns.session = sessions.id) AS last_turn_at, ",
+                    (SELECT queued_at FROM turns WHERE turns.session = sessions.id
+                     ORDER BY place DESC LIMIT 1) AS last_turn_at, ",
             session_columns!(),
             " FROM sessions",
         )

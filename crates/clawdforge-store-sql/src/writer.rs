@@ -20,14 +20,14 @@ use clawdforge_core::commit::Commit;
 use clawdforge_core::limits::{COMMIT_QUEUE_MAX, COMMIT_WAIT_MAX, COMMITS_PER_TRANSACTION_MAX};
 use clawdforge_store::{CommitDoor, CommitError};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::{Connection, SqliteConnection};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::fault::{Fault, fault};
+use crate::batch::{Batch, Stop, execute};
+use crate::connect;
 use crate::private::Lock;
-use crate::writes::{Stop, make_changes};
 
 type Outcome = Result<(), CommitError>;
 
@@ -148,22 +148,13 @@ impl Writer {
     async fn transaction(&mut self, commits: &[Commit]) -> Result<Vec<Outcome>, CommitError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(self.options.connect().await.map_err(nothing_happened)?),
+            none => none.insert(connect::writing(&self.options).await.map_err(nothing_happened)?),
         };
-        execute(connection, "BEGIN IMMEDIATE").await.map_err(nothing_happened)?;
-        let outcomes = match all_of(connection, commits).await.map_err(nothing_happened)? {
-            Some(outcomes) => outcomes,
-            None => {
-                execute(connection, "ROLLBACK; BEGIN IMMEDIATE").await.map_err(nothing_happened)?;
-                each_of(connection, commits).await.map_err(nothing_happened)?
-            }
-        };
-        match execute(connection, "COMMIT").await {
-            Ok(()) => Ok(outcomes),
-            // The mark that ends a transaction is written last, so without room for it there is none.
-            Err(error) if matches!(fault(&error), Fault::Full | Fault::Busy) => Err(nothing_happened(error)),
-            Err(error) => Err(CommitError::Unknown(error.to_string())),
+        if let Some(outcomes) = all_of(connection, commits).await? {
+            return Ok(outcomes);
         }
+        execute(connection, "ROLLBACK; BEGIN IMMEDIATE").await.map_err(nothing_happened)?;
+        each_of(connection, commits).await
     }
 
     /// Moves the log into the database. The last connection to close removes the log.
@@ -176,38 +167,63 @@ impl Writer {
 
 /// The usual way: no commit is refused, so none needs to be undone alone. `None` when one was, and
 /// all have to be undone. An error means that the transaction is lost.
-async fn all_of(connection: &mut SqliteConnection, commits: &[Commit]) -> Result<Option<Vec<Outcome>>, sqlx::Error> {
+async fn all_of(connection: &mut SqliteConnection, commits: &[Commit]) -> Result<Option<Vec<Outcome>>, CommitError> {
+    let all = || Some(vec![Ok(()); commits.len()]);
+    if let [commit] = commits {
+        let batch = Batch::of(commit, Some("BEGIN IMMEDIATE")).committed();
+        return Ok(fits(batch.run(connection).await)?.then(all).flatten());
+    }
+    // Trips matter less here, and each commit keeps to one shape, wherever it stands.
+    execute(connection, "BEGIN IMMEDIATE").await.map_err(nothing_happened)?;
     for commit in commits {
-        match make_changes(connection, commit).await {
-            Ok(()) => {}
-            Err(Stop::Refused(_)) => return Ok(None),
-            Err(Stop::Failed(error)) => return Err(error),
+        if !fits(Batch::of(commit, None).run(connection).await)? {
+            return Ok(None);
         }
     }
-    Ok(Some(vec![Ok(()); commits.len()]))
+    end(connection).await?;
+    Ok(all())
+}
+
+/// False when a commit was refused.
+fn fits(ran: Result<(), Stop>) -> Result<bool, CommitError> {
+    match ran {
+        Ok(()) => Ok(true),
+        Err(Stop::Refused(_)) => Ok(false),
+        Err(stop) => Err(lost(stop)),
+    }
+}
+
+/// Makes a transaction durable.
+async fn end(connection: &mut SqliteConnection) -> Result<(), CommitError> {
+    Batch::of(&Commit::default(), None).committed().run(connection).await.map_err(lost)
 }
 
 /// The careful way, at twice the cost: each commit has a savepoint, so that a refused one leaves its
 /// neighbours alone.
-async fn each_of(connection: &mut SqliteConnection, commits: &[Commit]) -> Result<Vec<Outcome>, sqlx::Error> {
+async fn each_of(connection: &mut SqliteConnection, commits: &[Commit]) -> Result<Vec<Outcome>, CommitError> {
     let mut outcomes = Vec::with_capacity(commits.len());
     for commit in commits {
-        execute(connection, "SAVEPOINT one").await?;
-        outcomes.push(match make_changes(connection, commit).await {
+        let batch = Batch::of(commit, Some("SAVEPOINT one")).released_by("RELEASE one");
+        outcomes.push(match batch.run(connection).await {
             Ok(()) => Ok(()),
             Err(Stop::Refused(refusal)) => {
-                execute(connection, "ROLLBACK TO one").await?;
+                execute(connection, "ROLLBACK TO one; RELEASE one").await.map_err(nothing_happened)?;
                 Err(refusal)
             }
-            Err(Stop::Failed(error)) => return Err(error),
+            Err(stop) => return Err(lost(stop)),
         });
-        execute(connection, "RELEASE one").await?;
     }
+    end(connection).await?;
     Ok(outcomes)
 }
 
-async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), sqlx::Error> {
-    sqlx::query(sql).execute(connection).await.map(drop)
+/// What a transaction that ended early means to everybody in it.
+fn lost(stop: Stop) -> CommitError {
+    match stop {
+        Stop::Refused(refusal) => refusal,
+        Stop::Failed(error) => nothing_happened(error),
+        Stop::Doubtful(error) => CommitError::Unknown(error.to_string()),
+    }
 }
 
 fn nothing_happened(error: sqlx::Error) -> CommitError {

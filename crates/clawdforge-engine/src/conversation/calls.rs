@@ -145,7 +145,7 @@ impl Shared {
     /// Has the agent of a new conversation started, where a slot is free for it.
     async fn warm_up(self: &Arc<Self>, session: &Session) {
         let Some(slot) = self.slots.take_free(session.app) else { return };
-        let caller = self.call(session.id);
+        let caller = self.call(session.id, session.app);
         // The first turn needs no slot of its own.
         caller.desk().warm.store(true, Ordering::Relaxed);
         caller.order(Order::WarmUp(slot)).await;
@@ -161,15 +161,20 @@ impl Shared {
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
-        let record = self.own_session(&by, session).await?;
-        if record.closed_at.is_some() {
-            return Err(EngineError::SessionClosed);
-        }
+        // Whose conversation it is, is known of one that has an owner.
+        let caller = match self.call_own(session, by.app.id) {
+            Some(caller) => caller,
+            None => {
+                let record = self.own_session(&by, session).await?;
+                if record.closed_at.is_some() {
+                    return Err(EngineError::SessionClosed);
+                }
+                self.call(session, by.app.id)
+            }
+        };
         let attachments = self.attachments(&by, &request.files).await?;
-
-        let caller = self.call(session);
         let desk = caller.desk();
-        let _accepting = desk.accepting.lock().await;
+        let mut accepted = desk.accepting.lock().await;
         let unfinished = desk.unfinished.load(Ordering::Relaxed);
         if unfinished > TURNS_QUEUED_PER_SESSION_MAX {
             let reason = "this session has as many turns waiting as it may have";
@@ -179,8 +184,13 @@ impl Shared {
         let is_cold = unfinished == 0 && !desk.warm.load(Ordering::Relaxed);
         let place = if is_cold { Some(self.slots.admit(by.app.id, Use::Conversation)?) } else { None };
 
-        // Only acceptances change how many there are, and this is the only one.
-        let record = self.own_session(&by, session).await?;
+        let record = match accepted.take() {
+            Some(record) => record,
+            None => self.own_session(&by, session).await?,
+        };
+        if record.closed_at.is_some() {
+            return Err(EngineError::SessionClosed);
+        }
         let turn = Turn {
             id: self.ids.make(TurnId::new),
             session,
@@ -190,22 +200,27 @@ impl Shared {
             queued_at: self.ids.now(),
             timeout: request.timeout,
         };
-        self.accept(&record, &turn, request, attachments.iter().map(|file| file.id).collect()).await?;
+        let files = attachments.iter().map(|file| file.id).collect();
+        let prompt = self.accept(&record, &turn, request, files).await?;
+        *accepted = Some(SessionRecord { turns: turn.index, ..record });
+        // The one before may be over and only not be counted off yet.
+        let prompt = (unfinished <= 1).then_some(prompt);
         desk.unfinished.fetch_add(1, Ordering::Relaxed);
         let index = turn.index;
         let publisher = Publisher::new();
         let follower = publisher.follow();
-        caller.order(Order::Turn(Box::new(Accepted { turn, place, publisher }))).await;
+        caller.order(Order::Turn(Box::new(Accepted { turn, prompt, place, publisher }))).await;
         Ok(TurnTicket { session, index, shared: Arc::clone(&self), follower })
     }
 
+    /// Records a turn; its prompt comes back.
     async fn accept(
         &self,
         record: &SessionRecord,
         turn: &Turn,
         request: TurnRequest,
         files: Vec<FileId>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<EventBody, EngineError> {
         let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
         let facts = TurnFacts {
             session: turn.session,
@@ -226,15 +241,15 @@ impl Shared {
         };
         let commit = Commit {
             expects,
-            writes: vec![Write::QueueTurn(turn.clone(), Some(prompt))],
+            writes: vec![Write::QueueTurn(turn.clone(), Some(prompt.clone()))],
             ledger: vec![self.line_of(&record.session, Some(turn.request), "app", LedgerFact::TurnAccepted(facts))],
         };
         match self.recorder.plain(commit).await {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(prompt),
             Err(CommitError::Unexpected { index: 0 }) => Err(EngineError::SessionClosed),
             Err(CommitError::Unexpected { index: 1.. }) => Err(EngineError::NotFound("file")),
             // A doubtful commit: the prompt is there, or it is not.
-            Err(CommitError::Unknown(_)) if self.store.sessions.queued_prompt(turn.id).await?.is_some() => Ok(()),
+            Err(CommitError::Unknown(_)) if self.store.sessions.queued_prompt(turn.id).await?.is_some() => Ok(prompt),
             Err(error @ (CommitError::Unknown(_) | CommitError::Unavailable(_))) => Err(error.into()),
         }
     }

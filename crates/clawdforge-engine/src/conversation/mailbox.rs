@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use clawdforge_core::event::EventBody;
 use clawdforge_core::turn::Turn;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +25,8 @@ pub(crate) enum Order {
 /// A turn that was accepted. Its prompt is in the store.
 pub(crate) struct Accepted {
     pub turn: Turn,
+    /// The prompt as well, where the turn begins at once: of those that wait, memory need not hold it.
+    pub prompt: Option<EventBody>,
     /// A place in the queue for slots; whoever found the conversation warm or busy took none.
     pub place: Option<Ticket>,
     pub publisher: Publisher,

@@ -65,7 +65,11 @@ pub(super) fn opening(
     Box::pin(async move {
         let SessionRecord { session, resume_key, .. } = record;
         let Asked { text, files, .. } = asked;
-        let prepared = prepare(&shared, &session, &files, index, &given_up).await;
+        // A warm agent has its directories already.
+        let prepared = match is_warm && files.is_empty() {
+            true => Ok(Vec::new()),
+            false => prepare(&shared, &session, &files, index, &given_up).await,
+        };
         let ahead = match (ahead, &prepared) {
             (Some(link), Ok(_)) if link.is_usable() => Some(link),
             (Some(link), _) => {

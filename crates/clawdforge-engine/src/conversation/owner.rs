@@ -40,7 +40,7 @@ const READ_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Starts the task that owns a conversation.
 pub(super) fn start(shared: &Arc<Shared>, desk: Arc<Desk>, mailbox: Mailbox) {
-    let owner = Owner { shared: Arc::clone(shared), desk, mailbox: Some(mailbox), warm: None };
+    let owner = Owner { shared: Arc::clone(shared), desk, mailbox: Some(mailbox), warm: None, known: None };
     shared.work.spawn(OWNER, owner.own());
 }
 
@@ -50,6 +50,15 @@ struct Owner {
     /// With the player while a turn is played.
     mailbox: Option<Mailbox>,
     warm: Option<Warm>,
+    /// What is on record after the turn before, which nobody else changes.
+    known: Option<Known>,
+}
+
+/// What a turn goes on from.
+struct Known {
+    record: SessionRecord,
+    /// The number of the last event.
+    head: EventSeq,
 }
 
 /// The agent between two turns, and the slot it keeps.
@@ -156,9 +165,15 @@ impl Owner {
 
     /// Plays one turn to its recorded end.
     async fn turn(&mut self, accepted: Accepted) {
-        let Accepted { turn, place, mut publisher } = accepted;
+        let Accepted { turn, prompt, place, mut publisher } = accepted;
         let began = Instant::now();
-        let Some((record, head, prompt)) = Self::look_up(&self.shared, &turn).await else { return };
+        let (Known { record, head }, prompt) = match (self.known.take(), prompt) {
+            (Some(known), Some(prompt)) => (known, prompt),
+            _ => match Self::look_up(&self.shared, &turn).await {
+                Some((record, head, prompt)) => (Known { record, head }, prompt),
+                None => return,
+            },
+        };
         publisher.begins_at(head + 1);
         let asked = Asked::of(&record, &prompt);
         let facts = asked.facts(turn.session, turn.index);
@@ -196,10 +211,12 @@ impl Owner {
         player.mailbox = self.mailbox.take();
         // Where there is none any more, the opening says so.
         player.limits = self.shared.driver_of(&record.session).map(|driver| driver.limits()).unwrap_or_default();
-        let open = opening(&self.shared, &player, record, asked, head, ahead);
+        let open = opening(&self.shared, &player, record.clone(), asked, head, ahead);
         self.desk.warm.store(true, Ordering::Relaxed);
         player.play(open, AfterTurn::Keep).await;
         self.mailbox = player.mailbox.take();
+        let resume_key = player.resume_noted.take();
+        self.known = player.log.head().map(|head| Known { record: SessionRecord { resume_key, ..record }, head });
         match player.link.take().or_else(|| player.warm.take()) {
             Some(link) if link.is_usable() => {
                 self.warm = Some(Warm { link, slot, since: Instant::now(), is_new: false })

@@ -5,8 +5,9 @@ use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use clawdforge_core::id::SessionId;
+use clawdforge_core::id::{AppId, SessionId};
 use clawdforge_core::limits::OWNER_ORDERS_MAX;
+use clawdforge_core::session::SessionRecord;
 use tokio::sync::mpsc;
 
 use super::mailbox::{Mailbox, Order};
@@ -22,8 +23,12 @@ pub(crate) struct Registry {
 /// What callers and the owner of one conversation share.
 pub(crate) struct Desk {
     pub session: SessionId,
-    /// Held while a turn is accepted, so that turns are numbered in the order of their acceptance.
-    pub accepting: tokio::sync::Mutex<()>,
+    /// Whose conversation it is.
+    app: AppId,
+    /// Held while a turn is accepted, so that turns are numbered in the order of their acceptance. In it the
+    /// conversation as the last acceptance left it: only acceptances change how many turns there are, and a commit
+    /// looks itself whether the conversation is open.
+    pub accepting: tokio::sync::Mutex<Option<SessionRecord>>,
     /// Accepted turns that are not over.
     pub unfinished: AtomicUsize,
     /// An agent process is there.
@@ -72,7 +77,7 @@ impl Registry {
 
 impl Shared {
     /// A place at the desk of a conversation, which gets an owner if it has none.
-    pub fn call(self: &Arc<Self>, session: SessionId) -> Caller {
+    pub fn call(self: &Arc<Self>, session: SessionId, app: AppId) -> Caller {
         let mut owned = self.registry.lock();
         let desk = match owned.entry(session) {
             Entry::Occupied(entry) => Arc::clone(entry.get()),
@@ -80,7 +85,8 @@ impl Shared {
                 let (orders, receiver) = mpsc::channel(OWNER_ORDERS_MAX);
                 let desk = Arc::new(Desk {
                     session,
-                    accepting: tokio::sync::Mutex::new(()),
+                    app,
+                    accepting: tokio::sync::Mutex::new(None),
                     unfinished: AtomicUsize::new(0),
                     warm: AtomicBool::new(false),
                     orders,
@@ -96,8 +102,17 @@ impl Shared {
 
     /// A place at the desk of a conversation that has an owner.
     pub fn call_owned(self: &Arc<Self>, session: SessionId) -> Option<Caller> {
+        self.call_where(session, |_| true)
+    }
+
+    /// As [`Self::call_owned`], where the conversation is this app's. Of one that is not, nothing is touched.
+    pub fn call_own(self: &Arc<Self>, session: SessionId, app: AppId) -> Option<Caller> {
+        self.call_where(session, |desk| desk.app == app)
+    }
+
+    fn call_where(self: &Arc<Self>, session: SessionId, is_it: impl FnOnce(&Desk) -> bool) -> Option<Caller> {
         let owned = self.registry.lock();
-        let desk = Arc::clone(owned.get(&session)?);
+        let desk = owned.get(&session).filter(|desk| is_it(desk)).map(Arc::clone)?;
         desk.callers.fetch_add(1, Ordering::Relaxed);
         Some(Caller { shared: Arc::clone(self), desk })
     }

@@ -38,6 +38,8 @@ pub(crate) struct TurnLog {
     over: bool,
     /// The number of the last event made, durable or waiting.
     last: EventSeq,
+    /// All that was made is durable, the end included.
+    whole: bool,
     /// Events made since the last commit, and what else belongs to it.
     waiting: Vec<Write>,
     /// What they weigh.
@@ -47,7 +49,22 @@ pub(crate) struct TurnLog {
 impl TurnLog {
     /// A log that goes on after event number `last` of the session.
     pub fn new(session: Session, turn: Turn, facts: Facts, publisher: Publisher, last: EventSeq) -> Self {
-        Self { turn, facts, session, publisher, over: false, last, waiting: Vec::new(), gathered: Gathered::default() }
+        Self {
+            turn,
+            facts,
+            session,
+            publisher,
+            over: false,
+            last,
+            whole: false,
+            waiting: Vec::new(),
+            gathered: Gathered::default(),
+        }
+    }
+
+    /// The number of the last event of the session, once the turn's end is durable.
+    pub fn head(&self) -> Option<EventSeq> {
+        self.whole.then_some(self.last)
     }
 
     /// Makes the next event; true when so much waits that it should be committed now.
@@ -123,6 +140,7 @@ impl TurnLog {
         match recorder.end(waiting, self.last + 1, end).await {
             Ok(committed) => {
                 self.last += 1;
+                self.whole = true;
                 self.publisher.publish(committed);
             }
             Err(error) => {

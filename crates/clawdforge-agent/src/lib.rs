@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 pub mod acp;
 pub mod acpx;
+pub mod confine;
 pub mod demo;
 pub mod environment;
 mod files;
@@ -26,6 +27,7 @@ pub mod version;
 
 pub use acp::{AcpDriver, Choices};
 pub use acpx::AcpxDriver;
+pub use confine::AppUser;
 pub use oneshot::OneShotDriver;
 pub use profile::{Dialect, Profile};
 pub use registry::{Agents, SessionAgent, SessionAgents};
@@ -84,6 +86,8 @@ pub struct Forgotten {
     pub mark: TreeMark,
     /// The agent's own id of the conversation, if it ever had one.
     pub resume_key: Option<String>,
+    /// Who its agent was, where that was not the service's own user.
+    pub user: Option<AppUser>,
 }
 
 /// Starts processes for conversations to come.
@@ -204,6 +208,8 @@ pub struct OpenSpec {
     pub system_mode: SystemMode,
     /// How hard the model should think.
     pub effort: Option<Effort>,
+    /// Who the agent is, where it is not the service's own user.
+    pub user: Option<AppUser>,
     /// Cancelled when nobody wants the link any more: opening ends then, and with it whatever it started.
     pub given_up: CancellationToken,
 }
@@ -217,6 +223,8 @@ pub struct HostSpec {
     pub scratch: PathBuf,
     /// The mark every process of the tree carries.
     pub mark: TreeMark,
+    /// Who the agent is, where it is not the service's own user.
+    pub user: Option<AppUser>,
     /// Cancelled when nobody wants the process any more; starting ends then.
     pub given_up: CancellationToken,
 }
@@ -229,6 +237,7 @@ impl HostSpec {
             cwd: spec.workspace.clone(),
             scratch: spec.scratch.clone(),
             mark: spec.mark.clone(),
+            user: spec.user.clone(),
             given_up: spec.given_up.clone(),
         }
     }

@@ -135,6 +135,7 @@ mod tests {
             env: BTreeMap::new(),
             retries_max: 2,
             install_hint: "run `clawdforge agents install claude`, or put claude on the PATH of the service".into(),
+            confinement: None,
         }
     }
 

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clawdforge_core::agent::AgentName;
+use clawdforge_process::Confinement;
 
 /// How an agent is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct Profile {
     /// What to do when the program is missing, as an imperative without a full stop:
     /// ``run `clawdforge agents install claude`, or put claude on the PATH of the service``.
     pub install_hint: String,
+    /// What the agent's processes are kept from, by a sandbox around each of them; nothing where there is none.
+    pub confinement: Option<Arc<Confinement>>,
 }
 
 /// The environment's values stay out: they hold the provider's keys.
@@ -96,6 +100,7 @@ mod tests {
             env: BTreeMap::from([("ANTHROPIC_API_KEY".into(), "sk-very-secret".into())]),
             retries_max: 2,
             install_hint: String::new(),
+            confinement: None,
         };
         let shown = format!("{profile:?}");
         assert!(shown.contains("ANTHROPIC_API_KEY"), "{shown}");

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
+use crate::confine;
 use crate::files::write_private;
 use crate::profile::Profile;
 
@@ -134,6 +135,7 @@ impl Versions {
             cwd: PathBuf::from("/"),
             mark,
             stdin: StdinMode::Null,
+            sandbox: confine::sandbox(profile, &profile.env, None, Vec::new()),
         };
         let mut tree = spawner.spawn(spec).await?;
         let heard = timeout(ANSWER_WAIT_MAX, hear(&mut tree)).await;

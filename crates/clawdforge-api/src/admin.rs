@@ -59,4 +59,7 @@ pub struct LedgerEntry {
     pub duration_ms: Option<u64>,
     /// `completed`, or the code of the failure.
     pub outcome: Option<String>,
+    /// `off`, `landlock` or `uid`: how well the agent was kept apart.
+    #[serde(default)]
+    pub isolation: Option<String>,
 }

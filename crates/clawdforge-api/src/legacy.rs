@@ -67,6 +67,9 @@ pub struct SessionReply {
     /// How the agent is spoken to. Added to the old shape, whose readers ignore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
+    /// How well its agents are kept apart: `off`, `landlock` or `uid`. Added as `driver` was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<String>,
 }
 
 /// Body of `POST /sessions/{id}/turn`.
@@ -224,6 +227,9 @@ pub struct SessionState {
     /// Whether its agent's process is there.
     #[serde(default)]
     pub warm: bool,
+    /// How well its agents were kept apart when it was opened: `off`, `landlock` or `uid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<String>,
 }
 
 /// `GET /sessions/{id}`.

@@ -7,7 +7,7 @@
 use crate::app::{App, AppToken};
 use crate::event::{Event, EventBody, TurnOutcome};
 use crate::file::File;
-use crate::id::{FileId, HostId, SessionId, TokenId, TurnId};
+use crate::id::{AppId, FileId, HostId, SessionId, TokenId, TurnId};
 use crate::ledger::LedgerEntry;
 use crate::session::Session;
 use crate::time::Timestamp;
@@ -46,6 +46,8 @@ pub enum Write {
     AddApp(App, Timestamp),
     /// Stores a token under its hash.
     AddToken(AppToken),
+    /// Gives an app's agents a user, by its number. Refused where the app has one or the number is taken.
+    AddAgentUser(AppId, u32),
     /// Ends a token's life.
     RevokeToken(TokenId, Timestamp),
     /// Stores what is known of an upload whose bytes are already on disk.

@@ -2,6 +2,7 @@
 
 use crate::agent::Usage;
 use crate::id::{FileId, RequestId, RunId, SessionId, TokenId};
+use crate::isolation::Isolation;
 use crate::time::Timestamp;
 
 /// One line for the ledger, before the store numbers it.
@@ -86,6 +87,8 @@ pub struct RunFacts {
     pub agent: String,
     /// The model asked for.
     pub model: String,
+    /// How well its agent is kept apart; `None` where that is not known.
+    pub isolation: Option<Isolation>,
     /// Characters of the prompt.
     pub prompt_chars: u64,
 }
@@ -97,6 +100,8 @@ pub struct AgentAsked {
     pub agent: String,
     /// The model asked for; `None` left it to the agent.
     pub model: Option<String>,
+    /// How well the agent is kept apart; `None` where that is not known.
+    pub isolation: Option<Isolation>,
 }
 
 /// What the ledger keeps of a turn's request.
@@ -167,6 +172,8 @@ pub struct LedgerLine {
     pub duration_ms: Option<u64>,
     /// `completed`, or the code of the failure.
     pub outcome: Option<String>,
+    /// The level of isolation the agent ran at.
+    pub isolation: Option<String>,
 }
 
 /// Which lines of the ledger, and in which order.

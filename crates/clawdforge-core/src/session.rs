@@ -2,6 +2,7 @@
 
 use crate::agent::AgentName;
 use crate::id::{AppId, SessionId};
+use crate::isolation::Isolation;
 use crate::run::Effort;
 use crate::time::Timestamp;
 
@@ -19,6 +20,8 @@ pub struct Session {
     pub agent: AgentName,
     /// When it was opened.
     pub created_at: Timestamp,
+    /// How well agents were kept apart when it was opened; `None` before there were levels.
+    pub isolation: Option<Isolation>,
     /// What its caller chose, where it is a conversation and no run.
     pub conversation: Option<Conversation>,
 }

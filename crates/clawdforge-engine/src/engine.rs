@@ -33,6 +33,7 @@ use crate::runs::RunTicket;
 use crate::slots::{SlotLimits, Slots};
 use crate::tasks::{OnError, TaskKind, Tasks};
 use crate::tokens::{Minted, Tokens};
+use crate::users::Users;
 use crate::workspace::Workspaces;
 use crate::{drain, sweep};
 
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
     pub tokens: Tokens,
     pub files: Files,
     pub workspaces: Workspaces,
+    pub users: Option<Users>,
     pub slots: Slots,
     pub operator: TokenHash,
     /// Owners and submissions: what a drain waits for.
@@ -134,7 +136,8 @@ impl Engine {
         let shared = Arc::new(Shared {
             default_driver,
             files: Files::new(&options.data_dir, options.upload_bytes_max)?,
-            workspaces: Workspaces::new(&options.data_dir)?,
+            workspaces: Workspaces::new(&options.data_dir, options.users.is_some())?,
+            users: options.users.clone().map(|range| Users::new(range, &options.data_dir)).transpose()?,
             slots: Slots::new(limits),
             work: Tasks::default(),
             background: Tasks::default(),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_agent::{
-    AgentDriver, AgentHost, AgentLink, CloseReport, HostSpec, Hosting, LinkContext, OpenSpec, Prompt,
+    AgentDriver, AgentHost, AgentLink, AppUser, CloseReport, HostSpec, Hosting, LinkContext, OpenSpec, Prompt,
 };
 use clawdforge_core::agent::{AgentName, AgentSignal, Failure};
 use clawdforge_core::commit::{Commit, Write};
@@ -76,7 +76,7 @@ impl Shared {
         if let Some(place) = self.join(&key).await {
             return place.open(spec).await;
         }
-        let hosted = self.start_host(hosting, spec.given_up.clone()).await?;
+        let hosted = self.start_host(hosting, spec.user.clone(), spec.given_up.clone()).await?;
         if hosted.host.ends_conversations() {
             lock(&self.hosts.0).entry(key.clone()).or_default().push(Arc::clone(&hosted));
         }
@@ -87,11 +87,12 @@ impl Shared {
     async fn start_host(
         self: &Arc<Self>,
         hosting: &dyn Hosting,
+        user: Option<AppUser>,
         given_up: CancellationToken,
     ) -> Result<Arc<Hosted>, Failure> {
         let id = self.ids.make(HostId::new);
         let dir = self.workspaces.of_host(id);
-        let started = self.start_noted(hosting, id, &dir, given_up).await;
+        let started = self.start_noted(hosting, id, &dir, user, given_up).await;
         match started {
             Ok(host) => Ok(Arc::new(Hosted { id, host, dir, conversations: Mutex::new(1) })),
             Err(failure) => {
@@ -106,15 +107,16 @@ impl Shared {
         hosting: &dyn Hosting,
         id: HostId,
         dir: &Workspace,
+        user: Option<AppUser>,
         given_up: CancellationToken,
     ) -> Result<Box<dyn AgentHost>, Failure> {
         let mark = TreeMark::new(id.to_string()).map_err(|error| unprepared(&error.to_string()))?;
-        let made = dir.clone();
-        let made = tokio::task::spawn_blocking(move || made.make()).await;
+        let (made, owner) = (dir.clone(), user.clone());
+        let made = tokio::task::spawn_blocking(move || made.make(owner.as_ref())).await;
         made.map_err(|error| unprepared(&error.to_string()))??;
         let noted = Commit { writes: vec![Write::NoteHost(id, self.ids.now())], ..Commit::default() };
         self.recorder.plain(noted).await.map_err(|error| unprepared(&error.to_string()))?;
-        hosting.start(HostSpec { cwd: dir.work(), scratch: dir.scratch(), mark, given_up }).await
+        hosting.start(HostSpec { cwd: dir.work(), scratch: dir.scratch(), mark, user, given_up }).await
     }
 
     /// A place in a process of this app and agent that has one left.

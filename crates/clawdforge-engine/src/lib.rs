@@ -21,6 +21,7 @@ mod slots;
 mod sweep;
 mod tasks;
 mod tokens;
+mod users;
 mod workspace;
 
 pub use conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};

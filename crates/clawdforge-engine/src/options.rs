@@ -1,7 +1,10 @@
 //! What the operator may set about the engine.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use clawdforge_core::isolation::Isolation;
 
 /// Plain settings; the configuration table holds their defaults and bounds.
 #[derive(Debug, Clone)]
@@ -9,6 +12,10 @@ pub struct EngineOptions {
     /// Where uploads (`files/`) and the directories of runs under way (`runs/`) and of conversations
     /// (`sessions/`) lie.
     pub data_dir: PathBuf,
+    /// How well agents are kept apart, as it was measured.
+    pub isolation: Isolation,
+    /// The numbers of the users that agents run as, one for each app; `None` leaves them the service's own.
+    pub users: Option<RangeInclusive<u32>>,
     /// Agent process trees at the same time.
     pub slots: usize,
     /// Accepted runs that may wait for a slot, over all apps.

@@ -132,7 +132,11 @@ async fn end_turn(shared: &Arc<Shared>, found: UnfinishedTurn) -> Result<(), Eng
         Some(chosen) => Facts::Turn(TurnFacts {
             session: session.id,
             index: turn.index,
-            asked: AgentAsked { agent: session.agent.to_string(), model: chosen.model.clone() },
+            asked: AgentAsked {
+                agent: session.agent.to_string(),
+                model: chosen.model.clone(),
+                isolation: session.isolation,
+            },
             prompt_chars: prompt_chars(shared, &session, &turn, head).await?,
         }),
     };
@@ -169,7 +173,13 @@ async fn run_facts(shared: &Arc<Shared>, session: &Session) -> Result<RunFacts, 
         Some(EventBody::Prompt { model, text, .. }) => (model, text.chars().count() as u64),
         _ => (String::new(), 0),
     };
-    Ok(RunFacts { run: session.id.into(), agent: session.agent.to_string(), model, prompt_chars })
+    Ok(RunFacts {
+        run: session.id.into(),
+        agent: session.agent.to_string(),
+        model,
+        isolation: session.isolation,
+        prompt_chars,
+    })
 }
 
 /// The length of a turn's prompt, which is the first of its events; the turn is the last that began.

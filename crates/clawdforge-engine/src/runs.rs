@@ -60,6 +60,7 @@ impl Shared {
             app_name: by.app.name.to_string(),
             agent: driver.name().clone(),
             created_at: now,
+            isolation: Some(self.options.isolation),
             conversation: None,
         };
         let turn = Turn {
@@ -75,6 +76,7 @@ impl Shared {
             run: session.id.into(),
             agent: session.agent.to_string(),
             model: request.model.clone(),
+            isolation: session.isolation,
             prompt_chars: request.prompt.chars().count() as u64,
         };
         let body = EventBody::Prompt {

@@ -208,6 +208,7 @@ async fn forget(shared: &Arc<Shared>, gone: Vec<(Session, Option<String>)>) {
         let (Ok(driver), Ok(mark)) = (shared.driver_of(session), TreeMark::new(session.id.to_string())) else {
             continue;
         };
+        let Ok(user) = shared.user_of(session.app).await else { continue };
         let spoken = session.conversation.as_ref().map(|chosen| chosen.driver);
         let (_, forgotten) =
             by_driver.entry((session.agent.clone(), spoken)).or_insert_with(|| (Arc::clone(driver), Vec::new()));
@@ -216,6 +217,7 @@ async fn forget(shared: &Arc<Shared>, gone: Vec<(Session, Option<String>)>) {
             scratch: workspace.scratch(),
             mark,
             resume_key: resume_key.clone(),
+            user,
         });
     }
     let forgetting = async {

@@ -6,16 +6,20 @@
 //! are in `work/attachments/turn-<n>`. A process that conversations share starts in `hosts/<host>/work`.
 
 use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use clawdforge_agent::AppUser;
+use clawdforge_agent::confine::hand_over;
 use clawdforge_core::agent::{Failure, FailureKind};
 use clawdforge_core::file::{File, safe_extension};
 use clawdforge_core::id::{FileId, HostId, RunId, SessionId};
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::EngineError;
-use crate::files::make_private_dir;
+use crate::files::{make_private_dir, open_to_pass};
 
 /// Name of the folder of runs below the data directory.
 const RUNS_DIR: &str = "runs";
@@ -52,11 +56,15 @@ pub(crate) struct Workspace {
 }
 
 impl Workspaces {
-    pub fn new(data_dir: &Path) -> Result<Self, EngineError> {
+    /// Makes the folders, to be passed through by other users where agents have their own.
+    pub fn new(data_dir: &Path, with_users: bool) -> Result<Self, EngineError> {
         let made = |name| {
             let dir = data_dir.join(name);
             let failed = |error: io::Error| EngineError::Internal(format!("cannot create {}: {error}", dir.display()));
             make_private_dir(&dir).map_err(failed)?;
+            if with_users {
+                open_to_pass(&dir).map_err(failed)?;
+            }
             // The agent's working directory must not depend on where the service was started.
             dir.canonicalize().map_err(failed)
         };
@@ -119,11 +127,13 @@ impl Workspace {
     /// Blocking: copies take as long as the disk does, or until they are given up.
     pub fn prepare(
         &self,
+        user: Option<&AppUser>,
         attachments: &[(File, PathBuf)],
         given_up: &CancellationToken,
     ) -> Result<Vec<String>, Failure> {
-        self.make()?;
-        self.lay_in(&self.work(), attachments, given_up)
+        self.make(user)?;
+        // No agent was ever here.
+        self.lay_in(&self.work(), user, attachments, given_up)
     }
 
     /// Makes the directories and lays the attachments of one turn of a conversation in; their paths come
@@ -131,29 +141,44 @@ impl Workspace {
     pub fn prepare_turn(
         &self,
         index: u32,
+        user: Option<&AppUser>,
         attachments: &[(File, PathBuf)],
         given_up: &CancellationToken,
     ) -> Result<Vec<PathBuf>, Failure> {
-        self.make()?;
+        self.make(user)?;
         if attachments.is_empty() {
             return Ok(Vec::new());
         }
-        let all = self.work().join(ATTACHMENTS_DIR);
-        // What the agent put in the place of ours is not written through.
-        if all.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
-            remove_stray(&all);
-        }
-        let of_turn = all.join(format!("turn-{index}"));
-        remove_stray(&of_turn);
-        make_private_dir(&of_turn).map_err(|error| self.broken(&error))?;
-        let names = self.lay_in(&of_turn, attachments, given_up)?;
-        Ok(names.into_iter().map(|name| of_turn.join(name)).collect())
+        let name = format!("turn-{index}");
+        // The agent may be at work in here and put links in the place of what is ours at any moment, so every
+        // step is taken from a folder that is held open, and none follows a link.
+        let of_turn = (|| {
+            let work = Held::open(CWD, &self.work())?;
+            let all = work.folder(ATTACHMENTS_DIR, user)?;
+            remove_stray(&all.path().join(&name));
+            all.folder(&name, user)
+        })();
+        let of_turn = of_turn.map_err(|error| self.broken(&error))?;
+        let names = self.lay_in(&of_turn.path(), user, attachments, given_up)?;
+        let shown = self.work().join(ATTACHMENTS_DIR).join(name);
+        Ok(names.into_iter().map(|name| shown.join(name)).collect())
     }
 
-    /// Makes the directories. Blocking.
-    pub fn make(&self) -> Result<(), Failure> {
-        make_private_dir(&self.work()).map_err(|error| self.broken(&error))?;
-        make_private_dir(&self.scratch()).map_err(|error| self.broken(&error))
+    /// Makes the directories, the user's own where there is one. Blocking.
+    pub fn make(&self, user: Option<&AppUser>) -> Result<(), Failure> {
+        let made = || {
+            // The service's own, so that nobody puts something else into the place of what is below.
+            make_private_dir(&self.root)?;
+            if user.is_some() {
+                open_to_pass(&self.root)?;
+            }
+            for dir in [self.work(), self.scratch()] {
+                make_private_dir(&dir)?;
+                hand_over(user, &dir)?;
+            }
+            Ok(())
+        };
+        made().map_err(|error| self.broken(&error))
     }
 
     fn broken(&self, error: &io::Error) -> Failure {
@@ -164,13 +189,14 @@ impl Workspace {
     fn lay_in(
         &self,
         dir: &Path,
+        user: Option<&AppUser>,
         attachments: &[(File, PathBuf)],
         given_up: &CancellationToken,
     ) -> Result<Vec<String>, Failure> {
         let mut names = Vec::with_capacity(attachments.len());
         for (place, (file, bytes)) in attachments.iter().enumerate() {
             let name = format!("attachment-{}{}", place + 1, safe_extension(&file.name));
-            attach(bytes, &dir.join(&name), given_up).map_err(|error| match error.kind() {
+            attach(bytes, &dir.join(&name), user, given_up).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => expired(file.id),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     tracing::error!(path = %self.root.display(), %error, "an attachment found no room");
@@ -190,6 +216,38 @@ impl Workspace {
     /// Removes the directories; true when there were any. Blocking.
     pub fn remove(&self) -> bool {
         remove_stray(&self.root)
+    }
+}
+
+/// A folder that is held open: it stays the same one, whatever is put in its place.
+struct Held(OwnedFd);
+
+impl Held {
+    /// Opens a folder; a link is none.
+    fn open(at: impl AsFd, path: &Path) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(Self(openat(at, path, flags, Mode::empty())?))
+    }
+
+    /// Opens a folder in it, which is made where it is missing or something else is there.
+    fn folder(&self, name: &str, user: Option<&AppUser>) -> io::Result<Self> {
+        let there = Path::new(name);
+        match Self::open(&self.0, there) {
+            Ok(folder) => return Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_no_folder) => drop(remove_stray(&self.path().join(name))),
+        }
+        mkdirat(&self.0, there, Mode::RWXU)?;
+        let folder = Self::open(&self.0, there)?;
+        if let Some(user) = user {
+            std::os::unix::fs::fchown(&folder.0, Some(user.identity.number()), Some(user.identity.number()))?;
+        }
+        Ok(folder)
+    }
+
+    /// A path to it that leads nowhere else, for this process while it is held.
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
 }
 
@@ -242,9 +300,13 @@ fn open_up(path: &Path) -> io::Result<()> {
 /// Copies an upload into place, as the agent's own to change. Never a link: what an agent writes must not
 /// reach the upload, which other runs attach as well. On file systems that share blocks (Btrfs, XFS) the
 /// kernel copies nothing.
-fn attach(from: &Path, to: &Path, given_up: &CancellationToken) -> io::Result<()> {
+fn attach(from: &Path, to: &Path, user: Option<&AppUser>, given_up: &CancellationToken) -> io::Result<()> {
     let mut from = std::fs::File::open(from)?;
     let mut to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    if let Some(user) = user {
+        // The file that was made, whatever lies at its place by now.
+        std::os::unix::fs::fchown(&to, Some(user.identity.number()), Some(user.identity.number()))?;
+    }
     while io::copy(&mut (&mut from).take(COPY_STEP_BYTES), &mut to)? > 0 {
         if given_up.is_cancelled() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -286,10 +348,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bytes = dir.path().join("bytes");
         std::fs::write(&bytes, "hi").unwrap();
-        let workspaces = Workspaces::new(dir.path()).unwrap();
+        let workspaces = Workspaces::new(dir.path(), false).unwrap();
         let workspace = workspaces.of(RunId::new(Timestamp::from_micros(0), [0; 10]));
         let attachments = [(file("../../evil.PNG"), bytes.clone()), (file("no extension"), bytes)];
-        let names = workspace.prepare(&attachments, &CancellationToken::new()).unwrap();
+        let names = workspace.prepare(None, &attachments, &CancellationToken::new()).unwrap();
         let prompt = with_manifest("look".to_owned(), &names);
         assert_eq!(prompt, "look\n\nAttached files in the current directory:\n- attachment-1.png\n- attachment-2\n");
         assert_eq!(std::fs::read_to_string(workspace.work().join("attachment-1.png")).unwrap(), "hi");
@@ -327,8 +389,8 @@ mod tests {
         let bytes = dir.path().join("bytes");
         std::fs::write(&bytes, "as sent").unwrap();
         std::fs::set_permissions(&bytes, std::fs::Permissions::from_mode(0o400)).unwrap();
-        let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
-        workspace.prepare(&[(file("a.txt"), bytes.clone())], &CancellationToken::new()).unwrap();
+        let workspace = Workspaces::new(dir.path(), false).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
+        workspace.prepare(None, &[(file("a.txt"), bytes.clone())], &CancellationToken::new()).unwrap();
         let attached = workspace.work().join("attachment-1.txt");
         assert_eq!(std::fs::metadata(&attached).unwrap().permissions().mode() & 0o777, 0o600, "its own to change");
         std::fs::write(&attached, "changed").unwrap();
@@ -340,19 +402,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bytes = dir.path().join("bytes");
         std::fs::write(&bytes, "hi").unwrap();
-        let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
+        let workspace = Workspaces::new(dir.path(), false).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
         let given_up = CancellationToken::new();
         given_up.cancel();
-        let failure = workspace.prepare(&[(file("a"), bytes)], &given_up).unwrap_err();
+        let failure = workspace.prepare(None, &[(file("a"), bytes)], &given_up).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Interrupted);
     }
 
     #[test]
     fn an_attachment_that_is_gone_fails_the_run_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        let workspace = Workspaces::new(dir.path()).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
-        let failure =
-            workspace.prepare(&[(file("a.txt"), dir.path().join("gone"))], &CancellationToken::new()).unwrap_err();
+        let workspace = Workspaces::new(dir.path(), false).unwrap().of(RunId::new(Timestamp::from_micros(0), [0; 10]));
+        let failure = workspace
+            .prepare(None, &[(file("a.txt"), dir.path().join("gone"))], &CancellationToken::new())
+            .unwrap_err();
         assert_eq!(failure.kind, FailureKind::AttachmentGone);
         assert!(failure.message.contains("ff_"), "{}", failure.message);
     }
@@ -365,12 +428,12 @@ mod tests {
         let outside = dir.path().join("outside");
         std::fs::create_dir(&outside).unwrap();
         let session = SessionId::new(Timestamp::from_micros(0), [0; 10]);
-        let workspace = Workspaces::new(dir.path()).unwrap().of_conversation(session);
+        let workspace = Workspaces::new(dir.path(), false).unwrap().of_conversation(session);
         make_private_dir(&workspace.work()).unwrap();
         std::os::unix::fs::symlink(&outside, workspace.work().join(ATTACHMENTS_DIR)).unwrap();
         for _ in 0..2 {
             let attachments = [(file("a.txt"), bytes.clone())];
-            let laid = workspace.prepare_turn(3, &attachments, &CancellationToken::new()).unwrap();
+            let laid = workspace.prepare_turn(3, None, &attachments, &CancellationToken::new()).unwrap();
             assert_eq!(laid, [workspace.work().join("attachments/turn-3/attachment-1.txt")]);
             assert_eq!(std::fs::read_to_string(&laid[0]).unwrap(), "as sent");
         }

@@ -3,14 +3,19 @@
 //! Between fork and exec the child may only do what is safe after a fork of a threaded process: bare
 //! system calls, no allocation, no locks. Everything it needs is computed before.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::SpawnError;
 use crate::mark::TREE_MARK_VARIABLE;
+use crate::sandbox::{Failed, Sandbox, Step, settle_parent_death};
 use crate::spec::{SpawnSpec, StdinMode};
 
 /// What a child answers when its parent was gone before the death signal was armed. Nobody reads it.
@@ -19,10 +24,76 @@ const ORPHANED_AT_BIRTH: i32 = 127;
 /// Signals whose "ignore" a child would inherit: all but the real-time ones, which nobody ignores.
 const PLAIN_SIGNALS: std::ops::RangeInclusive<i32> = 1..=31;
 
+/// How long the launcher of a sandbox may take from its start to the program's: a few system calls. Only a
+/// file system that hangs takes longer, and every other birth waits meanwhile.
+const LAUNCH_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// Starts the program. Must be called on the thread whose end shall mean the child's end.
 /// It gets `open_files` as its limit of open files.
 pub(crate) fn bear(spec: &SpawnSpec, open_files: Rlimit) -> Result<Child, SpawnError> {
-    let mut command = Command::new(&spec.program);
+    match &spec.sandbox {
+        None => start(spec, Command::new(&spec.program), None, open_files),
+        Some(sandbox) => launch(spec, sandbox, open_files),
+    }
+}
+
+/// Starts the launcher, tells it the policy, and waits until it has become the program.
+fn launch(spec: &SpawnSpec, sandbox: &Sandbox, open_files: Rlimit) -> Result<Child, SpawnError> {
+    let failed = || SpawnError::os("speak to the launcher of a sandbox");
+    let policy = sandbox.policy(spec).encode();
+    let (mut ours, theirs) = UnixStream::pair().map_err(failed())?;
+    ours.set_read_timeout(Some(LAUNCH_WAIT_MAX)).map_err(failed())?;
+    ours.set_write_timeout(Some(LAUNCH_WAIT_MAX)).map_err(failed())?;
+    let helper = sandbox.confinement.helper();
+    let mut launcher = Command::new(&helper.program);
+    launcher.arg(&helper.launch).arg(theirs.as_raw_fd().to_string()).arg(&spec.program);
+    let mut child = start(spec, launcher, Some(theirs.as_raw_fd()), open_files)?;
+    drop(theirs);
+    let mut answer = [0; Failed::BYTES];
+    let told = ours.write_all(&policy).and_then(|()| ours.shutdown(Shutdown::Write));
+    // A launcher that failed early may have closed its end already; what it said is there all the same.
+    let heard = read_all(&mut ours, &mut answer);
+    let problem = match (told, heard) {
+        (_, Ok(Failed::BYTES)) => {
+            let failed = Failed::decode(answer);
+            let source = io::Error::from_raw_os_error(failed.errno);
+            match failed.step {
+                Step::Exec => SpawnError::from_birth(spec, source),
+                step => SpawnError::Sandbox { action: step.action(), source },
+            }
+        }
+        // Closed by the exec, or by the end of a launcher that was killed, which is then the tree's end.
+        (Ok(()), Ok(0)) => return Ok(child),
+        (Err(source), _) | (_, Err(source)) => SpawnError::Os { action: "speak to the launcher of a sandbox", source },
+        (Ok(()), Ok(_)) => {
+            let source = io::Error::from(io::ErrorKind::UnexpectedEof);
+            SpawnError::Os { action: "hear the launcher of a sandbox out", source }
+        }
+    };
+    // It is our unreaped child; that it has ended already is no failure.
+    let _ = child.kill();
+    child.wait().map_err(failed())?;
+    Err(problem)
+}
+
+/// Reads until the buffer is full or the other end is closed.
+fn read_all(from: &mut UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // Closed with something of ours unread: what it said before comes first, so there is nothing.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}
+
+/// Starts a command that has the program and what stands before the arguments.
+fn start(spec: &SpawnSpec, mut command: Command, kept: Option<RawFd>, open_files: Rlimit) -> Result<Child, SpawnError> {
     command
         .args(&spec.args)
         .env_clear()
@@ -40,14 +111,14 @@ pub(crate) fn bear(spec: &SpawnSpec, open_files: Rlimit) -> Result<Child, SpawnE
     // SAFETY: `settle` neither allocates nor locks nor touches memory shared with other threads; it
     // makes system calls that are safe between fork and exec and captures plain numbers.
     unsafe {
-        command.pre_exec(move || settle(server, open_files));
+        command.pre_exec(move || settle(server, kept, open_files));
     }
     #[expect(clippy::disallowed_methods, reason = "this is the one way to start a program the ban points to")]
     command.spawn().map_err(|source| SpawnError::from_birth(spec, source))
 }
 
 /// Runs in the child, between fork and exec.
-fn settle(server: Pid, open_files: Rlimit) -> io::Result<()> {
+fn settle(server: Pid, kept: Option<RawFd>, open_files: Rlimit) -> io::Result<()> {
     // A session rather than only a group: tools cannot leave it for ours, and no terminal is in reach,
     // so an agent that asks there gets an error instead of being stopped for ever.
     rustix::process::setsid()?;
@@ -61,11 +132,11 @@ fn settle(server: Pid, open_files: Rlimit) -> io::Result<()> {
         }
     }
     close_inherited_on_exec();
+    if let Some(kept) = kept {
+        keep_on_exec(kept)?;
+    }
     setrlimit(Resource::Nofile, open_files)?;
-    // TERM, not KILL: agents end the tools they started on TERM, and would leave them behind on KILL.
-    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-    // The server may have died before the line above; then no signal will ever come.
-    if rustix::process::getppid() != Some(server) {
+    if !settle_parent_death(server)? {
         #[expect(unsafe_code, reason = "leaving without running the parent's exit handlers")]
         // SAFETY: ends the child at once, running nothing of the process it was forked from.
         unsafe {
@@ -85,6 +156,14 @@ fn close_inherited_on_exec() {
     unsafe {
         libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
+}
+
+/// Lets one descriptor through the exec.
+fn keep_on_exec(number: RawFd) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "the descriptor is known by its number alone here")]
+    // SAFETY: a bare system call on plain numbers; the parent keeps the descriptor open meanwhile.
+    let result = unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Raises this process's limit of open files to what it may have: every connection and every tree costs

@@ -38,6 +38,14 @@ pub enum SpawnError {
         /// The bound.
         live_max: usize,
     },
+    /// No sandbox could be put around the program, so it was not started.
+    #[error("the sandbox could not {action}: {source}")]
+    Sandbox {
+        /// What could not be done, as a verb phrase.
+        action: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The operating system refused; trying again may help (memory, descriptors, processes).
     #[error("could not {action}: {source}")]
     Os {

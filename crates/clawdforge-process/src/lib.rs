@@ -18,7 +18,10 @@
 //! Out of reach: a process that cleared its environment, opened its own session *and* outlived its
 //! parent before anybody looked. Only a process namespace covers that.
 //!
-//! Unsafe code lives in `birth` (what runs between fork and exec) and, for one constructor, in `exit`.
+//! What a tree may reach, beside when it ends, is the business of [`sandbox`].
+//!
+//! Unsafe code lives in `birth` (what runs between fork and exec), in `sandbox` (calls that rustix does not
+//! offer), in [`secrets`] and, for one constructor, in `exit`.
 
 mod birth;
 mod error;
@@ -30,7 +33,9 @@ pub mod lines;
 mod mark;
 mod proc;
 pub mod reaper;
+pub mod sandbox;
 mod scope;
+pub mod secrets;
 mod signal;
 mod spawner;
 mod spec;
@@ -44,6 +49,7 @@ pub use exit::{ExitReport, LeaderWatch};
 pub use identity::{BadTreeIdentity, TreeIdentity};
 pub use kin::{Kin, KinReport};
 pub use mark::{BadTreeMark, TREE_MARK_VARIABLE, TreeMark};
+pub use sandbox::{Confinement, Identity, Sandbox};
 pub use spawner::Spawner;
 pub use spec::{SpawnSpec, StdinMode};
 pub use tree::{EndReport, Tree};

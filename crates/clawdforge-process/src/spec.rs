@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use crate::mark::TreeMark;
+use crate::sandbox::Sandbox;
 
 /// Everything about a program to start. Nothing is inherited from the server.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct SpawnSpec {
     pub mark: TreeMark,
     /// What it reads as standard input.
     pub stdin: StdinMode,
+    /// What it may reach; everything that this process may, where there is none.
+    pub sandbox: Option<Sandbox>,
 }
 
 /// What a program reads as its standard input.

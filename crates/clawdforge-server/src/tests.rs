@@ -69,6 +69,8 @@ async fn app(dir: &tempfile::TempDir) -> App {
         operator: TokenHash::of("operator"),
         options: EngineOptions {
             data_dir: dir.path().to_owned(),
+            isolation: clawdforge_core::isolation::Isolation::Off,
+            users: None,
             slots: 1,
             queue_max: 1,
             queue_per_app_max: 1,

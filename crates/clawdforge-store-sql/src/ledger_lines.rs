@@ -1,9 +1,11 @@
 //! Ledger entries as flat lines.
 
+use clawdforge_core::agent::Usage;
+use clawdforge_core::isolation::Isolation;
+use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts, TurnFacts};
+
 use crate::batch::Batch;
 use crate::writes::integer;
-use clawdforge_core::agent::Usage;
-use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts, TurnFacts};
 
 /// Appends a line; SQLite numbers it.
 pub(crate) fn add_line(batch: &mut Batch, entry: &LedgerEntry) {
@@ -13,8 +15,8 @@ pub(crate) fn add_line(batch: &mut Batch, entry: &LedgerEntry) {
         .add(
             "INSERT INTO ledger (at, kind, principal, app, request_id, subject, agent, model_asked, model_used,
                              input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd,
-                             prompt_chars, answer_chars, size_bytes, duration_ms, outcome)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                             prompt_chars, answer_chars, size_bytes, duration_ms, outcome, isolation)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(entry.at.micros())
         .bind(entry.fact.kind())
@@ -34,7 +36,8 @@ pub(crate) fn add_line(batch: &mut Batch, entry: &LedgerEntry) {
         .bind(columns.answer_chars.map(integer))
         .bind(columns.size.map(integer))
         .bind(columns.duration_ms.map(integer))
-        .bind(columns.outcome);
+        .bind(columns.outcome)
+        .bind(columns.isolation.map(Isolation::as_str));
 }
 
 /// What a fact puts into the columns that only some kinds of line have.
@@ -48,6 +51,7 @@ struct Columns<'a> {
     size: Option<u64>,
     duration_ms: Option<u64>,
     outcome: Option<&'static str>,
+    isolation: Option<Isolation>,
 }
 
 impl<'a> Columns<'a> {
@@ -61,18 +65,19 @@ impl<'a> Columns<'a> {
             size: None,
             duration_ms: None,
             outcome: None,
+            isolation: None,
         }
     }
 
     fn of_run(run: &'a RunFacts) -> Self {
         let asked = Some((run.agent.as_str(), Some(run.model.as_str())));
-        Self { asked, prompt_chars: Some(run.prompt_chars), ..Self::about(run.run) }
+        Self { asked, prompt_chars: Some(run.prompt_chars), isolation: run.isolation, ..Self::about(run.run) }
     }
 
     fn of_turn(turn: &'a TurnFacts) -> Self {
         let asked = Some((turn.asked.agent.as_str(), turn.asked.model.as_deref()));
         let subject = format!("{}#{}", turn.session, turn.index);
-        Self { asked, prompt_chars: Some(turn.prompt_chars), ..Self::about(subject) }
+        Self { asked, prompt_chars: Some(turn.prompt_chars), isolation: turn.asked.isolation, ..Self::about(subject) }
     }
 
     fn of(fact: &'a LedgerFact) -> Self {
@@ -89,9 +94,11 @@ impl<'a> Columns<'a> {
                 ..Self::of_run(run)
             },
             LedgerFact::RunErased(run) => Self::about(run),
-            LedgerFact::SessionCreated(session, asked) => {
-                Self { asked: Some((&asked.agent, asked.model.as_deref())), ..Self::about(session) }
-            }
+            LedgerFact::SessionCreated(session, asked) => Self {
+                asked: Some((&asked.agent, asked.model.as_deref())),
+                isolation: asked.isolation,
+                ..Self::about(session)
+            },
             LedgerFact::TurnAccepted(turn) => Self::of_turn(turn),
             LedgerFact::TurnEnded { turn, usage, answer_chars, duration_ms, outcome } => Self {
                 usage: Some(usage),

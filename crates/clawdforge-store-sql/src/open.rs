@@ -126,6 +126,7 @@ pub async fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
     let store = Store {
         door: door.clone(),
         tokens: windows.clone(),
+        agent_users: windows.clone(),
         files: windows.clone(),
         sessions: windows.clone(),
         events: windows.clone(),

@@ -13,8 +13,8 @@ use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_store::{
-    EndedTurn, EventReads, FileReads, LedgerQuery, LedgerReads, Order, ReadError, SessionReads, TokenReads,
-    UnfinishedTurn,
+    AgentUserReads, EndedTurn, EventReads, FileReads, LedgerQuery, LedgerReads, Order, ReadError, SessionReads,
+    TokenReads, UnfinishedTurn,
 };
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Sqlite};
@@ -64,6 +64,18 @@ impl TokenReads for Windows {
 }
 
 #[async_trait]
+impl AgentUserReads for Windows {
+    async fn agent_user(&self, app: AppId) -> Result<Option<u32>, ReadError> {
+        let query = sqlx::query("SELECT number FROM agent_users WHERE app = ?1");
+        self.one(query.bind(app.to_string()), rows::agent_user).await
+    }
+
+    async fn last_agent_user(&self) -> Result<Option<u32>, ReadError> {
+        self.one(sqlx::query("SELECT number FROM agent_users ORDER BY number DESC LIMIT 1"), rows::agent_user).await
+    }
+}
+
+#[async_trait]
 impl FileReads for Windows {
     async fn file(&self, id: FileId) -> Result<Option<File>, ReadError> {
         let query = sqlx::query("SELECT id, app, name, size_bytes, created_at, expires_at FROM files WHERE id = ?1");
@@ -89,7 +101,7 @@ impl FileReads for Windows {
 /// The columns a session is read from, beside its id.
 macro_rules! session_columns {
     () => {
-        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss, effort"
+        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss, effort, isolation"
     };
 }
 

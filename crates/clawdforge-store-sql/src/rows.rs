@@ -9,6 +9,7 @@ use clawdforge_core::app::{App, AppToken, TokenHash};
 use clawdforge_core::event::{Event, EventBody};
 use clawdforge_core::file::File;
 use clawdforge_core::id::SessionId;
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
@@ -64,6 +65,7 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
         app_name: get(row, "app_name")?,
         agent: parsed(row, "agent")?,
         created_at: time(row, "created_at")?,
+        isolation: maybe_level(row)?,
         conversation,
     })
 }
@@ -153,6 +155,7 @@ pub(crate) fn ledger_line(row: &SqliteRow) -> Result<LedgerLine, ReadError> {
         size: maybe_number(row, "size_bytes")?,
         duration_ms: maybe_number(row, "duration_ms")?,
         outcome: get(row, "outcome")?,
+        isolation: get(row, "isolation")?,
     })
 }
 
@@ -187,6 +190,16 @@ fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, ReadError> {
 
 fn maybe_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, ReadError> {
     Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_micros))
+}
+
+fn maybe_level(row: &SqliteRow) -> Result<Option<Isolation>, ReadError> {
+    let level = |name: &str| Isolation::named(name).ok_or_else(|| strange("isolation", name));
+    get::<Option<&str>>(row, "isolation")?.map(level).transpose()
+}
+
+/// A number of `agent_users`.
+pub(crate) fn agent_user(row: &SqliteRow) -> Result<u32, ReadError> {
+    get(row, "number")
 }
 
 /// A value that is stored by its name.

@@ -12,10 +12,11 @@ use crate::OpenError;
 use crate::open::open_error;
 
 /// All migrations in order; the first brings an empty database to version 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../migrations/sqlite/0001_first.sql"),
     include_str!("../migrations/sqlite/0002_conversations.sql"),
     include_str!("../migrations/sqlite/0003_hosts.sql"),
+    include_str!("../migrations/sqlite/0004_isolation.sql"),
 ];
 
 /// Marks our databases; set by the first migration.

@@ -8,7 +8,8 @@ use clawdforge_core::app::{App, AppToken};
 use clawdforge_core::commit::Write;
 use clawdforge_core::event::{Event, EventBody, TurnOutcome};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{FileId, HostId, SessionId, TokenId, TurnId};
+use clawdforge_core::id::{AppId, FileId, HostId, SessionId, TokenId, TurnId};
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::Session;
@@ -28,6 +29,7 @@ pub(crate) fn add_write(batch: &mut Batch, write: &Write) {
     match write {
         Write::AddApp(app, at) => add_app(batch, app, *at),
         Write::AddToken(token) => add_token(batch, token),
+        Write::AddAgentUser(app, number) => add_agent_user(batch, *app, *number),
         Write::RevokeToken(token, at) => revoke_token(batch, *token, *at),
         Write::AddFile(file) => add_file(batch, file),
         Write::RemoveFile(file) => remove_file(batch, *file),
@@ -66,6 +68,10 @@ fn add_token(batch: &mut Batch, token: &AppToken) {
         .bind(token.created_at.micros());
 }
 
+fn add_agent_user(batch: &mut Batch, app: AppId, number: u32) {
+    batch.add("INSERT INTO agent_users (app, number) VALUES (?, ?)").bind(app.to_string()).bind(number);
+}
+
 fn revoke_token(batch: &mut Batch, token: TokenId, at: Timestamp) {
     batch
         .add("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
@@ -94,8 +100,8 @@ fn open_session(batch: &mut Batch, session: &Session) {
     batch
         .add(
             "INSERT INTO sessions (id, app, app_name, agent, kind, created_at, active_at, model, meta, driver,
-                                   on_context_loss, effort)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                   on_context_loss, effort, isolation)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(session.id.to_string())
         .bind(session.app.to_string())
@@ -108,7 +114,8 @@ fn open_session(batch: &mut Batch, session: &Session) {
         .bind(chosen.and_then(|chosen| chosen.meta.as_deref()))
         .bind(chosen.map(|chosen| chosen.driver.as_str()))
         .bind(chosen.map(|chosen| chosen.on_context_loss.as_str()))
-        .bind(chosen.and_then(|chosen| chosen.effort).map(Effort::as_str));
+        .bind(chosen.and_then(|chosen| chosen.effort).map(Effort::as_str))
+        .bind(session.isolation.map(Isolation::as_str));
 }
 
 fn queue_turn(batch: &mut Batch, turn: &Turn, prompt: Option<&EventBody>) {

@@ -58,6 +58,15 @@ pub trait TokenReads: Send + Sync {
     async fn app(&self, name: &AppName) -> Result<Option<App>, ReadError>;
 }
 
+/// The users that agents run as.
+#[async_trait]
+pub trait AgentUserReads: Send + Sync {
+    /// The number of the user of an app's agents, once it has one.
+    async fn agent_user(&self, app: AppId) -> Result<Option<u32>, ReadError>;
+    /// The greatest number that was given to any app.
+    async fn last_agent_user(&self) -> Result<Option<u32>, ReadError>;
+}
+
 /// Uploads.
 #[async_trait]
 pub trait FileReads: Send + Sync {
@@ -147,6 +156,8 @@ pub struct Store {
     pub door: Arc<dyn CommitDoor>,
     /// Apps and tokens.
     pub tokens: Arc<dyn TokenReads>,
+    /// Users of agents.
+    pub agent_users: Arc<dyn AgentUserReads>,
     /// Uploads.
     pub files: Arc<dyn FileReads>,
     /// Sessions and turns.

@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +27,10 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of a log's end that are shown where a service did not start.
 const LOG_SHOWN_BYTES_MAX: usize = 32 * 1024;
 
+/// Name of the home in a service's folder. It is not around the data directory, as no home of agents should
+/// be.
+const HOME: &str = "home";
+
 /// How a service is started.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -39,7 +45,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct TestApp {
     setup: Setup,
-    home: TempDir,
+    root: TempDir,
     child: Child,
     address: String,
     log: PathBuf,
@@ -108,27 +114,31 @@ impl Setup {
         self
     }
 
-    /// Starts it in a fresh home and waits until it has printed its start block.
+    /// Starts it in a fresh folder, with a home beside the data directory, and waits until it has printed its
+    /// start block.
     ///
     /// # Errors
     /// With the log, when it does not start.
     pub async fn start(self) -> anyhow::Result<TestApp> {
-        let home = tempfile::Builder::new().prefix("cf").tempdir()?;
-        self.start_in(home).await
+        let root = tempfile::Builder::new().prefix("cf").tempdir()?;
+        std::fs::create_dir(root.path().join(HOME))?;
+        // Other users, where a service gives agents some, get as far as what is theirs.
+        std::fs::set_permissions(root.path(), Permissions::from_mode(0o711))?;
+        self.start_in(root).await
     }
 
-    async fn start_in(self, home: TempDir) -> anyhow::Result<TestApp> {
+    async fn start_in(self, root: TempDir) -> anyhow::Result<TestApp> {
         // Reqwest speaks plain HTTP here, but wants a TLS provider installed; a second install is refused.
         drop(rustls::crypto::ring::default_provider().install_default());
-        let log = home.path().join("log");
-        let mut child = spawn(&self, home.path(), &log)?;
+        let log = root.path().join("log");
+        let mut child = spawn(&self, root.path(), &log)?;
         let stdout = child.stdout.take().context("stdout is a pipe")?;
         let address = match tokio::time::timeout(PATIENCE, read_address(stdout)).await {
             Ok(Ok(address)) => address,
             other => bail!("the service did not start ({other:?}); its log ends with:\n{}", end_of(&log)?),
         };
         let http = reqwest::Client::builder().no_proxy().timeout(4 * PATIENCE).build()?;
-        Ok(TestApp { setup: self, home, child, address, log, http })
+        Ok(TestApp { setup: self, root, child, address, log, http })
     }
 }
 
@@ -139,17 +149,18 @@ fn end_of(log: &Path) -> anyhow::Result<String> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the service under test is started as an operator starts it")]
-fn spawn(setup: &Setup, home: &Path, log: &Path) -> anyhow::Result<Child> {
+fn spawn(setup: &Setup, root: &Path, log: &Path) -> anyhow::Result<Child> {
+    let home = root.join(HOME);
     let mut command = Command::new(&setup.binary);
     command.arg("serve").arg("--listen").arg("127.0.0.1:0").arg("--data-dir");
-    command.arg(setup.data_dir.clone().unwrap_or_else(|| home.join("data")));
+    command.arg(setup.data_dir.clone().unwrap_or_else(|| root.join("data")));
     if let Some(config) = &setup.config {
         let path = home.join("clawdforge.toml");
         std::fs::write(&path, config)?;
         command.arg("--config").arg(path);
     }
     let log = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
-    command.args(&setup.args).env_clear().env("HOME", home).envs(&setup.env).current_dir(home);
+    command.args(&setup.args).env_clear().env("HOME", &home).envs(&setup.env).current_dir(&home);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
     Ok(command.spawn()?)
 }
@@ -199,13 +210,13 @@ impl TestApp {
     /// The data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.home.path().join("data")
+        self.root.path().join("data")
     }
 
     /// The home the service runs in.
     #[must_use]
-    pub fn home(&self) -> &Path {
-        self.home.path()
+    pub fn home(&self) -> PathBuf {
+        self.root.path().join(HOME)
     }
 
     /// The service's process id.
@@ -413,8 +424,8 @@ impl TestApp {
             self.signal(Signal::KILL)?;
             self.ended().await?;
         }
-        let Self { setup, home, .. } = self;
-        setup.start_in(home).await
+        let Self { setup, root, .. } = self;
+        setup.start_in(root).await
     }
 
     /// Starts it again with another setup on the same home, after it has ended, and kills it that much later:
@@ -424,17 +435,17 @@ impl TestApp {
     /// When it cannot be started at all.
     pub async fn start_and_kill(&mut self, setup: Setup, after: Duration) -> anyhow::Result<()> {
         self.setup = setup;
-        self.child = spawn(&self.setup, self.home.path(), &self.log)?;
+        self.child = spawn(&self.setup, self.root.path(), &self.log)?;
         // What it prints in the meantime fits into the pipe.
         tokio::time::sleep(after).await;
         self.child.start_kill()?;
         self.ended().await.map(drop)
     }
 
-    /// Leaves its home where it is, for a look at what a test found; a service that is still there is killed.
+    /// Leaves its folder where it is, for a look at what a test found; a service that is still there is killed.
     #[must_use]
     pub fn keep(self) -> PathBuf {
-        self.home.keep()
+        self.root.keep()
     }
 
     /// Starts it again with another setup on the same home.

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 use clawdforge_client::commands::{ClientCommand, Io, execute};
+use clawdforge_process::sandbox::{attack_main, launcher_main};
+use clawdforge_process::secrets::hide_this_process;
 
 use crate::config::{self, ConfigErrors, Inputs};
-use crate::{agents, clock, doctor, serve};
+use crate::{agents, clock, doctor, isolation, serve};
 
 /// The hidden sub-command that makes this binary the demo agent.
 pub const DEMO_AGENT: &str = "__demo-agent";
@@ -30,10 +32,21 @@ const USAGE: u8 = 2;
 /// Runs the sub-command that the arguments name.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
+    // These two restrict or attack from a process that has done nothing yet.
+    match args.get(1).and_then(|first| first.to_str()) {
+        Some(isolation::LAUNCHER) => return launcher_main(args.into_iter().skip(2)),
+        Some(isolation::ATTACKER) => return attack_main(args.into_iter().skip(2)),
+        _ => {}
+    }
     // Before anything else: a demo agent is started for every run and must not wait for a parser of
     // options that are not its own.
     if args.get(1).is_some_and(|first| first == DEMO_AGENT) {
         return clawdforge_agent::demo::main(args.into_iter().skip(2));
+    }
+    // It holds the operator's secrets from here on, whichever sub-command it is.
+    if let Err(error) = hide_this_process() {
+        complain(&anyhow::Error::new(error).context("this process cannot be hidden from its neighbours"));
+        return ExitCode::FAILURE;
     }
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
@@ -65,7 +78,11 @@ fn command() -> Command {
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     match matches.subcommand() {
-        Some(("serve", matches)) => serve::serve(&Inputs::of_process()?.with_flags(matches)),
+        Some(("serve", matches)) => {
+            let inputs = Inputs::of_process()?.with_flags(matches);
+            config::forget_environment();
+            serve::serve(&inputs)
+        }
         Some(("config", matches)) => {
             config::run_config_command(matches, Inputs::of_process()?, &mut io::stdout(), &mut io::stderr())?;
             Ok(ExitCode::SUCCESS)

@@ -104,6 +104,7 @@ pub fn acpx_profile(config: &Config) -> anyhow::Result<Profile> {
         env: environment_of(config, ACPX, None),
         retries_max: 0,
         install_hint: "run `clawdforge agents install acpx`, or put acpx on the PATH of the service".to_owned(),
+        confinement: config.confinement.clone(),
     })
 }
 
@@ -133,6 +134,7 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
         args,
         env: environment_of(config, dialect.as_str(), entry),
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
+        confinement: config.confinement.clone(),
         name,
     })
 }

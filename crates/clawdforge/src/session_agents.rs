@@ -111,9 +111,20 @@ const KNOWN: [Known; 5] = [
 const CLAUDE_MODE: &str = "default";
 
 /// The mode in which Codex stays in its own sandbox and asks before it leaves it; asked, the service says yes. Its default lets a
-/// second model decide (0.166, 2026-11-25). Where it may make no namespaces, as by Docker's default, every command fails
-/// with a word of `bwrap`'s until the model asks to leave the sandbox: there the operator sets `agent-full-access`.
+/// second model decide (0.166, 2026-11-25).
 const CODEX_MODE: &str = "workspace-write";
+
+/// The mode in which Codex has no sandbox of its own, for when it is in ours. Its own needs bubblewrap and a user namespace,
+/// which none in ours may make: every command ended with "error building bubblewrap command: Permission denied"
+/// (0.166, 2026-11-25), and the model was told so instead of anybody being asked.
+const CODEX_MODE_CONFINED: &str = "agent-full-access";
+
+fn mode_of(config: &Config, known: &Known) -> Option<&'static str> {
+    match known.mode {
+        Some(CODEX_MODE) if config.confinement.is_some() => Some(CODEX_MODE_CONFINED),
+        mode => mode,
+    }
+}
 
 /// Whether an agent of this name speaks the protocol unless its entry says otherwise.
 pub fn is_known(name: &str) -> bool {
@@ -195,7 +206,7 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
     } else if let Some(known) = KNOWN.iter().find(|known| known.name == name.as_str()) {
         let profile = speaking(config, name, entry, known);
         let mode = known.mode_variable.and_then(|variable| profile.env.get(OsStr::new(variable))?.to_str());
-        let mode = mode.or(known.mode).map(str::to_owned);
+        let mode = mode.or(mode_of(config, known)).map(str::to_owned);
         (profile, mode)
     } else if let Some(entry) = own_words {
         (foreign(config, name, entry), None)
@@ -287,6 +298,7 @@ fn base(config: &Config, name: AgentName, entry: Option<&AgentEntry>, family: &s
         env: profiles::environment_of(config, family, entry),
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
         install_hint: String::new(),
+        confinement: config.confinement.clone(),
         name,
     }
 }
@@ -320,11 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn codex_asks_before_it_leaves_its_sandbox_unless_the_operator_sets_its_mode() {
-        assert_eq!(mode_of("codex", "").as_deref(), Some("workspace-write"));
-        let own = "[agents.codex]\nenv = { INITIAL_AGENT_MODE = \"agent-full-access\" }\n";
-        assert_eq!(mode_of("codex", own).as_deref(), Some("agent-full-access"));
-        assert_eq!(mode_of("copilot", own), None);
-        assert_eq!(mode_of("claude", own).as_deref(), Some("default"));
+    fn codex_relies_on_our_sandbox_or_else_on_its_own_unless_the_operator_sets_its_mode() {
+        assert_eq!(mode_of("codex", "").as_deref(), Some("agent-full-access"));
+        let own = "[agents.codex]\nenv = { INITIAL_AGENT_MODE = \"read-only\" }\n";
+        for isolation in ["", "isolation_mode = \"off\"\n"] {
+            assert_eq!(mode_of("codex", &format!("{isolation}{own}")).as_deref(), Some("read-only"));
+            assert_eq!(mode_of("copilot", &format!("{isolation}{own}")), None);
+            assert_eq!(mode_of("claude", &format!("{isolation}{own}")).as_deref(), Some("default"));
+        }
+        assert_eq!(mode_of("codex", "isolation_mode = \"off\"\n").as_deref(), Some("workspace-write"));
     }
 }

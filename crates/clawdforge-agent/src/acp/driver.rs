@@ -1,5 +1,6 @@
 //! Opens links to one configured agent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,15 +99,28 @@ impl AgentDriver for AcpDriver {
         Some(self)
     }
 
-    /// Starts the agent once for all of them, where it is there at all. An agent that cannot erase (it declares
-    /// no `delete`) keeps its transcripts where its own settings say.
+    /// Starts the agent once for all of them that have the same home, where it is there at all. An agent that
+    /// cannot erase (it declares no `delete`) keeps its transcripts where its own settings say.
     async fn forget(&self, forgotten: Vec<Forgotten>) {
+        let mut by_home: BTreeMap<_, Vec<Forgotten>> = BTreeMap::new();
+        for one in forgotten {
+            by_home.entry(one.user.as_ref().map(|user| user.home.clone())).or_default().push(one);
+        }
+        for forgotten in by_home.into_values() {
+            self.forget_at_home(forgotten).await;
+        }
+    }
+}
+
+impl AcpDriver {
+    /// Conversations of one home.
+    async fn forget_at_home(&self, forgotten: Vec<Forgotten>) {
         let keys: Vec<String> = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
         let Some(first) = forgotten.into_iter().next().filter(|_| !keys.is_empty() && self.check().is_ok()) else {
             return;
         };
-        let Forgotten { workspace, scratch, mark, .. } = first;
-        let spec = HostSpec { cwd: workspace, scratch, mark, given_up: CancellationToken::new() };
+        let Forgotten { workspace, scratch, mark, user, .. } = first;
+        let spec = HostSpec { cwd: workspace, scratch, mark, user, given_up: CancellationToken::new() };
         match self.greeted(spec).await {
             Ok(host) => {
                 let erased = host.erase(&keys).await;

@@ -1,7 +1,7 @@
 //! One agent process, the connection to it, and the conversations that begin in it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,10 +23,11 @@ use super::driver::Choices;
 use super::link::AcpLink;
 use super::peer::{Connection, Peer};
 use super::translate::failure;
+use crate::confine::{self, hand_over};
 use crate::locate::locate;
-use crate::oneshot::{not_started, tmp_dir};
+use crate::oneshot::{name_tmp_dir, not_started, tmp_dir};
 use crate::profile::Profile;
-use crate::{AgentHost, AgentLink, CloseReport, HostSpec, LinkContext, OpenSpec};
+use crate::{AgentHost, AgentLink, AppUser, CloseReport, HostSpec, LinkContext, OpenSpec};
 
 /// How long an agent may take to greet, and again to begin a conversation. The slowest known takes 3 s
 /// for both on a busy machine; agents that hang here are known as well.
@@ -318,19 +319,23 @@ impl Newborn {
 }
 
 async fn spawn(profile: &Profile, spawner: &Spawner, spec: HostSpec) -> Result<Tree, Failure> {
-    let HostSpec { cwd, scratch, mark, .. } = spec;
+    let HostSpec { cwd, scratch, mark, user, .. } = spec;
     let found = locate(profile)?;
-    let tmp_dir = tmp_dir(&scratch);
-    private_dir(profile, &tmp_dir).await?;
+    private_dir(profile, user.as_ref(), &tmp_dir(&scratch)).await?;
     let mut env = profile.env.clone();
-    env.insert("TMPDIR".into(), tmp_dir.into_os_string());
+    if let Some(user) = &user {
+        user.move_in(&mut env);
+    }
+    name_tmp_dir(&mut env, &scratch);
     let args = profile.args.iter().map(OsString::from).collect();
-    let spec = SpawnSpec { program: found.path, args, env, cwd, mark, stdin: StdinMode::Piped };
+    let sandbox = confine::sandbox(profile, &env, user.as_ref(), vec![cwd.clone(), scratch]);
+    let spec = SpawnSpec { program: found.path, args, env, cwd, mark, stdin: StdinMode::Piped, sandbox };
     spawner.spawn(spec).await.map_err(|error| not_started(profile.name.as_str(), &error))
 }
 
-async fn private_dir(profile: &Profile, dir: &PathBuf) -> Result<(), Failure> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).await.map_err(|error| {
+async fn private_dir(profile: &Profile, user: Option<&AppUser>, dir: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir).await;
+    made.and_then(|()| hand_over(user, dir)).map_err(|error| {
         tracing::error!(agent.name = %profile.name, %error, "could not make an agent's private folder");
         Failure::new(FailureKind::StartFailed, "the agent's private folder could not be made; is the disk full?")
     })

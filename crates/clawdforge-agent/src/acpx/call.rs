@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clawdforge_core::agent::{Failure, FailureKind};
 use clawdforge_process::lines::{Line, LineReader};
-use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
+use clawdforge_process::{Sandbox, SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -54,6 +54,8 @@ pub(super) struct Caller {
     /// A file that names the tool servers there are: none.
     pub mcp_config: PathBuf,
     pub mark: TreeMark,
+    /// Around every call, and so around the owner and the agent that a call leaves behind.
+    pub sandbox: Option<Sandbox>,
 }
 
 /// Why a call came to nothing.
@@ -106,6 +108,7 @@ impl Caller {
             cwd: self.workspace.clone(),
             mark: self.mark.clone(),
             stdin,
+            sandbox: self.sandbox.clone(),
         };
         if !self.spawner.orphans_reaped(REAPING_WAIT_MAX).await {
             tracing::warn!(

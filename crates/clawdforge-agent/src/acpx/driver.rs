@@ -1,22 +1,26 @@
 //! Opens links to one configured agent behind acpx.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
-use clawdforge_process::Spawner;
+use clawdforge_process::{Sandbox, Spawner};
 use serde_json::Value;
 use tokio::fs::DirBuilder;
 
 use super::call::{CallError, Caller, command_line};
 use super::link::AcpxLink;
-use super::records;
+use super::{confined, records};
 use crate::acp::Choices;
-use crate::files::write_private;
+use crate::confine::{self, hand_over};
+use crate::files::write_anew;
 use crate::locate::locate;
-use crate::oneshot::{not_started, tmp_dir};
+use crate::oneshot::{name_tmp_dir, not_started, tmp_dir};
 use crate::profile::Profile;
 use crate::version::Versions;
 use crate::{AgentDriver, AgentLimits, AgentLink, Forgotten, LinkContext, OpenSpec, Presence};
@@ -78,17 +82,23 @@ impl AcpxDriver {
         accept(&version)?;
         let agent = locate(&self.profile)?.path;
         let mcp_config = spec.scratch.join("acpx-mcp.json");
-        let tmp_dir = tmp_dir(&spec.scratch);
+        let mut env = self.profile.env.clone();
+        if let Some(user) = &spec.user {
+            user.move_in(&mut env);
+        }
+        name_tmp_dir(&mut env, &spec.scratch);
         let prepared = async {
+            let tmp_dir = tmp_dir(&spec.scratch);
             DirBuilder::new().recursive(true).mode(0o700).create(&tmp_dir).await?;
-            write_private(&mcp_config, br#"{"mcpServers": []}"#).await
+            hand_over(spec.user.as_ref(), &tmp_dir)?;
+            write_anew(&mcp_config, br#"{"mcpServers": []}"#).await?;
+            hand_over(spec.user.as_ref(), &mcp_config)?;
+            self.sandbox(spec, &agent, &mut env).await
         };
-        prepared.await.map_err(|error| {
+        let sandbox = prepared.await.map_err(|error| {
             tracing::error!(agent.name = %self.profile.name, %error, "could not prepare an agent's private folder");
             Failure::new(FailureKind::StartFailed, "the agent's private folder could not be written; is the disk full?")
         })?;
-        let mut env = self.profile.env.clone();
-        env.insert("TMPDIR".into(), tmp_dir.into_os_string());
         Ok(Caller {
             spawner: self.spawner.clone(),
             program,
@@ -98,7 +108,31 @@ impl AcpxDriver {
             workspace: spec.workspace.clone(),
             mcp_config,
             mark: spec.mark.clone(),
+            sandbox,
         })
+    }
+
+    /// The sandbox of the calls of a conversation, and what they need in their environment for it.
+    async fn sandbox(
+        &self,
+        spec: &OpenSpec,
+        agent: &Path,
+        env: &mut BTreeMap<OsString, OsString>,
+    ) -> io::Result<Option<Sandbox>> {
+        let user = spec.user.as_ref();
+        let write = vec![spec.workspace.clone(), spec.scratch.clone()];
+        let Some(mut sandbox) = confine::sandbox(&self.profile, env, user, write) else { return Ok(None) };
+        sandbox.programs.push(agent.to_owned());
+        if let Some(home) = env.get(OsStr::new("HOME")).map(PathBuf::from) {
+            let owner = spec.user.clone();
+            let made = tokio::task::spawn_blocking(move || confined::prepare(&home, owner.as_ref())).await;
+            sandbox.write.extend(made.map_err(io::Error::other)??);
+        }
+        let file = spec.scratch.join("acpx-preload.cjs");
+        write_anew(&file, confined::PRELOAD.as_bytes()).await?;
+        hand_over(user, &file)?;
+        confined::preload(env, &file);
+        Ok(Some(sandbox))
     }
 
     /// Takes up the conversation, or begins one; the agent's own id of it comes back.
@@ -194,10 +228,19 @@ impl AgentDriver for AcpxDriver {
     }
 
     async fn forget(&self, forgotten: Vec<Forgotten>) {
-        let Some(home) = self.profile.env.get(std::ffi::OsStr::new("HOME")).cloned() else { return };
         let agent = self.profile.name.to_string();
-        let removed = tokio::task::spawn_blocking(move || records::remove(Path::new(&home), &forgotten)).await;
-        match removed.map_err(std::io::Error::other).flatten() {
+        let common = self.profile.env.get(OsStr::new("HOME")).map(PathBuf::from);
+        let mut by_home: BTreeMap<PathBuf, Vec<Forgotten>> = BTreeMap::new();
+        for one in forgotten {
+            let Some(home) = one.user.as_ref().map(|user| user.home.clone()).or_else(|| common.clone()) else {
+                continue;
+            };
+            by_home.entry(home).or_default().push(one);
+        }
+        let removed = tokio::task::spawn_blocking(move || {
+            by_home.iter().map(|(home, forgotten)| records::remove(home, forgotten)).sum::<io::Result<usize>>()
+        });
+        match removed.await.map_err(io::Error::other).flatten() {
             Ok(files) => tracing::debug!(agent.name = agent, files, "removed what acpx kept of erased sessions"),
             Err(error) => {
                 tracing::warn!(agent.name = agent, %error, "what acpx keeps of an erased session could not be removed");

@@ -12,10 +12,12 @@
 //!   after those is ended by its mark.
 //! - A `.acpxrc.json` in the workspace is a configuration that anybody who can write there could leave. It is
 //!   removed before each call, and every call says all that matters by flags, which win over it.
+//! - In a sandbox, what it needs beside its agent is laid out before ([`confined`]).
 //!
 //! [`AgentSignal::ContextReset`]: clawdforge_core::agent::AgentSignal::ContextReset
 
 mod call;
+mod confined;
 mod driver;
 mod failures;
 mod link;

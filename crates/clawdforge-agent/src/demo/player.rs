@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clawdforge_core::limits::AGENT_LINE_BYTES_MAX;
 use clawdforge_core::run::SystemMode;
+use clawdforge_process::sandbox::try_all;
 use serde_json::{Value, json};
 
 use super::flags::Flags;
@@ -163,6 +164,10 @@ impl<V: Voice> Player<V> {
             About::EnvValue(wanted) => environment()
                 .find(|(name, _)| name == wanted.as_str())
                 .map_or_else(|| "not set".to_owned(), |(_, value)| value.to_string_lossy().into_owned()),
+            About::Attacks(words) => try_all(words.split_whitespace().map(OsString::from))
+                .unwrap_or_else(|| "these are no attacks".to_owned())
+                .trim_end()
+                .to_owned(),
             About::Args => json!(self.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>()).to_string(),
             About::Cwd => self.wire.folder()?.to_string_lossy().into_owned(),
             About::System => match (&self.system, self.flags.system_mode) {

@@ -40,6 +40,8 @@ pub(super) enum Step {
 pub(super) enum About {
     EnvNames,
     EnvValue(String),
+    /// What it can reach that is not its own: words for [`clawdforge_process::sandbox::try_all`].
+    Attacks(String),
     Args,
     Cwd,
     System,
@@ -98,6 +100,7 @@ fn step_with(word: &str, rest: &str) -> Option<Step> {
         "note" => Step::Note(rest.to_owned()),
         "ask" => Step::Ask(rest.to_owned()),
         "env" => Step::Tell(About::EnvValue(rest.to_owned())),
+        "attack" => Step::Tell(About::Attacks(rest.to_owned())),
         "sleep" => Step::Sleep(millis()?),
         "chatter" => Step::Chatter(millis()?),
         "crash" => Step::Crash(rest.parse().ok()?),

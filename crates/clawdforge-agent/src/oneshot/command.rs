@@ -34,10 +34,18 @@ pub fn tmp_dir(scratch: &Path) -> PathBuf {
     scratch.join("tmp")
 }
 
+/// Tells an agent where its temporary files go. Claude Code puts those of its shell tool elsewhere unless it
+/// is told by a name of its own; elsewhere is shared, and closed to an agent in a sandbox.
+pub(crate) fn name_tmp_dir(env: &mut BTreeMap<OsString, OsString>, scratch: &Path) {
+    let tmp = tmp_dir(scratch).into_os_string();
+    env.entry("CLAUDE_CODE_TMPDIR".into()).or_insert_with(|| tmp.clone());
+    env.insert("TMPDIR".into(), tmp);
+}
+
 /// Composes the command line and the environment of a turn.
 #[must_use]
 pub fn launch(profile: &Profile, spec: &OpenSpec) -> Launch {
-    Launch { args: args(profile, spec), env: env(profile, &spec.scratch) }
+    Launch { args: args(profile, spec), env: env(profile, spec) }
 }
 
 fn args(profile: &Profile, spec: &OpenSpec) -> Vec<OsString> {
@@ -65,9 +73,12 @@ fn args(profile: &Profile, spec: &OpenSpec) -> Vec<OsString> {
     args
 }
 
-fn env(profile: &Profile, scratch: &Path) -> BTreeMap<OsString, OsString> {
+fn env(profile: &Profile, spec: &OpenSpec) -> BTreeMap<OsString, OsString> {
     let mut env = profile.env.clone();
-    env.insert("TMPDIR".into(), tmp_dir(scratch).into_os_string());
+    if let Some(user) = &spec.user {
+        user.move_in(&mut env);
+    }
+    name_tmp_dir(&mut env, &spec.scratch);
     let retries = profile.retries_max.to_string();
     for (name, value) in [
         // Ten retries by default: a failing API would be reported after three minutes.
@@ -110,6 +121,7 @@ mod tests {
             env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             retries_max: 2,
             install_hint: String::new(),
+            confinement: None,
         }
     }
 
@@ -123,6 +135,7 @@ mod tests {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            user: None,
             given_up: tokio_util::sync::CancellationToken::new(),
         }
     }

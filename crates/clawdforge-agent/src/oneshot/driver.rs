@@ -10,6 +10,7 @@ use tokio::fs::DirBuilder;
 
 use super::command::{launch, system_file, tmp_dir};
 use super::link::{OneShotLink, Start};
+use crate::confine::{self, hand_over};
 use crate::files::write_private;
 use crate::locate::{Found, locate};
 use crate::profile::Profile;
@@ -88,11 +89,18 @@ impl AgentDriver for OneShotDriver {
             tracing::error!(agent.name = %self.profile.name, error = %error, "could not prepare an agent's private folder");
             Failure::new(FailureKind::StartFailed, "the agent's private folder could not be written; is the disk full?")
         })?;
+        let launch = launch(&self.profile, &spec);
         let start = Start {
             spawner: self.spawner.clone(),
             agent: self.profile.name.to_string(),
             program: found.path,
-            launch: launch(&self.profile, &spec),
+            sandbox: confine::sandbox(
+                &self.profile,
+                &launch.env,
+                spec.user.as_ref(),
+                vec![spec.workspace.clone(), spec.scratch],
+            ),
+            launch,
             workspace: spec.workspace,
             mark: spec.mark,
         };
@@ -102,9 +110,13 @@ impl AgentDriver for OneShotDriver {
 
 /// Lays down what the agent finds in its private folder.
 async fn prepare(spec: &OpenSpec) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(tmp_dir(&spec.scratch)).await?;
-    match &spec.system {
-        Some(text) => write_private(&system_file(&spec.scratch), text.as_bytes()).await,
-        None => Ok(()),
+    let tmp = tmp_dir(&spec.scratch);
+    DirBuilder::new().recursive(true).mode(0o700).create(&tmp).await?;
+    hand_over(spec.user.as_ref(), &tmp)?;
+    if let Some(text) = &spec.system {
+        let file = system_file(&spec.scratch);
+        write_private(&file, text.as_bytes()).await?;
+        hand_over(spec.user.as_ref(), &file)?;
     }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
 use clawdforge_process::lines::Line;
-use clawdforge_process::{ExitReport, SpawnError, SpawnSpec, Spawner, StdinMode, TreeMark};
+use clawdforge_process::{ExitReport, Sandbox, SpawnError, SpawnSpec, Spawner, StdinMode, TreeMark};
 
 use super::command::{Launch, prompt_input};
 use super::output::{Parser, unrecognised};
@@ -28,6 +28,7 @@ pub(super) struct Start {
     pub(super) launch: Launch,
     pub(super) workspace: PathBuf,
     pub(super) mark: TreeMark,
+    pub(super) sandbox: Option<Sandbox>,
 }
 
 /// The link of one turn.
@@ -98,6 +99,7 @@ impl AgentLink for OneShotLink {
             cwd: start.workspace,
             mark: start.mark,
             stdin: StdinMode::Piped,
+            sandbox: start.sandbox,
         };
         let tree = start.spawner.spawn(spec).await.map_err(|error| not_started(&start.agent, &error))?;
         self.running = Some(Running::new(tree, prompt_input(prompt.text)));
@@ -158,6 +160,9 @@ pub(crate) fn not_started(agent: &str, error: &SpawnError) -> Failure {
         }
         SpawnError::TooManyTrees { live_max } => {
             (FailureKind::StartFailed, format!("{live_max} agents are running already; send the request again later"))
+        }
+        SpawnError::Sandbox { action, source } => {
+            (FailureKind::StartFailed, format!("the sandbox around it could not {action} ({source})"))
         }
         SpawnError::Os { action, source } => (FailureKind::StartFailed, format!("could not {action} ({source})")),
         SpawnError::SpawnerGone => (FailureKind::Internal, "the service must be restarted".to_owned()),

@@ -110,6 +110,7 @@ impl Bench {
             env: BTreeMap::from([(OsString::from("PATH"), OsString::from("/usr/bin:/bin"))]),
             retries_max: 1,
             install_hint: "build it".into(),
+            confinement: None,
         };
         let spec = OpenSpec {
             workspace,
@@ -120,6 +121,7 @@ impl Bench {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            user: None,
             given_up: CancellationToken::new(),
         };
         Self { folder, profile, spec, spawner: Spawner::start().unwrap() }

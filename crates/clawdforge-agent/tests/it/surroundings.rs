@@ -16,6 +16,7 @@ async fn the_environment_is_exactly_what_was_composed() {
             "CLAUDE_CODE_DISABLE_FILE_MENTIONS",
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
             "CLAUDE_CODE_MAX_RETRIES",
+            "CLAUDE_CODE_TMPDIR",
             "CLAWDFORGE_TREE",
             "DISABLE_AUTOUPDATER",
             "EXTRA",

@@ -8,7 +8,7 @@ use clawdforge_api::admin::LedgerEntry;
 use super::text::printable;
 
 /// The columns of an export: every field of [`LedgerEntry`], in its order.
-const COLUMNS: [&str; 20] = [
+const COLUMNS: [&str; 21] = [
     "seq",
     "at",
     "kind",
@@ -29,6 +29,7 @@ const COLUMNS: [&str; 20] = [
     "size_bytes",
     "duration_ms",
     "outcome",
+    "isolation",
 ];
 
 /// Comma-separated values, page by page; the heading comes first, even of an empty ledger.
@@ -129,7 +130,10 @@ mod tests {
         let text = String::from_utf8(CsvLines::default().page(&[line]).unwrap()).unwrap();
         let (heading, rest) = text.split_once('\n').unwrap();
         assert_eq!(heading, COLUMNS.join(","));
-        assert_eq!(rest, "1,2026-01-02T03:04:05.678Z,run_ended,app,,,\"say \"\"x\"\"\nnow\",,\"a,b\",,,,,,,,0.25,,,\n");
+        assert_eq!(
+            rest,
+            "1,2026-01-02T03:04:05.678Z,run_ended,app,,,\"say \"\"x\"\"\nnow\",,\"a,b\",,,,,,,,0.25,,,,\n"
+        );
     }
 
     #[test]

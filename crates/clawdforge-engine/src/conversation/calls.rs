@@ -116,11 +116,13 @@ impl Shared {
             app_name: by.app.name.to_string(),
             agent,
             created_at: self.ids.now(),
+            isolation: Some(self.options.isolation),
             conversation: Some(Conversation { model, effort, meta, driver, on_context_loss }),
         };
         let asked = AgentAsked {
             agent: session.agent.to_string(),
             model: session.conversation.as_ref().and_then(|chosen| chosen.model.clone()),
+            isolation: session.isolation,
         };
         let fact = LedgerFact::SessionCreated(session.id, asked);
         let commit = Commit {
@@ -225,7 +227,11 @@ impl Shared {
         let facts = TurnFacts {
             session: turn.session,
             index: turn.index,
-            asked: AgentAsked { agent: record.session.agent.to_string(), model: model.clone() },
+            asked: AgentAsked {
+                agent: record.session.agent.to_string(),
+                model: model.clone(),
+                isolation: Some(self.options.isolation),
+            },
             prompt_chars: request.prompt.chars().count() as u64,
         };
         let mut expects = vec![Expect::SessionOpen(turn.session)];

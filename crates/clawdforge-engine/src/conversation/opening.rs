@@ -9,6 +9,7 @@ use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{ContextSource, EventBody, EventSeq};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{FileId, SessionId};
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{AgentAsked, TurnFacts};
 use clawdforge_core::run::SystemMode;
 use clawdforge_core::session::{OnContextLoss, Session, SessionRecord};
@@ -35,9 +36,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub fn of(record: &SessionRecord, prompt: &EventBody) -> Self {
+    pub fn of(record: &SessionRecord, prompt: &EventBody, isolation: Isolation) -> Self {
         let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
-        let asked = AgentAsked { agent: record.session.agent.to_string(), model };
+        let asked = AgentAsked { agent: record.session.agent.to_string(), model, isolation: Some(isolation) };
         let (text, files) = match prompt {
             EventBody::Prompt { text, files, .. } => (text.clone(), files.clone()),
             _ => (String::new(), Vec::new()),
@@ -174,8 +175,10 @@ async fn prepare(
 ) -> Result<Vec<PathBuf>, Failure> {
     let files = attachments(shared, files).await?;
     let workspace = shared.workspaces.of_conversation(session.id);
+    let user = shared.user_of(session.app).await?;
     let wanted = given_up.clone();
-    let prepared = tokio::task::spawn_blocking(move || workspace.prepare_turn(index, &files, &wanted)).await;
+    let prepared =
+        tokio::task::spawn_blocking(move || workspace.prepare_turn(index, user.as_ref(), &files, &wanted)).await;
     prepared.map_err(|error| unprepared(&error.to_string()))?
 }
 
@@ -198,6 +201,7 @@ async fn link_for(
         system: None,
         system_mode: SystemMode::Append,
         effort: chosen.and_then(|chosen| chosen.effort),
+        user: shared.user_of(session.app).await?,
         given_up,
     };
     shared.open_link(HostKey::of(session), &driver, spec).await

@@ -138,12 +138,14 @@ fn opening(
     let files: Vec<_> = files.collect();
     let mark = player.log.turn.id.to_string();
     let given_up = player.given_up.clone();
+    let (shared, app) = (Arc::clone(shared), player.log.session.app);
     Box::pin(async move {
+        let user = shared.user_of(app).await?;
         let mark = TreeMark::new(mark).map_err(|error| unprepared(&error.to_string()))?;
         let text = std::mem::take(&mut request.prompt);
-        let (laid, wanted) = (workspace.clone(), given_up.clone());
+        let (laid, owner, wanted) = (workspace.clone(), user.clone(), given_up.clone());
         let prepared = tokio::task::spawn_blocking(move || {
-            let names = laid.prepare(&files, &wanted)?;
+            let names = laid.prepare(owner.as_ref(), &files, &wanted)?;
             Ok::<_, Failure>(with_manifest(text, &names))
         });
         let text = prepared.await.map_err(|error| unprepared(&error.to_string()))??;
@@ -156,6 +158,7 @@ fn opening(
             system: request.system,
             system_mode: request.system_mode,
             effort: request.effort,
+            user,
             given_up,
         };
         let link = driver.open(spec).await?;

@@ -126,6 +126,8 @@ pub async fn engine_with(
 ) -> Result<(Engine, RecoveryReport), EngineError> {
     let mut options = EngineOptions {
         data_dir: dir.to_owned(),
+        isolation: clawdforge_core::isolation::Isolation::Off,
+        users: None,
         slots: 2,
         queue_max: 2,
         queue_per_app_max: 2,

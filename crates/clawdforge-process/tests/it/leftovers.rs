@@ -6,7 +6,7 @@ use clawdforge_process::reaper::{Leftover, ReapReport, end_leftovers};
 use clawdforge_process::{TreeIdentity, TreeMark};
 
 use crate::server::Server;
-use crate::support::{Bench, PATIENCE, is_alive, is_gone, marked, until};
+use crate::support::{Bench, PATIENCE, is_alive, is_gone, marked, other_user, until};
 
 /// A leader that does not heed its parent's death, with a daemon that heeds nothing.
 const STUBBORN: &str = "trap '' TERM; echo $$ > leader; \
@@ -21,6 +21,20 @@ async fn a_leader_is_asked_to_end_when_its_server_is_killed() {
     let mut server =
         Server::start("trap 'echo 1 > asked; exit' TERM; echo $$ > leader; while :; do sleep 0.01; done").await;
     let leader = server.pid_in("leader").await;
+    server.kill();
+    until("the leader has ended", || !is_alive(leader)).await;
+    assert_eq!(server.pid_in("asked").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_became_another_user_is_asked_as_well() {
+    if other_user().is_none() {
+        return;
+    }
+    let script = "trap 'echo 1 > asked; exit' TERM; id -u > user; echo $$ > leader; while :; do sleep 0.01; done";
+    let mut server = Server::start_with_user(script).await;
+    let leader = server.pid_in("leader").await;
+    assert_eq!(server.pid_in("user").await.cast_unsigned(), other_user().unwrap().number());
     server.kill();
     until("the leader has ended", || !is_alive(leader)).await;
     assert_eq!(server.pid_in("asked").await, 1);

@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod attacks;
 mod end;
 mod kin;
 mod leftovers;
+mod sandbox;
 mod server;
 mod spawn;
 mod support;

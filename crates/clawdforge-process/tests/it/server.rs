@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use clawdforge_process::{TreeIdentity, TreeMark};
+use clawdforge_process::{Sandbox, TreeIdentity, TreeMark};
 
-use crate::support::{Bench, PATIENCE, mark_of, pid_in, until};
+use crate::support::{Bench, PATIENCE, mark_of, other_user, pid_in, until};
+
+/// The file that says that the tree shall be another user's.
+const AS_OTHER_USER: &str = "as-other-user";
 
 /// Where the part of the server that dies is told to work.
 const SERVER_DIR: &str = "CLAWDFORGE_PROCESS_TEST_SERVER_DIR";
@@ -22,6 +25,12 @@ async fn the_server_of_other_tests() {
     let mut spec = bench.spec("/bin/sh", &["-c", &script]);
     spec.mark = mark_of(&dir);
     spec.cwd.clone_from(&dir);
+    if let Some(identity) = other_user().filter(|_| dir.join(AS_OTHER_USER).exists()) {
+        identity.give(&dir).unwrap();
+        let confinement = bench.confinement();
+        spec.sandbox =
+            Some(Sandbox { write: vec![dir.clone()], identity: Some(identity), ..Sandbox::of(&confinement) });
+    }
     let tree = bench.spawner.spawn(spec).await.unwrap();
     std::fs::write(dir.join("identity.new"), tree.identity().to_string()).unwrap();
     std::fs::rename(dir.join("identity.new"), dir.join("identity")).unwrap();
@@ -36,7 +45,17 @@ pub struct Server {
 
 impl Server {
     pub async fn start(script: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), script).await
+    }
+
+    /// Its tree is in a sandbox, as a user of its own.
+    pub async fn start_with_user(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(AS_OTHER_USER), "").unwrap();
+        Self::start_in(dir, script).await
+    }
+
+    async fn start_in(dir: tempfile::TempDir, script: &str) -> Self {
         std::fs::write(dir.path().join("script"), script).unwrap();
         // Started as a shell starts a command in the background: deaf to the terminal's signals.
         let mut command = Command::new("/bin/sh");

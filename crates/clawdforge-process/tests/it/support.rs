@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
+use clawdforge_process::sandbox::Helper;
+use clawdforge_process::{Confinement, Identity, Sandbox, SpawnError, SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
+use rustix::thread::CapabilitySet;
 use tempfile::TempDir;
 
 /// Far more than anything here takes, even on a machine that is busy with other things.
@@ -33,7 +37,48 @@ impl Bench {
             cwd: self.dir.path().to_owned(),
             mark: self.mark.clone(),
             stdin: StdinMode::Null,
+            sandbox: None,
         }
+    }
+
+    /// Sandboxes that keep everything off the private part of the bench.
+    pub fn confinement(&self) -> Arc<Confinement> {
+        self.confinement_with(Vec::new())
+    }
+
+    /// The same, with places that everything may write.
+    pub fn confinement_with(&self, write: Vec<PathBuf>) -> Arc<Confinement> {
+        let helper = Helper {
+            program: env!("CARGO_BIN_EXE_process-test-helper").into(),
+            launch: "launch".into(),
+            attack: "attack".into(),
+        };
+        let private = self.private();
+        std::fs::create_dir_all(&private).unwrap();
+        // Another user passes through to what is its own; it can list none of it.
+        for dir in [self.dir.path(), &private] {
+            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711)).unwrap();
+        }
+        Arc::new(Confinement::new(helper, &private, Vec::new(), write))
+    }
+
+    /// What plays the service's data directory.
+    pub fn private(&self) -> PathBuf {
+        self.dir.path().join("private")
+    }
+
+    /// A shell in a sandbox, in a workspace of its own below the private directory.
+    pub async fn sh_inside(&self, script: &str, identity: Option<Identity>) -> Result<Tree, SpawnError> {
+        let confinement = self.confinement();
+        let work = self.private().join("work");
+        std::fs::create_dir_all(&work).unwrap();
+        if let Some(identity) = identity {
+            std::os::unix::fs::chown(&work, Some(identity.number()), Some(identity.number())).unwrap();
+        }
+        let mut spec = self.spec("/bin/sh", &["-c", script]);
+        spec.cwd.clone_from(&work);
+        spec.sandbox = Some(Sandbox { write: vec![work], identity, ..Sandbox::of(&confinement) });
+        self.spawner.spawn(spec).await
     }
 
     pub async fn sh(&self, script: &str) -> Tree {
@@ -48,6 +93,13 @@ impl Bench {
     pub fn marked(&self) -> Vec<i32> {
         marked(&self.mark)
     }
+}
+
+/// A user that agents run as, where this machine lets us become another one.
+pub fn other_user() -> Option<Identity> {
+    let may = rustix::thread::capabilities(None).unwrap().effective;
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::CHOWN;
+    may.contains(needed).then(|| Identity::new(23_456).unwrap())
 }
 
 /// A mark made of the random name of a directory.

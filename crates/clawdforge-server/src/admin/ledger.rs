@@ -65,5 +65,6 @@ fn entry(line: LedgerLine) -> LedgerEntry {
         size_bytes: line.size,
         duration_ms: line.duration_ms,
         outcome: line.outcome,
+        isolation: line.isolation,
     }
 }

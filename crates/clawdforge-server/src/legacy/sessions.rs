@@ -34,6 +34,7 @@ pub(crate) async fn open(State(app): State<App>, by: ByApp, body: JsonBody) -> R
         created_at: unix_secs(session.created_at),
         model: chosen.and_then(|chosen| chosen.model.clone()),
         driver: chosen.map(|chosen| chosen.driver.as_str().to_owned()),
+        isolation: session.isolation.map(|level| level.as_str().to_owned()),
     }))
 }
 
@@ -127,5 +128,6 @@ fn state_of(view: SessionView) -> SessionState {
         on_context_loss: chosen.as_ref().map(|chosen| chosen.on_context_loss.as_str().to_owned()),
         effort: chosen.as_ref().and_then(|chosen| chosen.effort).map(|effort| effort.as_str().to_owned()),
         warm: is_warm,
+        isolation: session.isolation.map(|level| level.as_str().to_owned()),
     }
 }

@@ -3,6 +3,7 @@
 use clawdforge_core::agent::Usage;
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::id::{RequestId, RunId};
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact, LedgerLine, RunFacts};
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
 use clawdforge_store::{LedgerQuery, Order};
@@ -14,7 +15,13 @@ async fn add(fixture: &Fixture, lines: impl IntoIterator<Item = LedgerEntry>) {
 }
 
 fn run() -> RunFacts {
-    RunFacts { run: RunId::from_u128(5), agent: "claude".into(), model: "opus".into(), prompt_chars: 77 }
+    RunFacts {
+        run: RunId::from_u128(5),
+        agent: "claude".into(),
+        model: "opus".into(),
+        isolation: Some(Isolation::Uid),
+        prompt_chars: 77,
+    }
 }
 
 /// A line with nothing but what all lines have.
@@ -35,6 +42,7 @@ fn bare(seq: u64, kind: &str, subject: impl ToString) -> LedgerLine {
         size: None,
         duration_ms: None,
         outcome: None,
+        isolation: None,
     }
 }
 
@@ -70,6 +78,7 @@ async fn every_kind_of_line_is_read_back_whole() {
         agent: Some("claude".to_owned()),
         model_asked: Some("opus".to_owned()),
         prompt_chars: Some(77),
+        isolation: Some("uid".to_owned()),
         ..bare(5, "run_accepted", run().run)
     };
     let ended = LedgerLine {

@@ -8,6 +8,7 @@ use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::event::{Event, EventBody, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, RequestId, RunId, SessionId, TokenId, TurnId};
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
 use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
@@ -134,6 +135,7 @@ pub fn session(number: u128) -> Session {
         app_name: "cauldron".to_owned(),
         agent: "claude".parse().unwrap(),
         conversation: None,
+        isolation: Some(Isolation::Landlock),
         created_at: at(4),
     }
 }

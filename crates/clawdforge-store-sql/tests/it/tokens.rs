@@ -96,3 +96,19 @@ async fn of_many_mints_at_once_for_one_app_exactly_one_succeeds() {
         assert_eq!(fixture.store().tokens.live_tokens().await.unwrap().len(), 1);
     }
 }
+
+#[tokio::test]
+async fn an_apps_agents_get_a_user_once_and_no_other_app_gets_it() {
+    let fixture = Fixture::with_app().await;
+    let other = App { id: AppId::from_u128(2), name: "anvil".parse().unwrap() };
+    let users = &fixture.store().agent_users;
+    assert_eq!((users.agent_user(app().id).await, users.last_agent_user().await), (Ok(None), Ok(None)));
+    fixture.write([Write::AddApp(other.clone(), at(1)), Write::AddAgentUser(app().id, 20_000)]).await.unwrap();
+    for taken in [Write::AddAgentUser(other.id, 20_000), Write::AddAgentUser(app().id, 20_001)] {
+        assert_eq!(fixture.write([taken]).await, Err(unexpected(0)));
+    }
+    fixture.write([Write::AddAgentUser(other.id, 20_007)]).await.unwrap();
+    assert_eq!(users.agent_user(app().id).await, Ok(Some(20_000)));
+    assert_eq!(users.agent_user(other.id).await, Ok(Some(20_007)));
+    assert_eq!(users.last_agent_user().await, Ok(Some(20_007)));
+}

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clawdforge_agent::confine;
 use clawdforge_agent::profile::{Dialect, Profile};
 use clawdforge_agent::version::Versions;
 use clawdforge_client::commands::Io;
-use clawdforge_process::Spawner;
+use clawdforge_process::{Sandbox, Spawner};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,9 @@ use super::{npm, probe, progress};
 use crate::config::Config;
 
 const MANIFEST: &str = "package.json";
+
+/// What npm is called where an agent's name is asked for.
+const NPM: &str = "npm";
 
 /// How an installation ended well.
 #[derive(Debug)]
@@ -98,7 +102,13 @@ impl<'a> Installer<'a> {
         std::fs::write(&manifest, text).with_context(|| format!("{} cannot be written", manifest.display()))?;
         let what = format!("installing {} {}", entry.name, entry.version());
         progress::write(io, &format!("{what} (about {} MB)\n", entry.disk_mb));
-        let npm = npm::install(self.spawner, staged.path(), self.env.clone(), stop);
+        let npm = npm::install(
+            self.spawner,
+            staged.path(),
+            self.env.clone(),
+            self.sandbox(vec![staged.path().to_owned()])?,
+            stop,
+        );
         progress::watch(io, &what, staged.path(), npm).await?;
         self.verify(entry, staged.path()).await.context("npm finished, but what it installed is not usable")?;
         let bytes = progress::bytes_in(staged.path().to_owned());
@@ -125,7 +135,7 @@ impl<'a> Installer<'a> {
         // A program that is only asked for its version shall leave nothing in anybody's home.
         let home = probe::scratch()?;
         let versions = Versions::load(home.path().join("versions.json"));
-        let profile = self.asking_profile(entry, home.path())?;
+        let profile = self.asking_profile(entry.name, home.path())?;
         for (path, pinned) in entry.programs_in(folder, self.platform) {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             if !path.is_file() {
@@ -139,11 +149,17 @@ impl<'a> Installer<'a> {
         Ok(())
     }
 
-    fn asking_profile(&self, entry: &Entry, home: &Path) -> anyhow::Result<Profile> {
+    /// What npm and Node may reach: their caches in the home, and the folder of an installation.
+    fn sandbox(&self, write: Vec<PathBuf>) -> anyhow::Result<Option<Sandbox>> {
+        let profile = self.asking_profile(NPM, Path::new("/"))?;
+        Ok(confine::sandbox(&profile, &self.env, None, write))
+    }
+
+    fn asking_profile(&self, name: &str, home: &Path) -> anyhow::Result<Profile> {
         let mut env = self.env.clone();
         env.extend([("HOME".into(), home.into()), ("TMPDIR".into(), home.into())]);
         Ok(Profile {
-            name: entry.name.parse()?,
+            name: name.parse()?,
             // Nobody speaks to it here.
             dialect: Dialect::Claude,
             program: "claude".into(),
@@ -154,12 +170,15 @@ impl<'a> Installer<'a> {
             env,
             retries_max: 0,
             install_hint: String::new(),
+            confinement: self.config.confinement.clone(),
         })
     }
 
     async fn warn_of_old_node(&self, entry: &Entry, io: &mut Io) {
         let Some(wanted) = entry.node_major_min else { return };
-        let warning = match npm::node_major(self.spawner, self.env.clone()).await {
+        // A question that cannot be asked safely is not asked.
+        let Ok(sandbox) = self.sandbox(Vec::new()) else { return };
+        let warning = match npm::node_major(self.spawner, self.env.clone(), sandbox).await {
             Some(found) if found >= wanted => return,
             Some(found) => format!("its makers support Node {wanted} and newer; the one on the PATH is {found}"),
             None => format!("it needs Node {wanted} on the PATH of the service, and there is none"),

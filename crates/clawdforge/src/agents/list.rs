@@ -100,6 +100,7 @@ fn look_for(entry: &'static Entry, config: &Config) -> anyhow::Result<FoundAgent
         env,
         retries_max: 0,
         install_hint: format!("run `clawdforge agents install {}`", entry.name),
+        confinement: config.confinement.clone(),
     };
     // Without a search path only our own installation counts.
     let mut program = locate(&profile);

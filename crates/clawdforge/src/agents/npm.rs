@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clawdforge_agent::environment;
-use clawdforge_process::{ExitReport, SpawnError, SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
+use clawdforge_process::{ExitReport, Sandbox, SpawnError, SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,7 @@ pub async fn install(
     spawner: &Spawner,
     folder: &Path,
     env: BTreeMap<OsString, OsString>,
+    sandbox: Option<Sandbox>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut prefix = OsString::from("--prefix=");
@@ -105,6 +106,7 @@ pub async fn install(
         cwd: folder.to_owned(),
         mark: TreeMark::new(format!("install.{}", std::process::id()))?,
         stdin: StdinMode::Null,
+        sandbox,
     };
     let mut tree = match spawner.spawn(spec).await {
         Ok(tree) => tree,
@@ -124,8 +126,9 @@ pub async fn install(
 }
 
 /// The major version of the Node on the PATH; `None` where there is none or it does not say.
-pub async fn node_major(spawner: &Spawner, env: BTreeMap<OsString, OsString>) -> Option<u32> {
-    let asked = probe::ask(spawner, "node", Path::new("node"), ["--version".into()], env, NODE_WAIT_MAX).await;
+pub async fn node_major(spawner: &Spawner, env: BTreeMap<OsString, OsString>, sandbox: Option<Sandbox>) -> Option<u32> {
+    let question = probe::Question { purpose: "node", args: vec!["--version".into()], env, sandbox };
+    let asked = probe::ask(spawner, Path::new("node"), question, NODE_WAIT_MAX).await;
     major(&asked.ok()?.stdout)
 }
 

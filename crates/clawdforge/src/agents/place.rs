@@ -19,6 +19,10 @@ use super::catalogue::AGENTS_DIR;
 /// Name of the lock file; it stays, because erasing it would let two installers lock two files of one name.
 const LOCK_FILE: &str = ".lock";
 
+/// Mode of what is complete: the users that agents may run as read it. Nobody else gets into the data
+/// directory.
+const PUBLISHED: u32 = 0o755;
+
 /// How often a lock that somebody else holds is tried again.
 const LOCK_RETRY_EVERY: Duration = Duration::from_millis(250);
 
@@ -37,7 +41,7 @@ impl Place {
     /// When the folder cannot be made or written to.
     pub async fn lock(data_dir: &Path, mut waiting: impl FnMut()) -> anyhow::Result<Self> {
         let dir = data_dir.join(AGENTS_DIR);
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir).with_context(|| {
+        DirBuilder::new().recursive(true).mode(PUBLISHED).create(&dir).with_context(|| {
             format!("{} cannot be made; choose another data directory with --data-dir", dir.display())
         })?;
         let path = dir.join(LOCK_FILE);
@@ -103,6 +107,8 @@ impl Place {
     /// two steps of a file system that cannot exchange.
     pub fn publish(&self, staged: TempDir, name: &str) -> anyhow::Result<PathBuf> {
         let target = self.dir.join(name);
+        let readable = std::fs::set_permissions(staged.path(), Permissions::from_mode(PUBLISHED));
+        readable.with_context(|| format!("the mode of {} cannot be changed", staged.path().display()))?;
         let moved = flush(&self.dir).and_then(|()| match target.try_exists()? {
             true => replace(staged, &target),
             // Where that fails, the next installer removes what stays behind.

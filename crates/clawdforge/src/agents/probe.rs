@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
+use clawdforge_process::{Sandbox, SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -40,27 +40,37 @@ pub fn scratch() -> anyhow::Result<TempDir> {
     made.context("no temporary folder can be made")
 }
 
-/// Starts a program, waits at most `wait_max` for its end, and ends whatever it started. `purpose`
-/// marks the process tree; no two probes of one purpose may run at the same time.
+/// What a program is asked, and as whom.
+pub struct Question {
+    /// Marks the process tree; no two probes of one purpose may run at the same time.
+    pub purpose: &'static str,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Its whole environment.
+    pub env: BTreeMap<OsString, OsString>,
+    /// What it may reach.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// Starts a program, waits at most `wait_max` for its end, and ends whatever it started.
 ///
 /// # Errors
 /// When it cannot be started, does not end in time, or its output cannot be read.
 pub async fn ask(
     spawner: &Spawner,
-    purpose: &str,
     program: &Path,
-    args: impl IntoIterator<Item = OsString>,
-    env: BTreeMap<OsString, OsString>,
+    Question { purpose, args, env, sandbox }: Question,
     wait_max: Duration,
 ) -> anyhow::Result<Answer> {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let spec = SpawnSpec {
         program: program.to_owned(),
-        args: args.into_iter().collect(),
+        args,
         env,
         cwd: PathBuf::from("/"),
         mark: TreeMark::new(format!("probe.{}.{purpose}", std::process::id()))?,
         stdin: StdinMode::Null,
+        sandbox,
     };
     let mut tree = spawner.spawn(spec).await?;
     let heard = timeout(wait_max, hear(&mut tree)).await;

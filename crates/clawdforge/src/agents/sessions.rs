@@ -65,6 +65,7 @@ async fn greeting(
         scratch: folder.to_owned(),
         mark: TreeMark::new(format!("greeting.{}.{name}", std::process::id()))
             .context("an agent's name marks a process")?,
+        user: None,
         given_up: given_up.clone(),
     };
     let asking = driver.describe(spec, GRACE);

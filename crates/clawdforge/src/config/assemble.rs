@@ -11,6 +11,7 @@ use super::origin::{ConfigError, Origin};
 use super::raw::Raw;
 use super::resolve::Resolver;
 use super::{Config, Inputs, options};
+use crate::isolation;
 
 /// Bytes of a file that holds one secret.
 const SECRET_FILE_BYTES_MAX: u64 = 4 * 1024;
@@ -27,6 +28,12 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
     let default_agent = resolver.value(&options::DEFAULT_AGENT);
     let default_model = resolver.value(&options::DEFAULT_MODEL);
     let agent_retries_max = resolver.value(&options::AGENT_RETRIES_MAX);
+    let isolation_mode = resolver.value(&options::ISOLATION_MODE);
+    let isolation_require = resolver.value(&options::ISOLATION_REQUIRE);
+    let isolation_users = resolver.value(&options::ISOLATION_USERS);
+    let isolation_read = resolver.value(&options::ISOLATION_READ);
+    let isolation_write = resolver.value(&options::ISOLATION_WRITE);
+    let isolation_off_as_root = resolver.value(&options::ISOLATION_OFF_AS_ROOT);
     let default_timeout = resolver.value(&options::DEFAULT_TIMEOUT_SECS);
     let timeout_max = resolver.value(&options::TIMEOUT_MAX_SECS);
     let silence_max = resolver.value(&options::SILENCE_MAX_SECS);
@@ -68,6 +75,12 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         default_agent: default_agent?,
         default_model: default_model?,
         agent_retries_max: agent_retries_max?,
+        isolation_mode: isolation_mode?,
+        isolation_require: isolation_require?,
+        isolation_users: isolation_users?,
+        isolation_read: isolation_read?,
+        isolation_write: isolation_write?,
+        isolation_off_as_root: isolation_off_as_root?,
         default_timeout: default_timeout?,
         timeout_max: timeout_max?,
         silence_max: silence_max?,
@@ -91,6 +104,8 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         log_level: log_level?,
         agents: file.agents.entries.clone(),
         environment: Environment::without_ours(inputs.env.clone()),
+        // It needs all the rest.
+        confinement: None,
     })
 }
 
@@ -159,5 +174,6 @@ pub fn risks(config: &Config) -> Vec<String> {
             config.drain_deadline.as_secs()
         ));
     }
+    risks.extend(isolation::risk_of_home(config));
     risks
 }

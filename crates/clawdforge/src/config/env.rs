@@ -34,6 +34,17 @@ pub fn of_process() -> EnvMap {
     std::env::vars_os().collect()
 }
 
+/// What this process itself may still look at once its options are read: where programs and temporary files
+/// are, and how to print. Values that could be secrets are not among them.
+const KEPT: [&str; 9] =
+    ["PATH", "HOME", "TMPDIR", "TZ", "LANG", "TERM", "NO_COLOR", "RUST_BACKTRACE", "RUST_LIB_BACKTRACE"];
+
+/// Drops everything else from the environment of this process, in which every neighbour of the same user,
+/// and every library, could look for secrets. Must be called before there is a second thread.
+pub fn forget_environment() {
+    clawdforge_process::secrets::forget_environment(|name| KEPT.iter().any(|kept| name == *kept));
+}
+
 /// The environment the service was started in, without any variable of ours; agents get the part
 /// of it that their allow-lists name. Its `Debug` shows no values.
 #[derive(Clone, Default)]

@@ -31,21 +31,26 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ArgMatches;
 use clawdforge_core::agent::AgentName;
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::secret::SecretString;
 use clawdforge_core::session::DriverName;
+use clawdforge_process::Confinement;
 use ipnet::IpNet;
 
 pub use self::agents::{AgentEntry, Dialect};
 pub use self::command::{config_command, run_config_command};
-pub use self::env::{EnvMap, Environment};
+pub use self::env::{EnvMap, Environment, forget_environment};
 pub use self::flags::{Flags, serve_args};
+pub use self::kinds::UserRange;
 pub use self::origin::{ConfigErrors, Origin};
 use self::resolve::Resolver;
 pub use self::show::Row;
+use crate::isolation;
 
 /// The file that is read when none was named and none is in the working directory.
 pub const SYSTEM_FILE: &str = "/etc/clawdforge/clawdforge.toml";
@@ -73,6 +78,18 @@ pub struct Config {
     pub default_model: String,
     /// How often an agent may silently ask its provider again.
     pub agent_retries_max: usize,
+    /// What keeps agents apart; `None` is the strongest that can be made.
+    pub isolation_mode: Option<Isolation>,
+    /// The weakest isolation to start with.
+    pub isolation_require: Isolation,
+    /// The users agents run as.
+    pub isolation_users: Option<UserRange>,
+    /// What every agent may read.
+    pub isolation_read: Vec<PathBuf>,
+    /// What every agent may write.
+    pub isolation_write: Vec<PathBuf>,
+    /// Whether root may go without isolation.
+    pub isolation_off_as_root: bool,
     /// Time limit of a run that asks for none; at most `timeout_max`.
     pub default_timeout: Duration,
     /// Longest time limit a run may ask for.
@@ -119,6 +136,8 @@ pub struct Config {
     pub agents: BTreeMap<AgentName, AgentEntry>,
     /// The environment that agents may get parts of.
     pub environment: Environment,
+    /// What is the same for the sandboxes of all agents; nothing where isolation is off.
+    pub confinement: Option<Arc<Confinement>>,
 }
 
 /// How log lines look.
@@ -188,7 +207,8 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigErrors> {
     let config = assemble::assemble(inputs, &file, &mut resolver);
     let Resolver { mut rows, errors, .. } = resolver;
     match config {
-        Some(config) if errors.is_empty() => {
+        Some(mut config) if errors.is_empty() => {
+            config.confinement = isolation::confinement(&config);
             rows.extend(file.agents.rows);
             let mut warnings = env::warnings(&inputs.env);
             warnings.extend(assemble::risks(&config));

@@ -4,12 +4,13 @@
 //! declarations. A new option is a constant here, a place in [`OPTIONS`] and a field of
 //! [`Config`](super::Config).
 
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::session::DriverName;
 
 use super::LogFormat;
 use super::kinds::{
-    Address, Agent, Bytes, Choice, Cidrs, Count, FilePath, Kind, LogFilter, Maybe, Model, OrForEver, Secret, Span,
-    Switch, Unit,
+    Address, Agent, Bytes, Choice, Cidrs, Count, FilePath, Kind, LogFilter, Maybe, Model, OrForEver, Paths, Secret,
+    Span, Switch, Unit, Users,
 };
 
 /// One option: what is declared about it, and how its values are read.
@@ -63,6 +64,8 @@ pub enum Group {
     Access,
     /// What agents do by default.
     Agents,
+    /// What agents are kept from.
+    Isolation,
     /// How much at once and for how long.
     Limits,
     /// Sessions.
@@ -77,10 +80,11 @@ pub enum Group {
 
 impl Group {
     /// All groups, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Service,
         Self::Access,
         Self::Agents,
+        Self::Isolation,
         Self::Limits,
         Self::Sessions,
         Self::Retention,
@@ -94,6 +98,7 @@ impl Group {
             Self::Service => "Service",
             Self::Access => "Access",
             Self::Agents => "Agents",
+            Self::Isolation => "Isolation",
             Self::Limits => "Limits",
             Self::Sessions => "Sessions",
             Self::Retention => "Retention",
@@ -151,6 +156,12 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &DEFAULT_AGENT,
     &DEFAULT_MODEL,
     &AGENT_RETRIES_MAX,
+    &ISOLATION_MODE,
+    &ISOLATION_REQUIRE,
+    &ISOLATION_USERS,
+    &ISOLATION_READ,
+    &ISOLATION_WRITE,
+    &ISOLATION_OFF_AS_ROOT,
     &DEFAULT_TIMEOUT_SECS,
     &TIMEOUT_MAX_SECS,
     &SILENCE_MAX_SECS,
@@ -312,6 +323,95 @@ pub static AGENT_RETRIES_MAX: Opt<Count> = Opt {
     kind: Count { min: 0, max: 10 },
 };
 
+pub static ISOLATION_MODE: Opt<Choice<Option<Isolation>>> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Isolation,
+            "isolation_mode",
+            &["CLAWDFORGE_ISOLATION_MODE"],
+            "auto",
+            "What keeps agents apart: `landlock` (files, signals, system calls), `uid` (the same, and a user of its own for every app; needs root and `isolation_users`), `off`, or `auto`, the strongest that can be made.",
+        )
+    },
+    kind: Choice(&[
+        ("auto", None),
+        ("uid", Some(Isolation::Uid)),
+        ("landlock", Some(Isolation::Landlock)),
+        ("off", Some(Isolation::Off)),
+    ]),
+};
+
+pub static ISOLATION_REQUIRE: Opt<Choice<Isolation>> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Isolation,
+            "isolation_require",
+            &["CLAWDFORGE_ISOLATION_REQUIRE"],
+            "landlock",
+            "The weakest isolation, as measured at the start, with which the service starts.",
+        )
+    },
+    kind: Choice(&[("uid", Isolation::Uid), ("landlock", Isolation::Landlock), ("off", Isolation::Off)]),
+};
+
+pub static ISOLATION_USERS: Opt<Maybe<Users>> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Isolation,
+            "isolation_users",
+            &["CLAWDFORGE_ISOLATION_USERS"],
+            "",
+            "The users that a service of root's runs agents as, one for each app, each with an empty home of its own: agents sign in by environment then.",
+        )
+    },
+    kind: Maybe(Users),
+};
+
+pub static ISOLATION_READ: Opt<Paths> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Isolation,
+            "isolation_read",
+            &["CLAWDFORGE_ISOLATION_READ"],
+            "",
+            "Files and directories that every agent may read and run, beside the system's programs and its own.",
+        )
+    },
+    kind: Paths,
+};
+
+pub static ISOLATION_WRITE: Opt<Paths> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Isolation,
+            "isolation_write",
+            &["CLAWDFORGE_ISOLATION_WRITE"],
+            "",
+            "Files and directories that every agent may write, beside its workspace and its home; every app reaches what another one leaves there.",
+        )
+    },
+    kind: Paths,
+};
+
+pub static ISOLATION_OFF_AS_ROOT: Opt<Switch> = Opt {
+    spec: Spec {
+        since: V0_2,
+        ..spec(
+            Group::Isolation,
+            "isolation_off_as_root",
+            &["CLAWDFORGE_ISOLATION_OFF_AS_ROOT"],
+            "false",
+            "Lets a service of root's start with `isolation_mode = \"off\"`: every prompt is then a shell of root's.",
+        )
+    },
+    kind: Switch,
+};
+
 pub static DEFAULT_TIMEOUT_SECS: Opt<Span> = Opt {
     spec: spec(
         Group::Limits,
@@ -444,7 +544,7 @@ pub static SESSIONS_PER_PROCESS: Opt<Count> = Opt {
             "sessions_per_process",
             &["CLAWDFORGE_SESSIONS_PER_PROCESS"],
             "1",
-            "How many sessions of one app and agent may share an agent's process. More than 1 saves memory with some agents; a process that must be ended then ends the turns of all its sessions.",
+            "How many sessions of one app and agent may share an agent's process. More than 1 saves memory with some agents; a process that must be ended then ends the turns of all its sessions. Only with `isolation_mode = \"off\"`: a process in a sandbox reaches the workspace of one session.",
         )
     },
     kind: Count { min: 1, max: 64 },

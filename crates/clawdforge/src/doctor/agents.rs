@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use clawdforge_agent::confine;
 use clawdforge_agent::locate::Found;
 use clawdforge_agent::profile::Dialect;
 use clawdforge_agent::version::Versions;
@@ -14,7 +15,7 @@ use serde_json::Value;
 use super::{Check, Verdict};
 use crate::agents::catalogue::Entry;
 use crate::agents::list::{self, FoundAgent};
-use crate::agents::probe::{self, Answer};
+use crate::agents::probe::{self, Answer, Question};
 use crate::config::Config;
 use crate::profiles;
 
@@ -123,8 +124,10 @@ async fn sign_in(agent: &FoundAgent, found: &Found, args: &[&str], spawner: &Spa
     let mut env = agent.profile.env.clone();
     env.insert("TMPDIR".into(), scratch.into());
     let own = agent.profile.args.iter().map(Into::into);
-    let args = own.chain(args.iter().map(Into::into));
-    match probe::ask(spawner, "status", &found.path, args, env, STATUS_WAIT_MAX).await {
+    let args = own.chain(args.iter().map(Into::into)).collect();
+    let sandbox = confine::sandbox(&agent.profile, &env, None, vec![scratch.to_owned()]);
+    let question = Question { purpose: "status", args, env, sandbox };
+    match probe::ask(spawner, &found.path, question, STATUS_WAIT_MAX).await {
         Ok(answer) => read_status(&answer),
         Err(error) => SignIn::Unknown(format!("{error:#}")),
     }

@@ -11,6 +11,8 @@ use rustix::process::geteuid;
 
 use super::{Check, Verdict};
 use crate::config::{Loaded, Origin};
+use crate::isolation;
+use crate::serve::data_dir::PASSABLE;
 
 /// Where container engines mount secrets; they choose the mode, and nobody else is in there.
 const MOUNTED_SECRETS: &str = "/run/secrets";
@@ -21,8 +23,9 @@ const NAMED_MAX: usize = 5;
 /// Checks the data directory, the files in it, and files elsewhere that hold secrets.
 pub fn check(loaded: &Loaded) -> Vec<Check> {
     let dir = &loaded.config.data_dir;
+    let with_users = isolation::users(&loaded.config).is_ok_and(|users| users.is_some());
     let mut checks = match std::fs::metadata(dir) {
-        Ok(found) => vec![directory(dir, &found, geteuid().as_raw()), files(dir)],
+        Ok(found) => vec![directory(dir, &found, geteuid().as_raw(), with_users), files(dir)],
         Err(error) if error.kind() == ErrorKind::NotFound => vec![absent(dir)],
         Err(error) => {
             let what = format!("{} cannot be read: {error}", dir.display());
@@ -50,7 +53,7 @@ fn absent(dir: &Path) -> Check {
     )
 }
 
-fn directory(dir: &Path, found: &Metadata, uid: u32) -> Check {
+fn directory(dir: &Path, found: &Metadata, uid: u32, with_users: bool) -> Check {
     let (name, shown) = ("data directory", dir.display());
     if !found.is_dir() {
         return Check::fail(name, format!("{shown} is no directory"), "choose another with --data-dir");
@@ -62,7 +65,7 @@ fn directory(dir: &Path, found: &Metadata, uid: u32) -> Check {
         let todo = format!("run this as the service's user: sudo -u '#{owner}' clawdforge doctor");
         return if uid == 0 { Check::warn(name, what, todo) } else { Check::fail(name, what, todo) };
     }
-    if found.mode() & 0o077 != 0 {
+    if found.mode() & 0o077 != 0 && !(with_users && found.mode() & 0o777 == PASSABLE) {
         let what =
             format!("{shown} has mode {:o}: others may enter it, and the service refuses it", found.mode() & 0o777);
         return Check::fail(name, what, format!("chmod 700 {shown}"));
@@ -98,6 +101,7 @@ fn files(dir: &Path) -> Check {
         verdict: if world { Verdict::Fail } else { Verdict::Warn },
         what: format!("others may read: {what}"),
         todo: Some(format!("find {} -maxdepth 1 -type f -exec chmod 600 {{}} +", dir.display())),
+        details: serde_json::Value::Null,
     }
 }
 
@@ -148,7 +152,7 @@ mod tests {
     }
 
     fn judged(dir: &Path, uid: u32) -> Check {
-        directory(dir, &fs::metadata(dir).unwrap(), uid)
+        directory(dir, &fs::metadata(dir).unwrap(), uid, false)
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod agents;
 mod data;
 mod database;
 mod holder;
+mod isolation;
 mod machine;
 mod port;
 mod report;
@@ -18,6 +19,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use clawdforge_client::commands::{Exit, Io};
 use clawdforge_core::time::Clock;
 use clawdforge_process::Spawner;
+use serde_json::Value;
 
 use crate::config::{self, Inputs, Loaded, Origin};
 
@@ -32,6 +34,8 @@ pub struct Check {
     pub what: String,
     /// What to do about it: an imperative, often a command.
     pub todo: Option<String>,
+    /// More about it, for programs; null where there is no more.
+    pub details: Value,
 }
 
 /// Whether something is in order. In the order of seriousness.
@@ -47,7 +51,7 @@ pub enum Verdict {
 
 impl Check {
     fn ok(name: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict: Verdict::Ok, what: what.into(), todo: None }
+        Self { name: name.into(), verdict: Verdict::Ok, what: what.into(), todo: None, details: Value::Null }
     }
 
     fn warn(name: impl Into<String>, what: impl Into<String>, todo: impl Into<String>) -> Self {
@@ -59,7 +63,7 @@ impl Check {
     }
 
     fn bad(verdict: Verdict, name: impl Into<String>, what: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { name: name.into(), verdict, what: what.into(), todo: Some(todo.into()) }
+        Self { name: name.into(), verdict, what: what.into(), todo: Some(todo.into()), details: Value::Null }
     }
 }
 
@@ -103,7 +107,9 @@ fn is_healthy(checks: &[Check]) -> bool {
 async fn examine(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Vec<Check>> {
     let config = &loaded.config;
     let mut checks = configuration(loaded);
-    checks.extend(agents::check(config, &Spawner::start()?).await?);
+    let spawner = Spawner::start()?;
+    checks.push(isolation::check(config, &spawner).await);
+    checks.extend(agents::check(config, &spawner).await?);
     checks.extend(data::check(loaded));
     let listener = port::look(config.listen).await;
     checks.push(database::check(config, &listener).await);

@@ -37,7 +37,11 @@ pub fn json(checks: &[Check], out: &mut dyn Write) -> io::Result<()> {
         .iter()
         .map(|check| {
             let verdict = word(check.verdict).to_lowercase();
-            json!({"name": check.name, "verdict": verdict, "what": check.what, "todo": check.todo})
+            let mut row = json!({"name": check.name, "verdict": verdict, "what": check.what, "todo": check.todo});
+            if !check.details.is_null() {
+                row["details"] = check.details.clone();
+            }
+            row
         })
         .collect();
     writeln!(out, "{:#}", json!({"healthy": is_healthy(checks), "checks": rows}))

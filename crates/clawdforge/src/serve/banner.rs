@@ -11,6 +11,7 @@ use clawdforge_core::secret::{ExposeSecret, SecretString};
 use super::admin_token::{AdminToken, Place};
 use crate::address::reachable;
 use crate::config::Config;
+use crate::isolation::Standing;
 use crate::profiles;
 
 /// Everything the block tells.
@@ -19,6 +20,7 @@ pub struct Banner<'a> {
     pub config: &'a Config,
     pub admin: &'a AdminToken,
     pub agents: Vec<String>,
+    pub isolation: &'a Standing,
     pub demo_token: Option<&'a SecretString>,
     /// No app has a token yet.
     pub first_app: bool,
@@ -53,6 +55,7 @@ impl fmt::Display for Banner<'_> {
         for (place, agent) in self.agents.iter().enumerate() {
             writeln!(f, "  {}  {agent}", if place == 0 { "agents     " } else { "           " })?;
         }
+        writeln!(f, "  isolation    {}", self.isolation.sentence())?;
         if let Some(token) = self.demo_token {
             writeln!(f, "  app token    {} (app \"demo\")", token.expose_secret())?;
         }

@@ -2,7 +2,7 @@
 
 mod admin_token;
 mod banner;
-mod data_dir;
+pub mod data_dir;
 mod demo;
 mod signals;
 
@@ -16,9 +16,11 @@ use anyhow::Context;
 use clawdforge_agent::oneshot::OneShotDriver;
 use clawdforge_agent::{AgentDriver, Agents, SessionAgents};
 use clawdforge_core::app::TokenHash;
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::secret::ExposeSecret;
 use clawdforge_engine::{Engine, EngineOptions, Ids, Parts, RecoveryReport};
 use clawdforge_process::Spawner;
+use clawdforge_process::sandbox::probe;
 use clawdforge_server::{Server, ServerOptions};
 use clawdforge_store_sql::{Opened, SqliteOptions};
 use tokio::net::TcpListener;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Inputs};
+use crate::isolation::{self, Standing};
 use crate::{profiles, session_agents};
 
 /// How long the last processes may take to be gone: a killed process needs milliseconds.
@@ -53,15 +56,17 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen()?;
     // First of all: a start that is refused for its address leaves no directory behind.
     let listener = TcpListener::bind(config.listen).await.with_context(|| listen_hint(config.listen))?;
-    data_dir::prepare(&config.data_dir)?;
+    let chosen = isolation::chosen(&config)?;
+    data_dir::prepare(&config.data_dir, chosen == Isolation::Uid)?;
     let address = listener.local_addr()?;
     let opened = clawdforge_store_sql::open(SqliteOptions::at(config.data_dir.join(DATABASE))).await?;
     let ids = Ids::new(Arc::new(SystemClock));
     let admin = admin_token::find_or_make(&config, &ids)?;
 
     let spawner = Spawner::start()?;
+    let isolation = stand(&config, &spawner).await?;
     let agents = ServiceAgents::of(&config, &spawner)?;
-    let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &agents, &admin).await?;
+    let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &agents, &admin, &isolation).await?;
     tell_of_recovery(recovered);
 
     let demo_token = if config.demo {
@@ -85,6 +90,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
             config: &config,
             admin: &admin,
             agents: banner::agents(&config, &agents.of_runs),
+            isolation: &isolation,
             demo_token: demo_token.as_ref(),
             first_app: engine.tokens().is_empty(),
         };
@@ -105,6 +111,19 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     opened.close().await.context("the database did not close in good order; nothing acknowledged is lost")?;
     tracing::info!("the service has stopped");
     Ok(code)
+}
+
+/// What agents are kept from here: found out before anything is taken in, and enough, or there is no start.
+async fn stand(config: &Config, spawner: &Spawner) -> anyhow::Result<Standing> {
+    probe::clean(&config.data_dir).context("what an earlier start left in the data directory cannot be removed")?;
+    let standing = isolation::measure(config, spawner).await?;
+    let (level, gaps) = (standing.level.as_str(), standing.gaps.join(", "));
+    if standing.level == Isolation::Off {
+        tracing::warn!(isolation.level = level, "agents are not isolated: each may do all that the service may");
+    } else {
+        tracing::info!(isolation.level = level, isolation.gaps = gaps, "agents are isolated");
+    }
+    Ok(standing)
 }
 
 /// The drivers of a service.
@@ -142,7 +161,9 @@ async fn start_engine(
     ids: Ids,
     agents: &ServiceAgents,
     admin: &admin_token::AdminToken,
+    standing: &Standing,
 ) -> anyhow::Result<(Engine, RecoveryReport)> {
+    let (isolation, users) = (standing.level, isolation::users(config)?);
     let dynamic = agents.of_runs.iter().map(|driver| Arc::clone(driver) as Arc<dyn AgentDriver>);
     let parts = Parts {
         store: opened.store.clone(),
@@ -154,6 +175,8 @@ async fn start_engine(
         operator: TokenHash::of(admin.secret.expose_secret()),
         options: EngineOptions {
             data_dir: config.data_dir.clone(),
+            isolation,
+            users,
             slots: config.slots,
             queue_max: config.queue_max,
             queue_per_app_max: config.queue_per_app_max,

@@ -9,7 +9,7 @@ use clawdforge_testkit::agents;
 use clawdforge_testkit::app::{PATIENCE, Setup, TestApp, poll_pause};
 use reqwest::{Method, StatusCode};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::{Value, json};
 
 /// A search path with acpx on it; `None` where the agents are not installed.
@@ -22,6 +22,16 @@ pub fn search_path() -> anyhow::Result<Option<String>> {
 
 fn setup(path: &str) -> Setup {
     Setup::new(env!("CARGO_BIN_EXE_clawdforge")).demo().env("PATH", path).env("CLAWDFORGE_SESSION_DRIVER", "acpx")
+}
+
+/// Options by which every app's agents have a user and a home of their own.
+pub const WITH_USERS: [(&str, &str); 2] =
+    [("CLAWDFORGE_ISOLATION_USERS", "22000-22009"), ("CLAWDFORGE_ISOLATION_REQUIRE", "uid")];
+
+/// As usual, and where the service may give agents users of their own, so as well.
+fn setups(path: &str) -> Vec<Setup> {
+    let with_users = WITH_USERS.iter().fold(setup(path), |setup, (name, value)| setup.env(name, value));
+    if geteuid().is_root() { vec![setup(path), with_users] } else { vec![setup(path)] }
 }
 
 async fn start() -> anyhow::Result<Option<TestApp>> {
@@ -101,6 +111,14 @@ fn kill(pids: &[i32]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The home that the agents of the first app have.
+pub fn agents_home(app: &TestApp) -> anyhow::Result<PathBuf> {
+    match std::fs::read_dir(app.data_dir().join("homes")) {
+        Ok(mut homes) => Ok(homes.next().context("its user has a home")??.path()),
+        Err(_none) => Ok(app.home()),
+    }
+}
+
 /// The workspace of the only session.
 fn workspace(app: &TestApp) -> anyhow::Result<PathBuf> {
     let mut sessions = std::fs::read_dir(app.data_dir().join("sessions"))?.flatten();
@@ -109,11 +127,18 @@ fn workspace(app: &TestApp) -> anyhow::Result<PathBuf> {
 
 #[tokio::test]
 async fn turns_follow_one_another_with_tools_permissions_attachments_and_usage() -> anyhow::Result<()> {
-    let Some(app) = start().await? else { return Ok(()) };
+    let Some(path) = search_path()? else { return Ok(()) };
+    for setup in setups(&path) {
+        a_story_of_turns(setup.start().await?).await?;
+    }
+    Ok(())
+}
+
+async fn a_story_of_turns(app: TestApp) -> anyhow::Result<()> {
     let token = app.demo_token()?;
     let opened = app.call(Method::POST, "/sessions", &token, json!({})).await?.json();
     assert_eq!(opened["driver"], "acpx", "{opened}");
-    let session = opened["session_id"].as_str().unwrap().to_owned();
+    let session = opened["session_id"].as_str().context("an id")?.to_owned();
     let first = turned(&app, &session, "my name is Ada").await?;
     assert_eq!((said(&first).as_str(), &first["context"]), ("You said: my name is Ada", &json!("new")), "{first}");
     let second = turned(&app, &session, "recall").await?;
@@ -125,7 +150,8 @@ async fn turns_follow_one_another_with_tools_permissions_attachments_and_usage()
     );
 
     let used = turned(&app, &session, "use tool: Bash {\"command\": \"ls\"}\nsay: done").await?;
-    let tool = used["events"].as_array().unwrap().iter().find(|event| event["type"] == "tool_call").cloned().unwrap();
+    let tool = used["events"].as_array().and_then(|all| all.iter().find(|event| event["type"] == "tool_call"));
+    let tool = tool.context("a tool was used")?;
     assert_eq!((&tool["name"], &tool["result"]), (&json!("Bash"), &json!("done")), "{used}");
     let asked = turned(&app, &session, "ask: Bash").await?;
     assert_eq!(said(&asked), r#"{"outcome":"selected","optionId":"yes"}"#);
@@ -208,7 +234,14 @@ async fn an_agent_that_dies_in_a_turn_fails_it_and_the_conversation_goes_on() ->
 
 #[tokio::test]
 async fn an_owner_that_is_killed_is_noticed_and_replaced() -> anyhow::Result<()> {
-    let Some(app) = start().await? else { return Ok(()) };
+    let Some(path) = search_path()? else { return Ok(()) };
+    for setup in setups(&path) {
+        a_story_of_killed_owners(setup.start().await?).await?;
+    }
+    Ok(())
+}
+
+async fn a_story_of_killed_owners(app: TestApp) -> anyhow::Result<()> {
     let session = app.open_session(json!({})).await?;
     turned(&app, &session, "the word is plum").await?;
     // At once: acpx finds that out itself, and has the agent take the conversation up.
@@ -250,14 +283,21 @@ async fn an_owner_that_is_killed_is_noticed_and_replaced() -> anyhow::Result<()>
 #[tokio::test]
 async fn after_a_killed_service_its_owners_are_ended_and_conversations_go_on_with_their_driver() -> anyhow::Result<()> {
     let Some(path) = search_path()? else { return Ok(()) };
-    let mut app = setup(&path).start().await?;
+    for setup in setups(&path) {
+        a_story_of_a_killed_service(setup).await?;
+    }
+    Ok(())
+}
+
+async fn a_story_of_a_killed_service(setup: Setup) -> anyhow::Result<()> {
+    let mut app = setup.clone().start().await?;
     let session = app.open_session(json!({})).await?;
     turned(&app, &session, "the word is plum").await?;
     assert!(named(&app, "__queue-owner").len() == 1);
     app.signal(Signal::KILL)?;
     app.ended().await?;
     // Another default does not change a session that is open.
-    let mut app = app.restart_as(setup(&path).env("CLAWDFORGE_SESSION_DRIVER", "acp")).await?;
+    let mut app = app.restart_as(setup.env("CLAWDFORGE_SESSION_DRIVER", "acp")).await?;
     assert_eq!(marked(&app), Vec::<i32>::new(), "nothing of the dead service is left");
     let next = turned(&app, &session, "recall").await?;
     assert_eq!((said(&next).as_str(), &next["context"]), ("the word is plum", &json!("resumed")), "{next}");
@@ -395,12 +435,19 @@ async fn a_model_is_chosen_and_an_unknown_one_refused() -> anyhow::Result<()> {
 #[tokio::test]
 async fn an_erased_session_leaves_no_record_of_acpx_behind() -> anyhow::Result<()> {
     let Some(path) = search_path()? else { return Ok(()) };
-    let quick = setup(&path).env("CLAWDFORGE_SESSION_HARD_TTL_SECS", "1").env("CLAWDFORGE_SWEEP_INTERVAL_SECS", "1");
+    for setup in setups(&path) {
+        a_story_of_erasure(setup).await?;
+    }
+    Ok(())
+}
+
+async fn a_story_of_erasure(setup: Setup) -> anyhow::Result<()> {
+    let quick = setup.env("CLAWDFORGE_SESSION_HARD_TTL_SECS", "1").env("CLAWDFORGE_SWEEP_INTERVAL_SECS", "1");
     let app = quick.start().await?;
     let (kept, erased) = (app.open_session(json!({})).await?, app.open_session(json!({})).await?);
     turned(&app, &kept, "hello").await?;
     turned(&app, &erased, "hello").await?;
-    let records = app.home().join(".acpx/sessions");
+    let records = agents_home(&app)?.join(".acpx/sessions");
     let files = || std::fs::read_dir(&records).into_iter().flatten().flatten().count();
     let before = files();
     assert!(before >= 4, "a record and a stream for each");
@@ -415,4 +462,53 @@ async fn an_erased_session_leaves_no_record_of_acpx_behind() -> anyhow::Result<(
         .context("the records of acpx are still there")?;
     assert_eq!(said(&turned(&app, &kept, "recall").await?), "hello", "the other one's are not touched");
     close(&app, &kept).await
+}
+
+#[tokio::test]
+async fn an_agent_behind_acpx_reaches_nothing_of_the_service_or_of_another_app() -> anyhow::Result<()> {
+    let Some(path) = search_path()? else { return Ok(()) };
+    for (setup, with_users) in setups(&path).into_iter().zip([false, true]) {
+        let app = setup.start().await?;
+        let victim = app.open_session(json!({})).await?;
+        turned(&app, &victim, "the word is plum").await?;
+        let owner = *named(&app, "__queue-owner").first().context("the victim has an owner")?;
+        let socket = socket_of(owner)?;
+        let names = "read_database,read_other_workspace,write_other_workspace,read_service_environment,signal_service,\
+                     connect_path_socket,change_database_mode";
+        let prompt = format!(
+            "attack: {names} database={} workspace={} service={} abstract=x socket={} tcp=1 udp=1",
+            app.data_dir().join("clawdforge.sqlite").display(),
+            workspace(&app)?.display(),
+            app.pid()?.as_raw_nonzero(),
+            socket.display(),
+        );
+        let other = app.mint("other").await?;
+        let opened = app.call(Method::POST, "/sessions", &other, json!({})).await?.json();
+        let session = opened["session_id"].as_str().context("an id")?;
+        let path = format!("/sessions/{session}/turn");
+        let reply = app.call(Method::POST, &path, &other, json!({ "prompt": prompt })).await?;
+        let said = said(&reply.json());
+        let open: Vec<&str> = said.lines().filter_map(|line| line.split_once(" open").map(|(name, _)| name)).collect();
+        let expected: &[&str] = if with_users { &[] } else { &["change_database_mode", "connect_path_socket"] };
+        assert_eq!(said.lines().count(), 7, "{reply:?}");
+        assert_eq!(open, expected, "{said}");
+    }
+    Ok(())
+}
+
+/// The socket that an owner listens at.
+fn socket_of(owner: i32) -> anyhow::Result<PathBuf> {
+    let links = std::fs::read_dir(format!("/proc/{owner}/fd"))?.flatten();
+    let open: Vec<String> = links
+        .filter_map(|entry| Some(std::fs::read_link(entry.path()).ok()?.to_str()?.strip_prefix("socket:[")?.to_owned()))
+        .map(|inode| inode.trim_end_matches(']').to_owned())
+        .collect();
+    let sockets = std::fs::read_to_string("/proc/net/unix")?;
+    let path = sockets.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let inode = words.nth(6)?;
+        let path = words.next().filter(|path| path.starts_with("/tmp/acpx-"))?;
+        open.iter().any(|one| one == inode).then(|| PathBuf::from(path))
+    });
+    path.context("the owner listens at no path")
 }

@@ -2,24 +2,34 @@
 
 use clawdforge_testkit::app::poll_pause;
 use clawdforge_testkit::mock_model::Reply;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::json;
 
-use crate::acpx::search_path;
+use crate::acpx::{WITH_USERS, agents_home, search_path};
 use crate::bench::{Bench, Kind};
 use crate::sessions::{said, tools};
+
+/// The driver, and a user for every app.
+const ENV: [(&str, &str); 3] = [("CLAWDFORGE_SESSION_DRIVER", "acpx"), WITH_USERS[0], WITH_USERS[1]];
+
+/// As usual, and where the service may give agents users of their own, so as well.
+fn kinds() -> Vec<Kind> {
+    let with_users = Kind { env: &ENV, ..Kind::default() };
+    let usual = Kind { env: &ENV[..1], ..Kind::default() };
+    if geteuid().is_root() { vec![usual, with_users] } else { vec![usual] }
+}
 
 async fn start() -> anyhow::Result<Option<Bench>> {
     if search_path()?.is_none() {
         return Ok(None);
     }
-    Bench::start_as(Kind { env: &[("CLAWDFORGE_SESSION_DRIVER", "acpx")], ..Kind::default() }).await
+    Bench::start_as(Kind { env: &ENV[..1], ..Kind::default() }).await
 }
 
 /// How often the agent asked for permission, by what acpx has written down of all sessions.
 fn permissions_asked(bench: &Bench) -> anyhow::Result<usize> {
     let mut asked = 0;
-    for entry in std::fs::read_dir(bench.app.home().join(".acpx/sessions"))? {
+    for entry in std::fs::read_dir(agents_home(&bench.app)?.join(".acpx/sessions"))? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "ndjson") {
             asked += std::fs::read_to_string(path)?.matches(r#""method":"session/request_permission""#).count();
@@ -30,7 +40,17 @@ fn permissions_asked(bench: &Bench) -> anyhow::Result<usize> {
 
 #[tokio::test]
 async fn turns_share_one_conversation_and_tools_run_unasked() -> anyhow::Result<()> {
-    let Some(bench) = start().await? else { return Ok(()) };
+    if search_path()?.is_none() {
+        return Ok(());
+    }
+    for kind in kinds() {
+        let Some(bench) = Bench::start_as(kind).await? else { return Ok(()) };
+        a_story_of_turns(bench).await?;
+    }
+    Ok(())
+}
+
+async fn a_story_of_turns(bench: Bench) -> anyhow::Result<()> {
     let session = bench.session(json!({ "agent": "claude" })).await?;
     bench.model.reply_next(Reply::text("Hello, Ada."));
     let first = bench.turned(&session, json!({ "prompt": "My name is Ada." })).await?;

@@ -91,6 +91,11 @@ fn codex_config(url: &str) -> String {
 
 impl Stage {
     async fn set(agent: Agent) -> anyhow::Result<Option<Self>> {
+        Self::set_with(agent, &[]).await
+    }
+
+    /// The same with further options of the service.
+    async fn set_with(agent: Agent, options: &[&str]) -> anyhow::Result<Option<Self>> {
         let (Some(claude), Some((codex, copilot)), Some(path)) =
             (agents::claude()?, agents::codex_and_copilot()?, agents::adapters_path()?)
         else {
@@ -100,13 +105,12 @@ impl Stage {
         let programs = Programs { claude: text(&claude), codex: text(&codex), copilot: text(&copilot) };
         let folder = tempfile::Builder::new().prefix("cf-agent").tempdir()?;
         let model = MockModel::start().await?;
-        let app = Setup::new(env!("CARGO_BIN_EXE_clawdforge"))
+        let setup = Setup::new(env!("CARGO_BIN_EXE_clawdforge"))
             .config(agent.table(folder.path(), &model, &programs)?)
             .env("ANTHROPIC_BASE_URL", model.base_url())
             .env("ANTHROPIC_API_KEY", API_KEY)
-            .env("PATH", path)
-            .start()
-            .await?;
+            .env("PATH", path);
+        let app = options.iter().fold(setup, |setup, option| setup.arg(*option)).start().await?;
         let token = app.mint("app").await?;
         Ok(Some(Self { agent, bench: Bench { model, app, token }, _folder: folder }))
     }
@@ -293,10 +297,11 @@ async fn a_failure_of_copilot_behind_a_tool_is_an_answer() -> anyhow::Result<()>
     stage.finish(&session).await
 }
 
-/// Its sandbox lets Codex reach no network. Where its model wants out it asks, and is answered yes.
+/// Without ours there is its own, which lets Codex reach no network. Where its model wants out it asks, and is answered yes.
 #[tokio::test]
 async fn codex_leaves_its_sandbox_when_its_model_asks() -> anyhow::Result<()> {
-    let Some(stage) = Stage::set(Agent::Codex).await? else { return Ok(()) };
+    let off = ["--isolation-mode=off", "--isolation-require=off", "--isolation-off-as-root"];
+    let Some(stage) = Stage::set_with(Agent::Codex, &off).await? else { return Ok(()) };
     let session = stage.bench.session(json!({ "agent": "codex" })).await?;
     let address = stage.bench.app.authority().replace(':', "/");
     let command = format!("bash -c 'echo > /dev/tcp/{address}' && echo yes > reached.txt");

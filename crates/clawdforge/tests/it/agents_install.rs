@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,19 +33,24 @@ impl Machine {
         Ok(Self { root })
     }
 
+    /// Where npm may write beside the folder it installs into.
+    fn home(&self) -> PathBuf {
+        self.root.path().join("home")
+    }
+
     fn with_npm(body: &str) -> anyhow::Result<Self> {
         let machine = Self::new()?;
         machine.npm(body)?;
         Ok(machine)
     }
 
-    /// Replaces npm. `$folder` is where it is to install, `$root` the machine; each call leaves its
+    /// Replaces npm. `$folder` is where it is to install, `$home` the home; each call leaves its
     /// arguments and its environment behind.
     fn npm(&self, body: &str) -> anyhow::Result<()> {
         let head = format!(
-            "root='{}'\necho \"$@\" >>\"$root/npm-calls\"\n/usr/bin/env >\"$root/npm-env\"\nPATH=/usr/bin:/bin\n\
+            "home='{}'\necho \"$@\" >>\"$home/npm-calls\"\n/usr/bin/env >\"$home/npm-env\"\nPATH=/usr/bin:/bin\n\
              for word in \"$@\"; do case $word in --prefix=*) folder=${{word#--prefix=}} ;; esac; done\n",
-            self.root.path().display()
+            self.home().display()
         );
         script(&self.root.path().join("bin/npm"), &format!("{head}{body}"))
     }
@@ -55,7 +62,7 @@ impl Machine {
             .arg(self.root.path().join("data"))
             .env_clear()
             .env("PATH", self.root.path().join("bin"))
-            .env("HOME", self.root.path().join("home"))
+            .env("HOME", self.home())
             .env("npm_config_registry", "http://127.0.0.1:9/")
             .env("CLAWDFORGE_ADMIN_TOKEN", "cf_admin_never_for_npm_0123456789abcdef")
             .env("ANTHROPIC_API_KEY", "never-for-npm")
@@ -87,7 +94,7 @@ impl Machine {
     }
 
     fn read(&self, name: &str) -> anyhow::Result<String> {
-        Ok(std::fs::read_to_string(self.root.path().join(name))?)
+        Ok(std::fs::read_to_string(self.home().join(name))?)
     }
 }
 
@@ -204,11 +211,23 @@ async fn of_two_installations_at_once_one_waits_and_finds_it_done() -> anyhow::R
 
 #[tokio::test]
 async fn an_interrupt_ends_npm_and_removes_what_it_had_written() -> anyhow::Result<()> {
-    // npm's parent is the installer: it is interrupted from the inside, at a time when npm runs.
     let machine = Machine::with_npm(
-        "mkdir \"$folder/node_modules\"\necho $$ >\"$root/npm-pid\"\nkill -INT $PPID\nexec sleep 600",
+        "mkdir \"$folder/node_modules\"\necho $PPID >\"$home/installer\"\necho $$ >\"$home/new-pid\"\n\
+         mv \"$home/new-pid\" \"$home/npm-pid\"\nexec sleep 600",
     )?;
-    let (_, err) = said(&machine.install(&[]).await?, 130);
+    let interrupt = async {
+        // npm's parent is the installer, at a time when npm runs.
+        while !machine.home().join("npm-pid").exists() {
+            // why: a script in another process offers nothing to wait for.
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let installer = Pid::from_raw(machine.read("installer")?.trim().parse()?).context("a process id")?;
+        kill_process(installer, Signal::INT)?;
+        anyhow::Ok(())
+    };
+    let (output, interrupted) = tokio::join!(machine.install(&[]), interrupt);
+    interrupted?;
+    let (_, err) = said(&output?, 130);
     assert!(err.contains("claude: interrupted; nothing was changed"), "{err}");
     assert_eq!(machine.installed()?, Vec::<String>::new());
     let npm = machine.read("npm-pid")?;

@@ -110,6 +110,7 @@ async fn an_agent_gets_the_listed_variables_and_no_other() -> anyhow::Result<()>
         "CLAUDE_CODE_DISABLE_FILE_MENTIONS",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
         "CLAUDE_CODE_MAX_RETRIES",
+        "CLAUDE_CODE_TMPDIR",
         // The mark by which the next start finds what a killed service left; it is no secret.
         "CLAWDFORGE_TREE",
         "DISABLE_AUTOUPDATER",

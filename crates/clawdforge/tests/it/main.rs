@@ -29,6 +29,7 @@ mod legacy_session_endings;
 mod legacy_sessions;
 mod legacy_tokens;
 mod limits;
+mod sandbox;
 mod session_crash;
 mod session_processes;
 mod support;

@@ -9,7 +9,12 @@ use crate::setup;
 
 fn sharing(sessions_per_process: u32) -> Setup {
     let sessions = sessions_per_process.to_string();
-    setup().demo().env("CLAWDFORGE_SESSIONS_PER_PROCESS", sessions).env("CLAWDFORGE_SESSION_WARM_UP", "false")
+    // In a sandbox a process is never shared.
+    let mut setup = setup().demo().arg("--isolation-mode=off").arg("--isolation-require=off");
+    if rustix::process::geteuid().is_root() {
+        setup = setup.arg("--isolation-off-as-root");
+    }
+    setup.env("CLAWDFORGE_SESSIONS_PER_PROCESS", sessions).env("CLAWDFORGE_SESSION_WARM_UP", "false")
 }
 
 async fn said(app: &TestApp, session: &str, prompt: &str) -> anyhow::Result<Value> {

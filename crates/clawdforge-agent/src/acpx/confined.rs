@@ -1,0 +1,130 @@
+//! What acpx needs to work in a sandbox, beside what its agent needs.
+//!
+//! Its calls are short, and one of them leaves behind an owner that later calls speak to. Each call has a
+//! sandbox of its own with the same rights, and the kernel lets no signal pass between two of them. acpx asks
+//! with a signal whether the owner is alive and takes the refusal for a no, which is why every call gets a
+//! [preload](PRELOAD). Nobody else needs signals there: we end the owner ourselves, by its mark.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::confine::{AppUser, hand_over};
+
+/// Where acpx keeps its sockets; it looks nowhere else.
+const SOCKETS: &str = "/tmp";
+
+/// Digits of the home's hash in the name of the folder of sockets.
+const HASH_DIGITS: usize = 10;
+
+/// Loaded by Node before acpx. A process that must not be signalled is there: POSIX says so, acpx (0.19.1)
+/// takes it for gone.
+pub(super) const PRELOAD: &str = r#"'use strict';
+const kill = process.kill;
+process.kill = function (pid, signal) {
+  try {
+    return kill.call(process, pid, signal);
+  } catch (error) {
+    if (signal === 0 && error.code === 'EPERM') return true;
+    throw error;
+  }
+};
+"#;
+
+/// Makes what a sandboxed acpx cannot make itself, for the home it gets; what it may write comes back.
+/// Blocking.
+pub(super) fn prepare(home: &Path, user: Option<&AppUser>) -> io::Result<Vec<PathBuf>> {
+    // Named by itself, because a home around the data directory is not writable as a whole.
+    let records = home.join(".acpx");
+    let sockets = socket_folder(Path::new(SOCKETS), home);
+    for folder in [&records, &sockets] {
+        own_folder(folder, user)?;
+    }
+    Ok(vec![records, sockets])
+}
+
+fn socket_folder(parent: &Path, home: &Path) -> PathBuf {
+    let mut name = String::from("acpx-");
+    for byte in Sha256::digest(home.as_os_str().as_bytes()).iter().take(HASH_DIGITS / 2) {
+        // Writing to a text cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    parent.join(name)
+}
+
+/// Makes a folder of the agent's own. One that is there must be its own or ours: its name can be foretold, and
+/// what it were a link to would be opened to the agent.
+fn own_folder(path: &Path, user: Option<&AppUser>) -> io::Result<()> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let found = std::fs::symlink_metadata(path)?;
+            let is_ours = found.uid() == rustix::process::geteuid().as_raw();
+            let is_theirs = user.is_some_and(|user| found.uid() == user.identity.number());
+            if !found.is_dir() || !(is_ours || is_theirs) {
+                let message = format!("{} is there, and is no folder of the agent's user", path.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    hand_over(user, path)
+}
+
+/// Has Node load a file first, beside what the operator has it load.
+pub(super) fn preload(env: &mut BTreeMap<OsString, OsString>, file: &Path) {
+    let options = env.entry("NODE_OPTIONS".into()).or_default();
+    if !options.is_empty() {
+        options.push(" ");
+    }
+    options.push("--require=\"");
+    for byte in file.as_os_str().as_bytes() {
+        if matches!(byte, b'"' | b'\\') {
+            options.push("\\");
+        }
+        options.push(OsStr::from_bytes(&[*byte]));
+    }
+    options.push("\"");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_folder_of_sockets_has_the_name_that_acpx_gives_it() {
+        // `sha256("/root")` begins with these digits.
+        let folder = socket_folder(Path::new("/tmp"), Path::new("/root"));
+        assert_eq!(folder, Path::new("/tmp/acpx-94a6b44758"));
+    }
+
+    #[test]
+    fn a_folder_that_somebody_else_laid_out_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("acpx-1");
+        own_folder(&path, None).unwrap();
+        own_folder(&path, None).unwrap();
+        std::fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink(dir.path(), &path).unwrap();
+        assert!(own_folder(&path, None).is_err(), "a link");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(own_folder(&path, None).is_err(), "a file");
+    }
+
+    #[test]
+    fn a_file_is_loaded_beside_what_the_operator_has_loaded() {
+        let mut env = BTreeMap::new();
+        preload(&mut env, Path::new("/a b/\"x.cjs"));
+        assert_eq!(env[OsStr::new("NODE_OPTIONS")], r#"--require="/a b/\"x.cjs""#);
+        let mut env = BTreeMap::from([("NODE_OPTIONS".into(), "--use-openssl-ca".into())]);
+        preload(&mut env, Path::new("/x.cjs"));
+        assert_eq!(env[OsStr::new("NODE_OPTIONS")], r#"--use-openssl-ca --require="/x.cjs""#);
+    }
+}

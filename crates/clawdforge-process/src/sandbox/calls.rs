@@ -1,0 +1,216 @@
+//! System calls: a filter that refuses what no agent needs and an attacker would use.
+//!
+//! A list of what is refused, not of what is allowed: agents bring compilers, browsers and languages of
+//! their own, and an allow-list would break one of them with every new kernel. What the list is for: new
+//! namespaces (in which a process has every capability again), other processes' memory, mounts, keyrings,
+//! loading code into the kernel, ways around the other layers (`io_uring`, handles of files), and the rarer
+//! kinds of sockets.
+//!
+//! The filter counts for the native interface of the machine. A 32-bit program is ended by its first call.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter,
+};
+
+/// Refused as not permitted, whatever the arguments.
+const FORBIDDEN: &[libc::c_long] = &[
+    // Other processes: their memory, descriptors and secrets.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    // Namespaces and the view of the file system.
+    libc::SYS_unshare,
+    libc::SYS_setns,
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    // Files by handle, past every directory on the way.
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_fanotify_init,
+    // The keyring of the service's user.
+    libc::SYS_add_key,
+    libc::SYS_keyctl,
+    libc::SYS_request_key,
+    // The kernel itself.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_syslog,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_vhangup,
+    libc::SYS_lookup_dcookie,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_iopl,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_ioperm,
+];
+
+/// Refused as unknown, so that programs fall back to older calls: `clone3` hides its flags in memory, where
+/// a filter cannot look, and `io_uring` makes calls that no filter sees.
+const UNKNOWN: &[libc::c_long] =
+    &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
+
+/// Kinds of sockets that are left: local ones, the Internet's, and the one that lists network interfaces.
+const SOCKETS: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// What `clone` must not make. It cannot make a time namespace: that flag is a part of the exit signal to it.
+const NAMESPACES: [libc::c_int; 7] = [
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWCGROUP,
+];
+
+/// Requests that put words into a terminal as if they were typed.
+const TERMINAL_INPUT: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
+
+/// Of the x32 interface of x86-64, whose calls have numbers of their own and thus pass every other rule.
+#[cfg(target_arch = "x86_64")]
+const X32_BIT: u32 = 0x4000_0000;
+
+/// Why there is no filter.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallsError {
+    #[error("the filter of system calls is wrong: {0}")]
+    Wrong(#[from] seccompiler::BackendError),
+    #[error("the kernel took no filter of system calls: {0}")]
+    Refused(#[from] seccompiler::Error),
+}
+
+impl CallsError {
+    pub(super) fn errno(&self) -> i32 {
+        match self {
+            Self::Refused(seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error)) => {
+                error.raw_os_error().unwrap_or(libc::EINVAL)
+            }
+            _ => libc::EINVAL,
+        }
+    }
+}
+
+/// Filters this thread for good.
+pub(super) fn enforce(truncation_is_judged: bool) -> Result<(), CallsError> {
+    for program in filters(truncation_is_judged)? {
+        apply_filter(&program)?;
+    }
+    Ok(())
+}
+
+/// Prepared before a change of user is made, so that an error is one of ours.
+fn filters(truncation_is_judged: bool) -> Result<[BpfProgram; 2], CallsError> {
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let compile = |rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32| -> Result<BpfProgram, CallsError> {
+        let errno = u32::try_from(errno).unwrap_or_default();
+        let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), arch)?;
+        Ok(filter.try_into()?)
+    };
+    let mut forbidden: BTreeMap<i64, Vec<SeccompRule>> = FORBIDDEN.iter().map(|call| (*call, Vec::new())).collect();
+    forbidden.insert(libc::SYS_clone, NAMESPACES.iter().map(|flag| has_flag(0, *flag)).collect::<Result<_, _>>()?);
+    forbidden.insert(libc::SYS_ioctl, TERMINAL_INPUT.iter().map(|request| is(1, *request)).collect::<Result<_, _>>()?);
+    for call in [libc::SYS_socket, libc::SYS_socketpair] {
+        forbidden.insert(call, vec![is_none_of(0, SOCKETS)?]);
+    }
+    if !truncation_is_judged {
+        // By path; what is open for writing can still be cut with `ftruncate`.
+        forbidden.insert(libc::SYS_truncate, Vec::new());
+    }
+    let unknown = UNKNOWN.iter().map(|call| (*call, Vec::new())).collect();
+    let mut first = compile(forbidden, libc::EPERM)?;
+    bar_x32(&mut first);
+    Ok([first, compile(unknown, libc::ENOSYS)?])
+}
+
+fn has_flag(argument: u8, flag: libc::c_int) -> Result<SeccompRule, seccompiler::BackendError> {
+    let flag = u64::from(flag.cast_unsigned());
+    SeccompRule::new(vec![SeccompCondition::new(
+        argument,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(flag),
+        flag,
+    )?])
+}
+
+fn is(argument: u8, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?])
+}
+
+fn is_none_of<const N: usize>(
+    argument: u8,
+    values: [libc::c_int; N],
+) -> Result<SeccompRule, seccompiler::BackendError> {
+    let differs = |value: libc::c_int| {
+        let value = u64::from(value.cast_unsigned());
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value)
+    };
+    SeccompRule::new(values.into_iter().map(differs).collect::<Result<_, _>>()?)
+}
+
+/// Puts a refusal of every x32 call in front of a filter.
+#[cfg(target_arch = "x86_64")]
+fn bar_x32(program: &mut BpfProgram) {
+    use seccompiler::sock_filter;
+    let op = |code: u32, jt, jf, k| sock_filter { code: code as u16, jt, jf, k };
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+    let bar = [
+        // The number of the call is the first word of what a filter sees.
+        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        op(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, 1, X32_BIT),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, refuse),
+    ];
+    program.splice(0..0, bar);
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn bar_x32(_program: &mut BpfProgram) {}
+
+impl From<CallsError> for io::Error {
+    fn from(error: CallsError) -> Self {
+        Self::from_raw_os_error(error.errno())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filters_can_be_made_on_this_machine() {
+        assert!(filters(true).is_ok() && filters(false).is_ok());
+    }
+
+    #[test]
+    fn no_call_is_refused_in_two_ways() {
+        assert!(UNKNOWN.iter().all(|call| !FORBIDDEN.contains(call)));
+    }
+}

@@ -1,0 +1,175 @@
+//! The launcher: a process that gives up everything the policy does not name, and then becomes the program.
+//!
+//! It has one thread, the program's whole environment and nothing else of the service: the policy arrives
+//! through a socket, and a failure goes back through it. On success the socket closes with the exec.
+
+use std::ffi::OsString;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::Pid;
+
+use super::policy::{POLICY_BYTES_MAX, Policy};
+use super::rules::RulesError;
+use super::{calls, powers, rules};
+
+/// Exit code of a launcher that could not become the program; the reason went through the socket.
+const NOT_LAUNCHED: u8 = 126;
+
+/// The version of Landlock from which on it judges `truncate`.
+const TRUNCATION_ABI: u32 = 3;
+
+/// What the launcher was doing when it failed. Only the last one is about the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Policy,
+    Resources,
+    Powers,
+    Parent,
+    Files,
+    Calls,
+    Exec,
+}
+
+impl Step {
+    const ALL: [(Self, &'static str); 7] = [
+        (Self::Policy, "read its policy"),
+        (Self::Resources, "limit its resources"),
+        (Self::Powers, "give up its user and capabilities"),
+        (Self::Parent, "find its server alive"),
+        (Self::Files, "restrict its files"),
+        (Self::Calls, "restrict its system calls"),
+        (Self::Exec, "start the program"),
+    ];
+
+    /// The step as a verb phrase.
+    pub(crate) fn action(self) -> &'static str {
+        Self::ALL.iter().find(|(step, _)| *step == self).map_or("", |(_, action)| action)
+    }
+
+    fn number(self) -> u8 {
+        Self::ALL.iter().position(|(step, _)| *step == self).and_then(|place| u8::try_from(place).ok()).unwrap_or(0)
+    }
+}
+
+/// A failure of the launcher as it travels: the step, then the system's number of the error.
+pub(crate) struct Failed {
+    pub step: Step,
+    pub errno: i32,
+}
+
+impl Failed {
+    pub(crate) const BYTES: usize = 5;
+
+    fn at(step: Step) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self { step, errno: error.raw_os_error().unwrap_or(libc::EINVAL) }
+    }
+
+    fn encode(&self) -> [u8; Self::BYTES] {
+        let [a, b, c, d] = self.errno.to_be_bytes();
+        [self.step.number(), a, b, c, d]
+    }
+
+    pub(crate) fn decode(bytes: [u8; Self::BYTES]) -> Self {
+        let [step, a, b, c, d] = bytes;
+        let step = Step::ALL.get(usize::from(step)).map_or(Step::Policy, |(step, _)| *step);
+        Self { step, errno: i32::from_be_bytes([a, b, c, d]) }
+    }
+}
+
+/// The hidden sub-command. `args` are the number of the socket, the program, and the program's arguments.
+/// Must be called before this process has a second thread. Returns only when the program could not be
+/// started.
+pub fn launcher_main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut args = args;
+    let socket = args.next().and_then(|number| number.to_str()?.parse::<RawFd>().ok()).and_then(adopt);
+    let (Some(mut socket), Some(program)) = (socket, args.next()) else {
+        return ExitCode::from(NOT_LAUNCHED);
+    };
+    let Err(failed) = become_program(&mut socket, program.into(), args.collect());
+    // A server that is gone has nothing to hear.
+    let _ = socket.write_all(&failed.encode());
+    ExitCode::from(NOT_LAUNCHED)
+}
+
+/// Takes the inherited socket over, to be closed by the exec.
+fn adopt(number: RawFd) -> Option<UnixStream> {
+    // The standard streams are the program's.
+    if number <= libc::STDERR_FILENO {
+        return None;
+    }
+    #[expect(unsafe_code, reason = "a descriptor that was inherited arrives as a number")]
+    // SAFETY: the spawner made this descriptor for the launcher and passed its number; nothing else in this
+    // process, which has done nothing yet, knows of it. A number that is not open fails in the next call.
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    match fcntl_setfd(&socket, FdFlags::CLOEXEC) {
+        Ok(()) => Some(socket.into()),
+        Err(_) => {
+            // It is no descriptor of ours, so it is not ours to close.
+            std::mem::forget(socket);
+            None
+        }
+    }
+}
+
+fn become_program(
+    socket: &mut UnixStream,
+    program: PathBuf,
+    args: Vec<OsString>,
+) -> Result<std::convert::Infallible, Failed> {
+    let mut bytes = Vec::new();
+    socket.take(POLICY_BYTES_MAX).read_to_end(&mut bytes).map_err(Failed::at(Step::Policy))?;
+    let damaged = || Failed { step: Step::Policy, errno: libc::EINVAL };
+    let policy = Policy::decode(&bytes).map_err(|_| damaged())?;
+    let server = Pid::from_raw(policy.server).ok_or_else(damaged)?;
+
+    powers::limit_resources(policy.identity.is_some()).map_err(Failed::at(Step::Resources))?;
+    // Opened with the rights there are now: a user of its own may not be able to go there by itself.
+    let held = rules::hold(&policy.rules);
+    powers::give_up(policy.identity).map_err(Failed::at(Step::Powers))?;
+    let is_ours = powers::settle_parent_death(server).map_err(Failed::at(Step::Parent))?;
+    if !is_ours {
+        return Err(Failed { step: Step::Parent, errno: libc::ESRCH });
+    }
+    rules::enforce(held).map_err(|error| Failed { step: Step::Files, errno: errno_of(&error) })?;
+    let judges_truncation = rules::landlock_abi() >= TRUNCATION_ABI;
+    calls::enforce(judges_truncation).map_err(|error| Failed { step: Step::Calls, errno: error.errno() })?;
+    Err(Failed::at(Step::Exec)(Command::new(program).args(args).exec()))
+}
+
+fn errno_of(error: &RulesError) -> i32 {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(cause) = source {
+        if let Some(errno) = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return errno;
+        }
+        source = cause.source();
+    }
+    libc::EOPNOTSUPP
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_arrives_as_it_was_sent() {
+        for (step, _) in Step::ALL {
+            let failed = Failed::decode(Failed { step, errno: libc::EACCES }.encode());
+            assert_eq!((failed.step, failed.errno), (step, libc::EACCES));
+        }
+    }
+
+    #[test]
+    fn a_launcher_without_its_socket_starts_nothing() {
+        for args in [&[][..], &["0", "/bin/true"], &["x", "/bin/true"], &["99999", "/bin/true"]] {
+            let code = launcher_main(args.iter().map(OsString::from));
+            assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(NOT_LAUNCHED)), "{args:?}");
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Does it hold here? An attacker inside a real sandbox tries everything, against a victim that is made for
+//! it beside the real thing: a file made as the database is, a workspace, sockets of this very process.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_core::isolation::Isolation;
+use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
+
+use super::attack::{Attack, Outcome, Targets};
+use super::{Confinement, Identity, Sandbox, landlock_abi};
+use crate::error::SpawnError;
+use crate::mark::{BadTreeMark, TreeMark};
+use crate::spawner::Spawner;
+use crate::spec::{SpawnSpec, StdinMode};
+use crate::tree::Tree;
+
+/// How long the attacker may take; it takes a few milliseconds.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of its answer: some thirty lines.
+const ANSWER_BYTES_MAX: u64 = 16 * 1024;
+
+/// How long it may take to end once it was heard.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Beginning of the names of what a probe leaves in the private directory while it runs.
+const PREFIX: &str = "isolation-probe-";
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Findings {
+    /// The level the sandbox was made for.
+    pub made: Isolation,
+    /// The version of Landlock's interface in the kernel; 0 for none.
+    pub landlock_abi: u32,
+    /// What came of each attack, in the order they were tried.
+    pub outcomes: Vec<(Attack, Outcome)>,
+}
+
+/// Why nothing was found out.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// No sandbox could be made, or the attacker not started in it.
+    #[error(transparent)]
+    NotStarted(#[from] SpawnError),
+    /// The victim could not be made.
+    #[error("could not make what is to be attacked: {0}")]
+    NoVictim(io::Error),
+    /// The attacker said nothing, or not all.
+    #[error("the attacker did not tell what it could do: {0}")]
+    NoAnswer(String),
+    /// No mark can be made.
+    #[error(transparent)]
+    Mark(#[from] BadTreeMark),
+}
+
+impl Findings {
+    /// What was refused.
+    pub fn denied(&self) -> impl Iterator<Item = Attack> {
+        self.with(Outcome::Denied)
+    }
+
+    /// What was not refused, or nobody knows.
+    pub fn gaps(&self) -> impl Iterator<Item = (Attack, Outcome)> {
+        self.outcomes.iter().filter(|(_, outcome)| *outcome != Outcome::Denied).copied()
+    }
+
+    /// What a level must refuse and this does not.
+    pub fn broken(&self, level: Isolation) -> impl Iterator<Item = Attack> {
+        self.gaps()
+            .map(|(attack, _)| attack)
+            .filter(move |attack| attack.refused_from().is_some_and(|from| from <= level))
+    }
+
+    /// The strongest level, up to the one it was made for, that holds.
+    #[must_use]
+    pub fn level(&self) -> Isolation {
+        let holds = |level: &Isolation| self.broken(*level).next().is_none();
+        Isolation::ALL.into_iter().rev().filter(|level| *level <= self.made).find(holds).unwrap_or(Isolation::Off)
+    }
+
+    fn with(&self, wanted: Outcome) -> impl Iterator<Item = Attack> {
+        self.outcomes.iter().filter(move |(_, outcome)| *outcome == wanted).map(|(attack, _)| *attack)
+    }
+}
+
+/// Tries everything in a sandbox of this kind, or in none at all, which is what shows that an attack works.
+///
+/// The private directory must exist and be writable by this process. What the probe makes there is gone
+/// when it returns.
+///
+/// # Errors
+/// [`ProbeError`]; nothing is known then, and nothing should be relied on.
+pub async fn measure(
+    spawner: &Spawner,
+    confinement: &Arc<Confinement>,
+    identity: Option<Identity>,
+    sandboxed: bool,
+) -> Result<Findings, ProbeError> {
+    let victim = Victim::make(confinement.private(), identity).map_err(ProbeError::NoVictim)?;
+    let sandbox = Sandbox { write: vec![victim.own.clone()], identity, ..Sandbox::of(confinement) };
+    let made = if sandboxed { sandbox.level() } else { Isolation::Off };
+    let helper = confinement.helper();
+    let mut args = vec![helper.attack.clone(), "all".into()];
+    args.extend(victim.targets.args());
+    let spec = SpawnSpec {
+        program: helper.program.clone(),
+        args,
+        env: std::collections::BTreeMap::new(),
+        cwd: victim.own.clone(),
+        mark: TreeMark::new(format!("isolation.{}", std::process::id()))?,
+        stdin: StdinMode::Null,
+        sandbox: sandboxed.then_some(sandbox),
+    };
+    let mut tree = spawner.spawn(spec).await?;
+    let heard = timeout(ANSWER_WAIT_MAX, hear(&mut tree)).await;
+    let stderr = tree.stderr_tail();
+    // Whatever it left behind is logged by this crate.
+    let _ = tree.end(GRACE).await;
+    let said = heard.map_err(|_| ProbeError::NoAnswer("it took too long".to_owned()))?;
+    let said = said.map_err(|error| ProbeError::NoAnswer(error.to_string()))?;
+    let outcomes = outcomes(&said).ok_or_else(|| ProbeError::NoAnswer(format!("{said:?} {stderr}")))?;
+    Ok(Findings { made, landlock_abi: landlock_abi(), outcomes })
+}
+
+/// Removes what a probe left that was killed. To be called when none runs.
+///
+/// # Errors
+/// When the private directory cannot be read or something in it not be removed.
+pub fn clean(private: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(private)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+async fn hear(tree: &mut Tree) -> io::Result<String> {
+    let mut said = String::new();
+    if let Some(stdout) = tree.take_stdout() {
+        stdout.take(ANSWER_BYTES_MAX).read_to_string(&mut said).await?;
+    }
+    tree.wait().await;
+    Ok(said)
+}
+
+/// Every attack with its outcome; `None` unless all of them answered.
+fn outcomes(said: &str) -> Option<Vec<(Attack, Outcome)>> {
+    let line = |line: &str| {
+        let mut words = line.split(' ');
+        Some((Attack::named(words.next()?)?, Outcome::named(words.next()?)?))
+    };
+    let outcomes: Vec<_> = said.lines().map(line).collect::<Option<_>>()?;
+    outcomes.iter().map(|(attack, _)| *attack).eq(Attack::all()).then_some(outcomes)
+}
+
+/// What is attacked. Gone when dropped.
+struct Victim {
+    targets: Targets,
+    own: PathBuf,
+    made: Vec<PathBuf>,
+    _listening: (UnixListener, UnixListener, TcpListener, UdpSocket),
+}
+
+impl Victim {
+    fn make(private: &Path, identity: Option<Identity>) -> io::Result<Self> {
+        let us = std::process::id();
+        let at = |what: &str| private.join(format!("{PREFIX}{us}{what}"));
+        let (database, socket, folder) = (at(".sqlite"), at(".sock"), at(""));
+        let made = vec![database.clone(), socket.clone(), folder.clone()];
+        for stale in &made {
+            remove(stale)?;
+        }
+        // From here on a failure removes what is there.
+        let mut guard = Made(made);
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&database)?;
+        let (own, workspace) = (folder.join("own"), folder.join("other"));
+        // To be passed through, as the folder of all workspaces is.
+        DirBuilder::new().mode(0o711).create(&folder)?;
+        for dir in [&own, &workspace] {
+            DirBuilder::new().mode(0o700).create(dir)?;
+        }
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(workspace.join("secret"))?;
+        if let Some(identity) = identity {
+            std::os::unix::fs::chown(&own, Some(identity.number()), Some(identity.number()))?;
+        }
+        let abstract_name = format!("clawdforge-{PREFIX}{us}");
+        let listening = (
+            UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name)?)?,
+            UnixListener::bind(&socket)?,
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
+        );
+        let targets = Targets {
+            database,
+            workspace,
+            service: us.cast_signed(),
+            abstract_name,
+            socket,
+            tcp: listening.2.local_addr()?.port(),
+            udp: listening.3.local_addr()?.port(),
+        };
+        Ok(Self { targets, own, made: std::mem::take(&mut guard.0), _listening: listening })
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        drop(Made(std::mem::take(&mut self.made)));
+    }
+}
+
+/// Places that are removed with it.
+struct Made(Vec<PathBuf>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            if let Err(error) = remove(path) {
+                tracing::warn!(path = %path.display(), %error, "what was made for a probe could not be removed");
+            }
+        }
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match path.symlink_metadata() {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(made: Isolation, open: &[Attack]) -> Findings {
+        let outcome = |attack| if open.contains(&attack) { Outcome::Open } else { Outcome::Denied };
+        Findings { made, landlock_abi: 7, outcomes: Attack::all().map(|attack| (attack, outcome(attack))).collect() }
+    }
+
+    #[test]
+    fn a_level_is_what_it_refuses_and_not_what_was_asked_for() {
+        use Isolation::{Landlock, Off, Uid};
+        assert_eq!(findings(Uid, &[Attack::ConnectTcp, Attack::StatDatabase]).level(), Uid);
+        assert_eq!(findings(Uid, &[Attack::ChangeDatabaseMode]).level(), Landlock);
+        assert_eq!(findings(Uid, &[Attack::ReadDatabase]).level(), Off);
+        assert_eq!(findings(Landlock, &[]).level(), Landlock);
+        let mut unknown = findings(Landlock, &[]);
+        unknown.outcomes[0].1 = Outcome::Unknown;
+        assert_eq!(unknown.level(), Off, "what is not known is not relied on");
+    }
+
+    #[test]
+    fn half_an_answer_is_none() {
+        let whole: String = Attack::all().map(|attack| format!("{} denied 13\n", attack.name())).collect();
+        assert_eq!(outcomes(&whole).unwrap().len(), Attack::all().count());
+        let (half, _) = whole.rsplit_once("nest").unwrap();
+        assert!(outcomes(half).is_none() && outcomes("").is_none());
+        assert!(outcomes(&whole.replace("denied", "maybe")).is_none());
+    }
+}

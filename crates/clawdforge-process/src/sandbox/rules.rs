@@ -1,0 +1,82 @@
+//! Files and signals: the policy's rules as a Landlock domain.
+//!
+//! Landlock is an allow-list by place: a rule on a directory counts for everything below it, and there is no
+//! way to take something out again. It judges opening, running, listing, making, removing, renaming and
+//! truncating. It does **not** judge `stat`, `chmod`, `chown`, times and extended attributes, nor sockets
+//! that have a path (before version 9 of its interface): those are what a user of its own is for.
+
+use std::os::fd::OwnedFd;
+
+use landlock::{
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+
+use super::policy::{Access, Rule};
+
+/// The newest version of the interface that we were tried with. Older kernels enforce what they know.
+const NEWEST: ABI = ABI::V7;
+
+/// `landlock_create_ruleset` with this flag tells the version instead of making one.
+const TELL_VERSION: libc::c_uint = 1;
+
+/// The version of Landlock's interface that the running kernel offers; 0 where there is none.
+#[must_use]
+pub fn landlock_abi() -> u32 {
+    #[expect(unsafe_code, reason = "no library tells the version without making a ruleset")]
+    // SAFETY: with no attributes of no size, the kernel reads no memory; it answers with a number.
+    let version = unsafe {
+        libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<libc::c_void>(), 0_usize, TELL_VERSION)
+    };
+    u32::try_from(version).unwrap_or(0)
+}
+
+/// Rules whose places are held open, so that they can be used after the right to go there is given up.
+pub(super) struct Held(Vec<(OwnedFd, BitFlags<AccessFs>)>);
+
+/// Why there is no domain.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RulesError {
+    #[error(transparent)]
+    Refused(#[from] RulesetError),
+    #[error("the kernel enforces no Landlock rule")]
+    NotEnforced,
+}
+
+/// Opens the places of the rules. What is not there needs no rule.
+pub(super) fn hold(rules: &[Rule]) -> Held {
+    let open_one = |rule: &Rule| {
+        let place = open(&rule.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let is_dir = fstat(&place).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory);
+        let all = rights(rule.access);
+        // A right that only directories can have makes the kernel refuse a rule about a file.
+        Some((place, if is_dir { all } else { all & AccessFs::from_file(NEWEST) }))
+    };
+    Held(rules.iter().filter_map(open_one).collect())
+}
+
+/// Restricts this thread for good.
+pub(super) fn enforce(held: Held) -> Result<(), RulesError> {
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()?;
+    for (place, rights) in held.0 {
+        ruleset = ruleset.add_rule(PathBeneath::new(place, rights))?;
+    }
+    let status = ruleset.restrict_self()?;
+    if status.ruleset == RulesetStatus::NotEnforced { Err(RulesError::NotEnforced) } else { Ok(()) }
+}
+
+fn rights(access: Access) -> BitFlags<AccessFs> {
+    match access {
+        Access::Read => AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::Execute,
+        Access::Use => AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev,
+        Access::Write => {
+            // Devices are nothing that an agent makes.
+            AccessFs::from_all(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A program in a sandbox is the same program in the same tree, with less in reach.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use clawdforge_process::{Identity, SpawnError, Tree};
+use tokio::io::AsyncReadExt;
+
+use crate::support::{Bench, PATIENCE, is_alive, other_user, state, until};
+
+/// Every user a sandbox can be made for here: the own one, and another where that is possible.
+fn users() -> Vec<Option<Identity>> {
+    [None].into_iter().chain(other_user().map(Some)).collect()
+}
+
+async fn said(tree: &mut Tree) -> String {
+    let mut text = String::new();
+    tree.take_stdout().unwrap().read_to_string(&mut text).await.unwrap();
+    text
+}
+
+async fn says(bench: &Bench, script: &str, identity: Option<Identity>) -> String {
+    let mut tree = bench.sh_inside(script, identity).await.unwrap();
+    let text = said(&mut tree).await;
+    let exit = tree.wait().await;
+    assert_eq!(exit.code, Some(0), "{text} {}", tree.stderr_tail());
+    assert_eq!(tree.end(PATIENCE).await.survivors, 0);
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_is_the_process_that_was_born() {
+    let bench = Bench::new();
+    for identity in users() {
+        let mut tree = bench.sh_inside("cut -d ' ' -f 1,4,5,6 /proc/$$/stat; echo $0", identity).await.unwrap();
+        let (pid, us) = (tree.pid(), std::process::id());
+        assert_eq!(said(&mut tree).await, format!("{pid} {us} {pid} {pid}\n/bin/sh\n"));
+        assert_eq!(tree.end(PATIENCE).await.survivors, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_power_is_left_and_none_can_be_had() {
+    let bench = Bench::new();
+    for identity in users() {
+        let status = says(&bench, "cat /proc/self/status", identity).await;
+        let value = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(value(set), "0000000000000000", "{set}");
+        }
+        if other_user().is_some() {
+            assert_eq!(value("CapBnd:"), "0000000000000000");
+        }
+        assert_eq!((value("NoNewPrivs:"), value("Seccomp:")), ("1".to_owned(), "2".to_owned()));
+        if let Some(identity) = identity {
+            let number = identity.number().to_string();
+            assert_eq!(value("Uid:"), [number.as_str(); 4].join(" "));
+            assert_eq!((value("Gid:"), value("Groups:")), ([number.as_str(); 4].join(" "), String::new()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_the_launcher_is_left_to_the_program() {
+    let bench = Bench::new();
+    for identity in users() {
+        let open = says(&bench, "ls /proc/self/fd", identity).await;
+        // 3 is the listing of the directory itself.
+        assert_eq!(open.lines().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+        let names: BTreeSet<_> = says(&bench, "env", identity)
+            .await
+            .lines()
+            .map(|line| line.split('=').next().unwrap().to_owned())
+            .collect();
+        let shells: BTreeSet<_> = ["PWD", "OLDPWD", "SHLVL", "_"].map(str::to_owned).into();
+        let given: BTreeSet<_> = ["CLAWDFORGE_TREE", "PATH"].map(str::to_owned).into();
+        assert_eq!(&names - &shells, given);
+        assert_eq!(says(&bench, "ulimit -c", identity).await, "0\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workspace_is_the_programs_own_to_work_in() {
+    let bench = Bench::new();
+    for identity in users() {
+        let script = "set -e; mkdir -p a/b; echo x > a/b/f; mv a/b/f a/g; ln -s g a/l; cat a/l; chmod +x a/g; \
+                      printf '#!/bin/sh\\necho ran\\n' > run; chmod +x run; ./run; rm -r a run";
+        assert_eq!(says(&bench, script, identity).await, "x\nran\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outside_of_it_nothing_is_written_and_little_is_read() {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.private()).unwrap();
+    let secret = bench.private().join("secret");
+    std::fs::write(&secret, "x").unwrap();
+    let beside = bench.dir.path().join("beside");
+    std::fs::write(&beside, "x").unwrap();
+    for identity in users() {
+        let script = format!(
+            "for f in {} {}; do cat $f 2> /dev/null && echo read; done; echo x > {} && echo written; cat /etc/passwd > /dev/null && echo passwd",
+            secret.display(),
+            beside.display(),
+            bench.dir.path().join("new").display()
+        );
+        assert_eq!(says(&bench, &script, identity).await, "passwd\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_started_says_why_as_it_does_outside() {
+    let bench = Bench::new();
+    let confinement = bench.confinement();
+    let try_to_start = async |program: &Path| {
+        let mut spec = bench.spec(program, &[]);
+        spec.sandbox = Some(clawdforge_process::Sandbox::of(&confinement));
+        bench.spawner.spawn(spec).await.map(drop).unwrap_err()
+    };
+    assert!(matches!(try_to_start(Path::new("/no/such/program")).await, SpawnError::NotFound { .. }));
+    assert!(matches!(try_to_start(Path::new("no-such-program")).await, SpawnError::NotFound { .. }));
+    let text = bench.dir.path().join("text");
+    std::fs::write(&text, "no program").unwrap();
+    assert!(matches!(try_to_start(&text).await, SpawnError::NotExecutable { .. }));
+    let mut spec = bench.spec("/bin/true", &[]);
+    spec.cwd = "/no/such/directory".into();
+    spec.sandbox = Some(clawdforge_process::Sandbox::of(&confinement));
+    let refused = bench.spawner.spawn(spec).await.map(drop).unwrap_err();
+    assert!(matches!(refused, SpawnError::NoWorkingDirectory { .. }), "{refused}");
+    assert!(bench.marked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_launcher_nothing_is_started() {
+    let bench = Bench::new();
+    bench.confinement();
+    // `false` takes the launcher's part, says nothing and ends; the tree is born and ends with it.
+    for (program, is_born) in [("/no/such/launcher", false), ("/bin/false", true)] {
+        let helper = clawdforge_process::sandbox::Helper {
+            program: program.into(),
+            launch: "launch".into(),
+            attack: "attack".into(),
+        };
+        let confinement = clawdforge_process::Confinement::new(helper, &bench.private(), Vec::new(), Vec::new());
+        let ran = bench.dir.path().join("ran");
+        let mut spec = bench.spec("/usr/bin/touch", &[ran.to_str().unwrap()]);
+        spec.sandbox = Some(clawdforge_process::Sandbox::of(&std::sync::Arc::new(confinement)));
+        let born = bench.spawner.spawn(spec).await;
+        if let Ok(mut tree) = born {
+            assert!(is_born || tree.wait().await.code != Some(0));
+            assert_eq!(tree.end(PATIENCE).await.survivors, 0);
+        }
+        assert!(!ran.exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandboxed_tree_ends_as_every_other() {
+    let script = "trap '' TERM; (setsid sh -c 'trap \"\" TERM; echo $$ > daemon; while :; do sleep 1; done' &); \
+                  while ! [ -s daemon ]; do :; done; echo ready; while :; do sleep 1; done";
+    for identity in users() {
+        let bench = Bench::new();
+        let mut tree = bench.sh_inside(script, identity).await.unwrap();
+        let mut ready = [0; 6];
+        tree.take_stdout().unwrap().read_exact(&mut ready).await.unwrap();
+        let daemon: i32 = std::fs::read_to_string(bench.private().join("work/daemon")).unwrap().trim().parse().unwrap();
+        assert!(is_alive(daemon));
+        let report = tree.end(Duration::from_millis(50)).await;
+        assert_eq!(report.survivors, 0, "{report:?}");
+        until("the daemon is gone", || state(daemon).is_none()).await;
+    }
+}

@@ -1,0 +1,47 @@
+//! What agents are kept from, tried out as the service does at its start.
+
+use clawdforge_core::isolation::Isolation;
+use clawdforge_process::Spawner;
+use serde_json::{Map, Value, json};
+
+use super::Check;
+use crate::config::Config;
+use crate::isolation::{self, Standing};
+
+const NAME: &str = "isolation";
+
+/// Tries every attack from inside a sandbox. Without a data directory only what the machine says of itself
+/// can be judged.
+pub async fn check(config: &Config, spawner: &Spawner) -> Check {
+    let todo = "see docs/threat-model.md for what each level keeps off";
+    if !config.data_dir.is_dir() {
+        return match isolation::chosen(config) {
+            Ok(level) => Check::ok(NAME, format!("{level}; tried out once there is a data directory")),
+            Err(error) => Check::fail(NAME, format!("{error:#}"), todo),
+        };
+    }
+    match isolation::measure(config, spawner).await {
+        Ok(standing) => judge(&standing, todo),
+        Err(error) => Check::fail(NAME, format!("{error:#}"), todo),
+    }
+}
+
+fn judge(standing: &Standing, todo: &str) -> Check {
+    let check = match standing.level {
+        Isolation::Off => Check::warn(NAME, standing.sentence(), "set `isolation_mode = \"auto\"`"),
+        _ if standing.findings.as_ref().is_some_and(|found| found.level() < found.made) => {
+            Check::warn(NAME, standing.sentence(), todo)
+        }
+        Isolation::Landlock | Isolation::Uid => Check::ok(NAME, standing.sentence()),
+    };
+    let attacks: Map<String, Value> =
+        isolation::outcomes(standing).map(|(name, outcome)| (name.to_owned(), outcome.into())).collect();
+    let abi = standing.findings.as_ref().map(|found| found.landlock_abi);
+    let details = json!({
+        "level": standing.level.as_str(),
+        "landlock_abi": abi,
+        "attacks": attacks,
+        "gaps": standing.gaps,
+    });
+    Check { details, ..check }
+}

@@ -1,0 +1,211 @@
+//! How agents are kept apart: which level is chosen, what of it holds on this machine, and whether that is
+//! enough to start with.
+//!
+//! The configuration says what is asked for; only the probe says what there is. Nothing here makes a
+//! sandbox: that is the process crate's, and what an agent needs in it the agent crate's.
+
+use std::ffi::OsStr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clawdforge_core::isolation::Isolation;
+use clawdforge_process::sandbox::{Attack, Helper, Outcome, can_contain, landlock_abi, probe, resolved};
+use clawdforge_process::{Confinement, Spawner};
+use rustix::process::geteuid;
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::config::Config;
+
+/// The hidden sub-command that restricts itself and becomes an agent.
+pub const LAUNCHER: &str = "__launch";
+
+/// The hidden sub-command that tries what an agent must not be able to do.
+pub const ATTACKER: &str = "__attack";
+
+/// The level that the configuration asks for and this machine offers, by what it says of itself.
+///
+/// # Errors
+/// With a sentence that names the option, when it cannot be had or must not be.
+pub fn chosen(config: &Config) -> anyhow::Result<Isolation> {
+    let level = match config.isolation_mode {
+        Some(level) => {
+            if let Some(lacking) = lacking(config, level) {
+                bail!("`isolation_mode` is `{level}`, but {lacking}; `isolation_mode = \"auto\"` takes what there is");
+            }
+            level
+        }
+        None => {
+            Isolation::ALL.into_iter().rev().find(|level| lacking(config, *level).is_none()).unwrap_or(Isolation::Off)
+        }
+    };
+    if level < config.isolation_require {
+        let wish = match config.isolation_mode {
+            Some(_) => format!("`isolation_mode` is `{level}`"),
+            None => format!("this machine offers `{level}` at most ({})", why_not(config)),
+        };
+        bail!(
+            "agents would run with less isolation than `isolation_require` demands: {wish}, and `{}` is required; \
+             whoever trusts every app and every page its agents read may lower `isolation_require`",
+            config.isolation_require
+        );
+    }
+    if level == Isolation::Off && geteuid().is_root() && !config.isolation_off_as_root {
+        bail!(
+            "without isolation every prompt is a shell of root's; start the service as another user, or say that it is \
+             meant with `isolation_off_as_root`"
+        );
+    }
+    if level > Isolation::Off && config.sessions_per_process > 1 {
+        bail!(
+            "`sessions_per_process` is {}, but a process in a sandbox reaches the workspace of one session only, because \
+             those of later sessions are not there when it starts; set it to 1",
+            config.sessions_per_process
+        );
+    }
+    if level > Isolation::Off
+        && let Some(home) = config.environment.get("HOME").map(Path::new)
+        && is_same(home, &config.data_dir)
+    {
+        bail!(
+            "HOME is the data directory {}, so agents would have no home or everything the service keeps; \
+             choose another `data_dir`, or another HOME for the service",
+            home.display()
+        );
+    }
+    let named = config.isolation_read.iter().chain(&config.isolation_write);
+    if let Some(inside) = named.map(|path| resolved(path)).find(|path| can_contain(&resolved(&config.data_dir), path)) {
+        bail!(
+            "{} is in the data directory, which agents must not reach; take it out of `isolation_read` and \
+             `isolation_write`",
+            inside.display()
+        );
+    }
+    Ok(level)
+}
+
+/// The numbers of the users that agents run as; `None` where they run as the service's own.
+///
+/// # Errors
+/// As [`chosen`].
+pub fn users(config: &Config) -> anyhow::Result<Option<RangeInclusive<u32>>> {
+    let chosen = chosen(config)?;
+    let range = config.isolation_users.map(|users| users.first.number()..=users.last.number());
+    Ok(range.filter(|_| chosen == Isolation::Uid))
+}
+
+/// What is the same for the sandboxes of all agents; `None` at the level `off`.
+pub fn confinement(config: &Config) -> Option<Arc<Confinement>> {
+    // A level that cannot be had ends the start before any agent is started; here the wish counts.
+    let off = config.isolation_mode == Some(Isolation::Off) || lacking(config, Isolation::Landlock).is_some();
+    (!off).then(|| {
+        let helper = Helper::of_this_binary(LAUNCHER, ATTACKER);
+        let (read, write) = (config.isolation_read.clone(), config.isolation_write.clone());
+        Arc::new(Confinement::new(helper, &config.data_dir, read, write))
+    })
+}
+
+/// What a level needs and does not have here.
+fn lacking(config: &Config, level: Isolation) -> Option<&'static str> {
+    match level {
+        Isolation::Off => None,
+        Isolation::Landlock | Isolation::Uid if landlock_abi() == 0 => {
+            Some("this kernel has no Landlock (Linux 5.13 has it, where it is turned on)")
+        }
+        Isolation::Landlock => None,
+        Isolation::Uid if config.isolation_users.is_none() => Some("`isolation_users` names no users"),
+        Isolation::Uid if !may_change_user() => {
+            Some("the service may not run programs as other users (it is not root)")
+        }
+        Isolation::Uid => None,
+    }
+}
+
+fn why_not(config: &Config) -> &'static str {
+    let next = [Isolation::Landlock, Isolation::Uid].into_iter().find_map(|level| lacking(config, level));
+    next.unwrap_or("nothing is lacking")
+}
+
+fn may_change_user() -> bool {
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::CHOWN;
+    capabilities(None).is_ok_and(|has| has.effective.contains(needed))
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    resolved(one) == resolved(other)
+}
+
+/// What agents are kept from, as it was found to be.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// What holds.
+    pub level: Isolation,
+    /// What the probe found; nothing where isolation is off.
+    pub findings: Option<probe::Findings>,
+    /// Named gaps, the measured ones and those that are known.
+    pub gaps: Vec<&'static str>,
+}
+
+impl Standing {
+    /// One line for people: the level, and what it does not keep off.
+    pub fn sentence(&self) -> String {
+        let Some(findings) = &self.findings else { return "off: agents may do all that the service may".to_owned() };
+        let (held, tried) = (findings.denied().count(), findings.outcomes.len());
+        let gaps = self.gaps.join(", ");
+        format!("{} (Landlock {}; {held} of {tried} attacks denied; open: {gaps})", self.level, findings.landlock_abi)
+    }
+}
+
+/// Every app's agents write there, as long as they have no home of their own.
+const SHARED_HOME: &str = "shared_home";
+
+/// Tries out what agents of this configuration are kept from. The data directory must be there.
+///
+/// # Errors
+/// With a sentence for the operator, when that cannot be found out or is less than was asked for.
+pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Standing> {
+    let chosen = chosen(config)?;
+    let confinement = confinement(config).filter(|_| chosen > Isolation::Off);
+    let Some(confinement) = confinement else {
+        return Ok(Standing { level: Isolation::Off, findings: None, gaps: Vec::new() });
+    };
+    let identity = config.isolation_users.map(|users| users.first).filter(|_| chosen == Isolation::Uid);
+    let findings = probe::measure(spawner, &confinement, identity, true)
+        .await
+        .context("what agents are kept from could not be found out")?;
+    let level = findings.level();
+    if level < chosen.min(config.isolation_require.max(Isolation::Landlock)) || level < config.isolation_require {
+        let broken: Vec<_> = findings.broken(chosen).map(Attack::name).collect();
+        bail!(
+            "agents would not be kept from what `isolation_require = \"{}\"` promises: a trial succeeded with {}; \
+             see `isolation_write` and `isolation_read` for what was opened, or lower `isolation_require`",
+            config.isolation_require,
+            broken.join(", ")
+        );
+    }
+    let mut gaps: Vec<_> = findings.gaps().map(|(attack, _)| attack.name()).collect();
+    if level < Isolation::Uid {
+        gaps.push(SHARED_HOME);
+    }
+    Ok(Standing { level, findings: Some(findings), gaps })
+}
+
+/// What came of each attack, by name.
+pub fn outcomes(standing: &Standing) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let found = standing.findings.iter().flat_map(|findings| &findings.outcomes);
+    found.map(|(attack, outcome): &(Attack, Outcome)| (attack.name(), outcome.as_str()))
+}
+
+/// A home around the data directory is opened piece by piece, without what is made in it later.
+pub fn risk_of_home(config: &Config) -> Option<String> {
+    let home = Path::new(config.environment.get("HOME").unwrap_or(OsStr::new("")));
+    let around = home.is_absolute() && can_contain(home, &config.data_dir) && home != config.data_dir;
+    (around && config.isolation_mode != Some(Isolation::Off)).then(|| {
+        format!(
+            "the data directory {} lies in the home of the agents, who therefore reach only what is in that home \
+             already and cannot make new files at its top; move `data_dir` out of it",
+            config.data_dir.display()
+        )
+    })
+}

@@ -1,0 +1,244 @@
+//! What an agent of one app reaches of the service and of another app: tried by the demo agent, from the
+//! inside, at each level this machine can make, and without any, which shows that the tries are some.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clawdforge_testkit::app::{Setup, TestApp};
+use reqwest::Method;
+use rustix::process::geteuid;
+use serde_json::{Value, json};
+
+use crate::setup;
+use crate::support::get;
+
+/// What every level must refuse. Cutting the database is left to the tests below this one: here it is real.
+const REFUSED: [&str; 9] = [
+    "read_database",
+    "read_database_by_link",
+    "link_database",
+    "read_other_workspace",
+    "write_other_workspace",
+    "read_service_environment",
+    "read_service_memory",
+    "read_through_service_root",
+    "signal_service",
+];
+
+/// What only a user of its own refuses.
+const REFUSED_TO_USERS: [&str; 1] = ["change_database_mode"];
+
+/// Without any isolation, as explicitly as it must be said.
+fn off(setup: Setup) -> Setup {
+    setup.arg("--isolation-mode=off").arg("--isolation-require=off").arg("--isolation-off-as-root")
+}
+
+fn with_users(setup: Setup) -> Setup {
+    setup.arg("--isolation-users=21000-21001").arg("--isolation-require=uid")
+}
+
+/// A session of the demo app with a secret in its workspace.
+async fn a_victim(app: &TestApp) -> anyhow::Result<PathBuf> {
+    let session = app.open_session(json!({})).await?;
+    let turn = app.turn(&session, "say: hello").await?;
+    assert_eq!(turn.json()["ok"], true, "{turn:?}");
+    let below = app.data_dir().join("sessions");
+    let workspace = std::fs::read_dir(below)?.next().context("the session has a folder")??.path().join("work");
+    std::fs::write(workspace.join("secret"), "another app's")?;
+    Ok(workspace)
+}
+
+/// What came of each attack of an agent of another app.
+async fn attack(app: &TestApp) -> anyhow::Result<BTreeMap<String, String>> {
+    let workspace = a_victim(app).await?;
+    let (database, service) = (app.data_dir().join("clawdforge.sqlite"), app.pid()?.as_raw_nonzero());
+    let names = [&REFUSED[..], &REFUSED_TO_USERS[..]].concat().join(",");
+    let prompt = format!(
+        "attack: {names} database={} workspace={} service={service} abstract=x socket=/x tcp=1 udp=1",
+        database.display(),
+        workspace.display(),
+    );
+    let other = app.mint("other").await?;
+    let answer = app.run(&other, json!({ "prompt": prompt })).await?.json();
+    let said = answer["result"].as_str().unwrap_or_default().to_owned();
+    let outcomes = said.lines().filter_map(|line| {
+        let mut words = line.split(' ').map(str::to_owned);
+        Some((words.next()?, words.next()?))
+    });
+    Ok(outcomes.collect())
+}
+
+fn outcomes<'a>(names: impl IntoIterator<Item = &'a &'a str>, outcome: &str) -> BTreeMap<String, String> {
+    names.into_iter().map(|name| ((*name).to_owned(), outcome.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn without_isolation_an_agent_reaches_everything() -> anyhow::Result<()> {
+    let app = off(setup().demo()).start().await?;
+    let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "open");
+    if !geteuid().is_root() {
+        // The service has hidden itself, which only root sees through.
+        for hidden in ["read_service_environment", "read_service_memory", "read_through_service_root"] {
+            expected.insert(hidden.to_owned(), "denied".to_owned());
+        }
+    }
+    assert_eq!(attack(&app).await?, expected);
+    assert!(app.log()?.contains("agents are not isolated"), "and says so loudly");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_reaches_nothing_of_another_app_and_nothing_of_the_service() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let mut expected = outcomes(&REFUSED, "denied");
+    expected.extend(outcomes(&REFUSED_TO_USERS, "open"));
+    assert_eq!(attack(&app).await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn agents_of_apps_with_users_of_their_own_reach_even_less() -> anyhow::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let app = with_users(setup().demo()).start().await?;
+    assert_eq!(attack(&app).await?, outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "denied"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_app_has_a_user_and_a_home_that_it_keeps() -> anyhow::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let app = with_users(setup().demo()).start().await?;
+    let (demo, other) = (app.demo_token()?, app.mint("other").await?);
+    let home = async |app: &TestApp, token: &str| -> anyhow::Result<String> {
+        let answer = app.run(token, json!({ "prompt": "env: HOME" })).await?.json();
+        Ok(answer["result"].as_str().unwrap_or_default().to_owned())
+    };
+    let homes = [home(&app, &demo).await?, home(&app, &other).await?];
+    let number = |home: &str| Path::new(home).file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    assert_eq!(homes.each_ref().map(|home| number(home)), [Some(21_000), Some(21_001)]);
+    for home in &homes {
+        let found = std::fs::metadata(home)?;
+        assert_eq!((Some(found.uid()), found.mode() & 0o777), (number(home), 0o700));
+    }
+    // The range is used up now, and nobody shares.
+    let third = app.mint("third").await?;
+    let refused = app.run(&third, json!({ "prompt": "say: hello" })).await?.json();
+    assert!(refused["error"].as_str().unwrap_or_default().contains("no user left"), "{refused}");
+    let app = app.restart().await?;
+    assert_eq!([home(&app, &demo).await?, home(&app, &other).await?], homes);
+    Ok(())
+}
+
+#[tokio::test]
+async fn attachments_are_the_agents_own_whichever_user_it_is() -> anyhow::Result<()> {
+    for setup in [Some(setup().demo()), geteuid().is_root().then(|| with_users(setup().demo()))].into_iter().flatten() {
+        let app = setup.start().await?;
+        let token = app.demo_token()?;
+        let file = app.upload(&token, "note.txt", b"what was sent".to_vec()).await?;
+        let body = json!({ "prompt": "read: attachment-1.txt", "files": [file] });
+        let answer = app.run(&token, body).await?.json();
+        assert_eq!(answer["result"], "what was sent", "{answer}");
+        let session = app.open_session(json!({})).await?;
+        let path = format!("/sessions/{session}/turn");
+        for _ in 0..2 {
+            let body = json!({ "prompt": "attached", "files": [file] });
+            let answer = app.call(Method::POST, &path, &token, body).await?;
+            assert!(answer.text.contains("attachment-1.txt"), "{answer:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_level_is_stamped_on_sessions_and_in_the_ledger() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let token = app.demo_token()?;
+    let session = app.open_session(json!({})).await?;
+    app.turn(&session, "say: hello").await?;
+    let run = app.prompt("say: hello").await?.json();
+    let mut keys: Vec<&String> = run.as_object().into_iter().flat_map(|run| run.keys()).collect();
+    keys.sort();
+    assert_eq!(keys, ["duration_ms", "ok", "result", "stop_reason"], "a run keeps its four keys");
+    let state = get(&app, &format!("/sessions/{session}"), &token).await?.json();
+    assert_eq!(state["isolation"], "landlock", "{state}");
+    let about_agents = ["run_accepted", "run_ended", "session_created", "turn_accepted", "turn_ended"];
+    let lines = app.ledger_with(|lines| lines.iter().any(|line| line["kind"] == "run_ended")).await?;
+    for line in lines {
+        let expected =
+            if about_agents.iter().any(|kind| line["kind"] == *kind) { json!("landlock") } else { Value::Null };
+        assert_eq!(line["isolation"], expected, "{line}");
+    }
+    Ok(())
+}
+
+/// What a start says that is refused.
+async fn refusal(setup: Setup) -> String {
+    match setup.start().await {
+        Ok(_) => "it started".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn below_the_floor_there_is_no_start() -> anyhow::Result<()> {
+    let said = refusal(setup().demo().arg("--isolation-require=uid")).await;
+    assert!(said.contains("less isolation than `isolation_require` demands"), "{said}");
+    assert!(said.contains("`isolation_users` names no users"), "it says what is lacking: {said}");
+    let said = refusal(setup().demo().arg("--isolation-mode=uid")).await;
+    assert!(said.contains("`isolation_mode` is `uid`, but `isolation_users` names no users"), "{said}");
+    let said = refusal(setup().demo().arg("--isolation-mode=off")).await;
+    assert!(said.contains("`isolation_mode` is `off`, and `landlock` is required"), "{said}");
+    let said = refusal(setup().demo().env("CLAWDFORGE_SESSIONS_PER_PROCESS", "2")).await;
+    assert!(said.contains("`sessions_per_process` is 2, but a process in a sandbox"), "{said}");
+    if geteuid().is_root() {
+        let said = refusal(setup().demo().arg("--isolation-mode=off").arg("--isolation-require=off")).await;
+        assert!(said.contains("`isolation_off_as_root`"), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_in_the_data_directory_cannot_be_opened_by_an_option() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data)?;
+    std::fs::set_permissions(&data, Permissions::from_mode(0o700))?;
+    std::os::unix::fs::symlink(&data, dir.path().join("link"))?;
+    for place in ["data/clawdforge.sqlite", "link/clawdforge.sqlite", "link"] {
+        for option in ["isolation-read", "isolation-write"] {
+            let option = format!("--{option}={}", dir.path().join(place).display());
+            let said = refusal(setup().demo().data_dir(&data).arg(option)).await;
+            assert!(said.contains("is in the data directory"), "{place}: {said}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(&data)?.count(), 0, "nothing was made");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_home_that_is_the_data_directory_is_refused() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let said = refusal(setup().demo().data_dir(dir.path()).env("HOME", dir.path().as_os_str())).await;
+    assert!(said.contains("HOME is the data directory"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn secrets_are_gone_from_the_environment_of_the_service() -> anyhow::Result<()> {
+    let canary = "cf_admin_canary_0123456789abcdef";
+    let app = setup().demo().env("CLAWDFORGE_ADMIN_TOKEN", canary).env("ANTHROPIC_API_KEY", canary).start().await?;
+    let environ = std::fs::read(format!("/proc/{}/environ", app.pid()?.as_raw_nonzero()))?;
+    let text = String::from_utf8_lossy(&environ);
+    assert!(text.contains("ANTHROPIC_API_KEY="), "it was there: {text}");
+    assert!(!text.contains("canary"), "{text}");
+    // And yet it is in force, and agents that may have it get it.
+    assert!(app.call(Method::GET, "/admin/tokens", canary, Value::Null).await?.status.is_success());
+    Ok(())
+}

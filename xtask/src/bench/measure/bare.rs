@@ -66,6 +66,7 @@ impl Bare {
             env: environment::compose(inherited, environment::documented(name), &[], env),
             retries_max: 2,
             install_hint: String::new(),
+            confinement: None,
         };
         let spec = OpenSpec {
             workspace: work_dir(place),
@@ -76,6 +77,7 @@ impl Bare {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            user: None,
             given_up: Default::default(),
         };
         let launch = launch(&profile, &spec);

@@ -67,6 +67,7 @@ async fn flood(door: Arc<dyn CommitDoor>, app: AppId, place: usize, groups: usiz
         agent: "demo".parse()?,
         created_at: NOW,
         conversation: Some(chosen),
+        isolation: None,
     };
     let queued = Turn {
         id: turn,

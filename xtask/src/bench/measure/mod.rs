@@ -5,6 +5,7 @@ pub mod baseline;
 mod bare;
 mod fill;
 mod http;
+mod isolation;
 mod load;
 mod machine;
 mod memory;
@@ -48,6 +49,7 @@ struct Effort {
     load: Duration,
     claude_rounds: usize,
     demo_rounds: usize,
+    isolation: isolation::Effort,
     sessions: sessions::Effort,
 }
 
@@ -57,6 +59,7 @@ const FULL: Effort = Effort {
     load: Duration::from_secs(6),
     claude_rounds: 20,
     demo_rounds: 100,
+    isolation: isolation::Effort { runs: 100, turns: 500 },
     sessions: sessions::FULL,
 };
 
@@ -66,6 +69,7 @@ const QUICK: Effort = Effort {
     load: Duration::from_millis(600),
     claude_rounds: 3,
     demo_rounds: 10,
+    isolation: isolation::Effort { runs: 10, turns: 20 },
     sessions: sessions::QUICK,
 };
 
@@ -133,6 +137,10 @@ fn tables(scene: &Scene, client: &Runtime, effort: &Effort) -> Result<(Vec<Table
         tell(table);
         goals.extend(reached);
     }
+    let (table, reached) = isolation::measure(scene, client, &effort.isolation)?;
+    tell(table);
+    goals.extend(reached);
+
     goals.extend(sessions::measure(scene, client, &effort.sessions, tell)?);
     Ok((tables, goals))
 }

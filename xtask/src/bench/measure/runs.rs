@@ -120,7 +120,7 @@ fn tell(contest: &Contest, bare: &[Vec<Took>], served: &Samples) -> Result<(Tabl
 }
 
 /// Waits until the service has removed the directory of its last run, the last thing it does for it.
-fn wait_until_gone(data_dir: &Path) -> Result<()> {
+pub fn wait_until_gone(data_dir: &Path) -> Result<()> {
     let runs = data_dir.join("runs");
     let began = Instant::now();
     while fs::read_dir(&runs)?.next().is_some() {

@@ -102,25 +102,25 @@ pub fn measure(scene: &Scene, client: &Runtime, effort: &Effort, mut tell: impl 
 }
 
 /// An app with a connection that is kept.
-struct Caller {
+pub struct Caller {
     connection: Connection,
     token: String,
 }
 
 impl Caller {
-    async fn new(address: SocketAddr, token: &str) -> Result<Self> {
+    pub async fn new(address: SocketAddr, token: &str) -> Result<Self> {
         Ok(Self { connection: Connection::open(address).await?, token: token.to_owned() })
     }
 
     /// Opens a session; its id.
-    async fn open(&mut self) -> Result<String> {
+    pub async fn open(&mut self) -> Result<String> {
         let request = post("/sessions", &self.token, &json!({}));
         let reply: Value = serde_json::from_slice(&self.connection.ask(&request).await?.expect(200)?)?;
         reply["session_id"].as_str().map(str::to_owned).context("a session has an id")
     }
 
     /// One turn: how long from the request to its answer, and the reply.
-    async fn turn(&mut self, session: &str, prompt: &str) -> Result<(Duration, Value)> {
+    pub async fn turn(&mut self, session: &str, prompt: &str) -> Result<(Duration, Value)> {
         let request = post(&format!("/sessions/{session}/turn"), &self.token, &json!({ "prompt": prompt }));
         let began = Instant::now();
         let reply = self.connection.ask(&request).await?;

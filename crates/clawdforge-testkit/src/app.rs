@@ -39,6 +39,7 @@ pub struct Setup {
     env: BTreeMap<OsString, OsString>,
     config: Option<String>,
     data_dir: Option<PathBuf>,
+    listen: String,
 }
 
 /// A running service.
@@ -77,7 +78,14 @@ impl Setup {
     #[must_use]
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let env = BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]);
-        Self { binary: binary.into(), args: Vec::new(), env, config: None, data_dir: None }
+        Self {
+            binary: binary.into(),
+            args: Vec::new(),
+            env,
+            config: None,
+            data_dir: None,
+            listen: "127.0.0.1:0".into(),
+        }
     }
 
     /// With the demo agent as default and a ready token.
@@ -111,6 +119,13 @@ impl Setup {
     #[must_use]
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
+        self
+    }
+
+    /// At this address instead of a free port of loopback.
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
         self
     }
 
@@ -152,7 +167,7 @@ fn end_of(log: &Path) -> anyhow::Result<String> {
 fn spawn(setup: &Setup, root: &Path, log: &Path) -> anyhow::Result<Child> {
     let home = root.join(HOME);
     let mut command = Command::new(&setup.binary);
-    command.arg("serve").arg("--listen").arg("127.0.0.1:0").arg("--data-dir");
+    command.arg("serve").arg("--listen").arg(&setup.listen).arg("--data-dir");
     command.arg(setup.data_dir.clone().unwrap_or_else(|| root.join("data")));
     if let Some(config) = &setup.config {
         let path = home.join("clawdforge.toml");

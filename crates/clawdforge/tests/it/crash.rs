@@ -132,9 +132,9 @@ async fn a_start_that_is_refused_for_its_address_leaves_nothing_behind() -> anyh
     let app = setup().demo().start().await?;
     let (dir, address) = (tempfile::tempdir()?, app.url("").replace("http://", ""));
     let data_dir = dir.path().join("data");
-    let second = setup().demo().data_dir(&data_dir).arg("--listen").arg(address).start().await;
+    let second = setup().demo().data_dir(&data_dir).listen(&address).start().await;
     let told = second.expect_err("the address is taken").to_string();
-    assert!(told.contains("--listen"), "{told}");
+    assert!(told.contains(&format!("cannot listen on {address}")) && told.contains("--listen"), "{told}");
     assert!(!data_dir.exists());
     Ok(())
 }

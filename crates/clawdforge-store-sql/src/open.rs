@@ -23,13 +23,15 @@ pub struct SqliteOptions {
     /// Most pages (4 KiB each) the database may have; commits beyond are refused as on a full disk.
     /// `None` leaves it to the disk.
     pub pages_max: Option<u32>,
+    /// Opens it also where no lock can keep a second server out. Whoever says so sees to it that there is none.
+    pub without_locks: bool,
 }
 
 impl SqliteOptions {
     /// The database at `path`, as large as the disk allows.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), pages_max: None }
+        Self { path: path.into(), pages_max: None, without_locks: false }
     }
 }
 
@@ -69,10 +71,18 @@ pub enum OpenError {
         known: usize,
     },
     /// Stop the other server.
-    #[error("{} is in use by another server; stop it, or choose another data folder", path.display())]
+    #[error("{} is in use by another server; stop it, or choose another folder with --data-dir", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
+    },
+    /// Choose a folder on another file system.
+    #[error("{} has no protection from a second server: {reason}; choose a local folder with --data-dir, or allow it with --start-despite no-locks and start one server only", path.display())]
+    NoLocks {
+        /// The file.
+        path: PathBuf,
+        /// What was measured, and where.
+        reason: String,
     },
     /// Read the reason.
     #[error("{} could not be opened: {reason}", path.display())]
@@ -109,7 +119,7 @@ pub async fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
     // SQLite would read a path that begins with `file:` as a URI; an absolute path never does.
     let path = std::path::absolute(&options.path)
         .map_err(|error| OpenError::Other { path: options.path.clone(), reason: error.to_string() })?;
-    let lock = Lock::take(&path).await?;
+    let lock = Lock::take(&path, options.without_locks).await?;
     private::make_private(&path)?;
 
     let writing = connect::writer(&path, &options);

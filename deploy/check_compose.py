@@ -39,6 +39,9 @@ check(f"0.0.0.0:{port}" in dockerfile, f"the image does not listen on the port i
 for published in service["ports"]:
     check(published == f"127.0.0.1:{port}:{port}", f"published beyond this host: {published}")
 
+despite = service["environment"]["CLAWDFORGE_START_DESPITE"]
+check(despite == "generated-admin-token", f"more is allowed at start than a first start needs: {despite}")
+
 mounted = dict(volume.split(":", 1) for volume in service["volumes"])
 check(sorted(mounted.values()) == sorted(dockerfile_json("VOLUME")), "the volumes are not those of the image")
 check(set(mounted) == set(compose["volumes"]), "the volumes used are not those declared")

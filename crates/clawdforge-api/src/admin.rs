@@ -31,7 +31,7 @@ pub struct LedgerEntry {
     pub app: Option<String>,
     /// The request behind it.
     pub request_id: Option<String>,
-    /// The run, file or token it is about.
+    /// The run, file or token it is about; of failed sign-ins, the address.
     pub subject: Option<String>,
     /// The agent.
     pub agent: Option<String>,
@@ -62,4 +62,7 @@ pub struct LedgerEntry {
     /// `off`, `landlock` or `uid`: how well the agent was kept apart.
     #[serde(default)]
     pub isolation: Option<String>,
+    /// How often it happened, of what is told of once for many times.
+    #[serde(default)]
+    pub count: Option<u64>,
 }

@@ -53,11 +53,20 @@ pub struct TokenHash([u8; 32]);
 /// What every app token begins with, for ever: secret scanners look for it.
 pub const APP_TOKEN_PREFIX: &str = "cf_";
 
-/// What the generated admin token begins with.
+/// What the admin token begins with that a first start makes unasked.
 pub const ADMIN_TOKEN_PREFIX: &str = "cfadmin_";
+
+/// What an admin token begins with that the operator had made; so the two can be told apart wherever one turns up.
+pub const ROTATED_ADMIN_TOKEN_PREFIX: &str = "cfadmin_own_";
 
 /// Random bytes in a token (256 bits).
 pub const TOKEN_RANDOM_BYTES: usize = 32;
+
+/// Characters of those in base 32.
+const TOKEN_BODY_CHARS: usize = TOKEN_RANDOM_BYTES * 8 / 5 + 1;
+
+/// Characters of a token's checksum.
+const CHECKSUM_CHARS: usize = 6;
 
 /// Makes the text of a token: prefix, 52 characters of randomness, `_`, and a six-character
 /// checksum by which scanners tell a real token from a look-alike.
@@ -65,7 +74,21 @@ pub const TOKEN_RANDOM_BYTES: usize = 32;
 pub fn token_text(prefix: &str, random: &[u8; TOKEN_RANDOM_BYTES]) -> SecretString {
     let body = base32(random);
     let checksum = base32(&Sha256::digest(body.as_bytes())[..4]);
-    SecretString::from(format!("{prefix}{body}_{}", &checksum[..6]))
+    SecretString::from(format!("{prefix}{body}_{}", &checksum[..CHECKSUM_CHARS]))
+}
+
+/// Whether a text is a token made by [`token_text`] with this prefix: nobody guesses one.
+#[must_use]
+pub fn is_generated(prefix: &str, text: &str) -> bool {
+    let Some((body, checksum)) = text.strip_prefix(prefix).and_then(|rest| rest.split_once('_')) else { return false };
+    let digest = base32(&Sha256::digest(body.as_bytes())[..4]);
+    body.len() == TOKEN_BODY_CHARS && checksum == &digest[..CHECKSUM_CHARS]
+}
+
+/// Whether a text is a token of ours of any kind.
+#[must_use]
+pub fn looks_like_token(text: &str) -> bool {
+    [APP_TOKEN_PREFIX, ADMIN_TOKEN_PREFIX, ROTATED_ADMIN_TOKEN_PREFIX].iter().any(|prefix| is_generated(prefix, text))
 }
 
 impl TokenHash {
@@ -155,6 +178,23 @@ mod tests {
         assert_eq!(text.len(), 3 + 52 + 1 + 6);
         assert!(text.starts_with("cf_"));
         assert_ne!(text, token_text(APP_TOKEN_PREFIX, &[0xac; TOKEN_RANDOM_BYTES]).expose_secret());
+    }
+
+    #[test]
+    fn a_token_is_told_from_a_look_alike_and_from_one_of_another_kind() {
+        for prefix in [APP_TOKEN_PREFIX, ADMIN_TOKEN_PREFIX, ROTATED_ADMIN_TOKEN_PREFIX] {
+            let token = token_text(prefix, &[0xab; TOKEN_RANDOM_BYTES]);
+            assert!(looks_like_token(token.expose_secret()) && is_generated(prefix, token.expose_secret()));
+            let longer = format!("{}x", token.expose_secret());
+            let other = token_text(prefix, &[0xac; TOKEN_RANDOM_BYTES]);
+            let mixed =
+                format!("{}{}", &token.expose_secret()[..prefix.len() + 8], &other.expose_secret()[prefix.len() + 8..]);
+            for wrong in [longer.as_str(), &longer[1..], prefix, "", &mixed] {
+                assert!(!looks_like_token(wrong), "{wrong}");
+            }
+        }
+        let rotated = token_text(ROTATED_ADMIN_TOKEN_PREFIX, &[0xab; TOKEN_RANDOM_BYTES]);
+        assert!(!is_generated(ADMIN_TOKEN_PREFIX, rotated.expose_secret()), "it shares the beginning only");
     }
 
     #[test]

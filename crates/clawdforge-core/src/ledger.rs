@@ -1,5 +1,7 @@
 //! The ledger: who did what and what it cost. It holds no agent content.
 
+use std::time::Duration;
+
 use crate::agent::Usage;
 use crate::id::{FileId, RequestId, RunId, SessionId, TokenId};
 use crate::isolation::Isolation;
@@ -18,6 +20,42 @@ pub struct LedgerEntry {
     pub request: Option<RequestId>,
     /// What happened.
     pub fact: LedgerFact,
+}
+
+/// Whose token was asked for where a sign-in failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// An app's.
+    App,
+    /// The operator's.
+    Admin,
+}
+
+impl Door {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::App, Self::Admin];
+
+    /// How the ledger names what failed there.
+    #[must_use]
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Self::App => "wrong_app_token",
+            Self::Admin => "wrong_admin_token",
+        }
+    }
+}
+
+/// Wrong tokens that came from one address, or one network, in short succession.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedSignIns {
+    /// The address, the network, or `others`.
+    pub from: String,
+    /// Whose token was asked for.
+    pub door: Door,
+    /// How many there were.
+    pub count: u64,
+    /// Time between the first and the last.
+    pub duration: Duration,
 }
 
 /// What happened.
@@ -76,6 +114,8 @@ pub enum LedgerFact {
     SessionSwept(SessionId),
     /// A conversation was erased with its turns, events and workspace.
     SessionErased(SessionId),
+    /// Wrong tokens came.
+    SignInsFailed(FailedSignIns),
 }
 
 /// What the ledger keeps of a run's request.
@@ -135,6 +175,7 @@ impl LedgerFact {
             Self::SessionClosed(_) => "session_closed",
             Self::SessionSwept(_) => "session_swept",
             Self::SessionErased(_) => "session_erased",
+            Self::SignInsFailed(_) => "sign_ins_failed",
         }
     }
 }
@@ -154,7 +195,7 @@ pub struct LedgerLine {
     pub app: Option<String>,
     /// The request behind it, in its shown form.
     pub request_id: Option<String>,
-    /// What it is about (run, token or file), in its shown form.
+    /// What it is about (run, token, file, or an address), in its shown form.
     pub subject: Option<String>,
     /// The agent.
     pub agent: Option<String>,
@@ -174,6 +215,8 @@ pub struct LedgerLine {
     pub outcome: Option<String>,
     /// The level of isolation the agent ran at.
     pub isolation: Option<String>,
+    /// How often it happened, of what is told of once for many times.
+    pub count: Option<u64>,
 }
 
 /// Which lines of the ledger, and in which order.

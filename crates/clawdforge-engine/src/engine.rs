@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use clawdforge_agent::{AgentDriver, Agents, SessionAgents};
 use clawdforge_core::app::{AppName, AppToken, TokenHash};
+use clawdforge_core::commit::Commit;
 use clawdforge_core::event::{Event, EventSeq};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{RequestId, SessionId};
-use clawdforge_core::ledger::LedgerLine;
+use clawdforge_core::ledger::{FailedSignIns, LedgerEntry, LedgerFact, LedgerLine};
+use clawdforge_core::principal::Principal;
 use clawdforge_core::run::RunRequest;
 use clawdforge_core::session::Session;
 use clawdforge_process::Spawner;
@@ -322,6 +324,23 @@ impl Engine {
     /// When the store cannot be read.
     pub async fn ledger(&self, query: LedgerQuery) -> Result<Vec<LedgerLine>, EngineError> {
         Ok(self.shared.store.ledger.ledger(query).await?)
+    }
+
+    /// Writes failed sign-ins into the ledger, a line for each burst.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn record_failed_sign_ins(&self, bursts: Vec<FailedSignIns>) -> Result<(), EngineError> {
+        let at = self.shared.ids.now();
+        let line = |burst| LedgerEntry {
+            at,
+            principal: Principal::Service.kind(),
+            app: None,
+            request: None,
+            fact: LedgerFact::SignInsFailed(burst),
+        };
+        let commit = Commit { ledger: bursts.into_iter().map(line).collect(), ..Commit::default() };
+        Ok(self.shared.recorder.plain(commit).await?)
     }
 
     /// What `/healthz` tells; waits for nothing.

@@ -21,6 +21,16 @@ pub(crate) enum Refusal {
     NotSignedIn(&'static str),
     /// The bearer is known, but may not do this.
     NotPermitted(&'static str),
+    /// The request names a host under which the service does not answer.
+    HostNotAllowed,
+    /// The request names no host, or several.
+    HostUnreadable,
+    /// A page of another origin made the request.
+    ForeignPage,
+    /// The URL holds a token.
+    TokenInUrl,
+    /// Too many wrong tokens came from the address; when to come back.
+    TooManySignIns(std::time::Duration),
     /// No such route.
     NoSuchRoute,
     /// The route exists, but not with this method.
@@ -65,6 +75,21 @@ impl IntoResponse for Refusal {
                 response
             }
             Self::NotPermitted(why) => text(StatusCode::FORBIDDEN, why),
+            Self::HostNotAllowed => text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "the service does not answer under this host name; use its IP address, or have the operator add the name to allowed_hosts (CLAWDFORGE_ALLOWED_HOSTS)",
+            ),
+            Self::HostUnreadable => text(StatusCode::BAD_REQUEST, "the request does not name one host"),
+            Self::ForeignPage => text(StatusCode::FORBIDDEN, "pages of other origins may not use the service"),
+            Self::TokenInUrl => text(
+                StatusCode::BAD_REQUEST,
+                "a token has no place in a URL, which logs and histories keep; send it as `Authorization: Bearer …`, and have one that was sent like this replaced",
+            ),
+            Self::TooManySignIns(wait) => {
+                let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                let told = format!("too many wrong tokens came from this address; try again in {secs} s");
+                with_retry_after(text(StatusCode::TOO_MANY_REQUESTS, told), secs)
+            }
             Self::NoSuchRoute => text(StatusCode::NOT_FOUND, "Not Found"),
             Self::MethodNotAllowed => text(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
             Self::WrongContentType(wanted) => {

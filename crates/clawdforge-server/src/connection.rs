@@ -4,11 +4,12 @@ use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use clawdforge_core::ledger::FailedSignIns;
 use clawdforge_engine::{Engine, OnError, TaskKind, Tasks};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -25,6 +26,7 @@ use crate::extract::BodyRoom;
 use crate::limits::{
     CONNECTIONS_DRAIN_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, LINGER_MAX, STRANGERS_MAX, WRITE_PAUSE_MAX,
 };
+use crate::sign_ins::{REPORT_EVERY, SignIns};
 use crate::{App, ServerOptions, gate, router};
 
 const CONNECTION: TaskKind = TaskKind { name: "connection", on_error: OnError::Log };
@@ -37,6 +39,13 @@ const LINGER_BUFFER_BYTES: usize = 16 * 1024;
 
 /// The HTTP server, ready to take connections.
 pub struct Server {
+    connections: Connections,
+    engine: Engine,
+    sign_ins: Arc<SignIns>,
+}
+
+/// What takes connections and answers on them.
+struct Connections {
     router: Router,
     options: Arc<ServerOptions>,
     patience: Patience,
@@ -54,15 +63,52 @@ impl Server {
     /// A server in front of an engine.
     #[must_use]
     pub fn new(engine: Engine, options: ServerOptions) -> Self {
+        let sign_ins = Arc::new(SignIns::new(options.sign_in_failures_max));
         let options = Arc::new(options);
-        let app = App { engine, options: Arc::clone(&options), body_room: BodyRoom::new() };
+        let app = App {
+            engine: engine.clone(),
+            options: Arc::clone(&options),
+            body_room: BodyRoom::new(),
+            sign_ins: Arc::clone(&sign_ins),
+        };
         let patience = Patience { head: HEAD_WAIT_MAX, write: WRITE_PAUSE_MAX };
-        Self { router: router::router(app), options, patience, tasks: Tasks::default() }
+        let connections = Connections { router: router::router(app), options, patience, tasks: Tasks::default() };
+        Self { connections, engine, sign_ins }
     }
 
     /// Takes connections until told to stop, then lets those that are answering finish, for a short
-    /// time.
+    /// time. Failed sign-ins are in the ledger when it returns.
     pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let Self { connections, engine, sign_ins } = self;
+        let reports = async {
+            while tokio::time::timeout(REPORT_EVERY, stop.cancelled()).await.is_err() {
+                record(&engine, sign_ins.report(Instant::now(), false)).await;
+            }
+        };
+        tokio::join!(connections.serve(listener, stop.clone()), reports);
+        record(&engine, sign_ins.report(Instant::now(), true)).await;
+    }
+}
+
+/// Tells the log and the ledger of failed sign-ins.
+async fn record(engine: &Engine, bursts: Vec<FailedSignIns>) {
+    if bursts.is_empty() {
+        return;
+    }
+    for burst in &bursts {
+        let FailedSignIns { from, door, count, .. } = burst;
+        tracing::warn!(caller.address = from, sign_ins.failed = count, reason = door.outcome(), "wrong tokens came");
+    }
+    if let Err(error) = engine.record_failed_sign_ins(bursts).await {
+        tracing::error!(
+            error = error.for_operator(),
+            "failed sign-ins are in the log only: the ledger did not take them"
+        );
+    }
+}
+
+impl Connections {
+    async fn serve(self, listener: TcpListener, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
         loop {
@@ -181,12 +227,15 @@ mod tests {
         let options = ServerOptions {
             allow_cidrs: Vec::new(),
             trusted_proxies: Vec::new(),
+            allowed_hosts: Vec::new(),
+            sign_in_failures_max: 20,
+            admin_token_guessable: false,
             default_model: String::new(),
             default_timeout: PATIENCE,
             timeout_max: PATIENCE,
         };
         let patience = Patience { head: PATIENCE, write };
-        let server = Server { router, options: Arc::new(options), patience, tasks: Tasks::default() };
+        let server = Connections { router, options: Arc::new(options), patience, tasks: Tasks::default() };
         let (connections, stop) = (server.tasks.clone(), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

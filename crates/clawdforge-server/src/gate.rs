@@ -108,6 +108,9 @@ mod tests {
         let options = ServerOptions {
             allow_cidrs: nets(&["192.168.0.0/24"]),
             trusted_proxies: nets(&["10.0.0.1/32"]),
+            allowed_hosts: Vec::new(),
+            sign_in_failures_max: 20,
+            admin_token_guessable: false,
             default_model: String::new(),
             default_timeout: std::time::Duration::ZERO,
             timeout_max: std::time::Duration::ZERO,

@@ -6,13 +6,16 @@
 
 mod admin;
 mod answer;
+mod browser;
 mod connection;
 mod envelope;
 mod extract;
 mod gate;
+mod hosts;
 mod legacy;
 mod limits;
 mod router;
+mod sign_ins;
 #[cfg(test)]
 mod tests;
 mod unread;
@@ -25,6 +28,7 @@ use clawdforge_engine::Engine;
 use ipnet::IpNet;
 
 pub use connection::Server;
+pub use hosts::{AllowedHost, BadHost};
 pub use router::{Audience, Route, routes};
 
 /// What the operator may set about the surface.
@@ -34,6 +38,12 @@ pub struct ServerOptions {
     pub allow_cidrs: Vec<IpNet>,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Host names under which the service answers, beside those that public DNS cannot hold.
+    pub allowed_hosts: Vec<AllowedHost>,
+    /// Wrong tokens that one address may send in a minute.
+    pub sign_in_failures_max: u32,
+    /// Whether somebody might guess the admin token: it is not one that was generated.
+    pub admin_token_guessable: bool,
     /// The model of a run that names none.
     pub default_model: String,
     /// The time limit of a run that names none.
@@ -48,4 +58,5 @@ pub(crate) struct App {
     pub engine: Engine,
     pub options: Arc<ServerOptions>,
     pub body_room: extract::BodyRoom,
+    pub sign_ins: Arc<sign_ins::SignIns>,
 }

@@ -10,7 +10,7 @@ use http::Method;
 
 use crate::App;
 use crate::answer::Refusal;
-use crate::{admin, envelope, gate, legacy, unread};
+use crate::{admin, browser, envelope, gate, legacy, unread};
 
 /// One thing that can be asked of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,13 +80,14 @@ pub(crate) fn router(app: App) -> Router {
     around(app, routes)
 }
 
-/// What is around every route: first the envelope, then the address gate.
+/// What is around every route: first the envelope, then the gates: by address, and against foreign pages.
 pub(crate) fn around(app: App, routes: Router) -> Router {
     routes
+        .layer(from_fn_with_state(app.clone(), browser::gate))
         .layer(from_fn_with_state(app.clone(), gate::gate))
-        .layer(map_response(legacy::no_store))
         .layer(from_fn(unread::close_behind_errors))
         .layer(from_fn_with_state(app, envelope::envelope))
+        .layer(map_response(browser::headers))
 }
 
 fn entry<H, T>(audience: Audience, verb: Verb, path: &'static str, handler: H) -> (Route, MethodRouter<App>)

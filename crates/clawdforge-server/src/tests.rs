@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use clawdforge_agent::{AgentDriver, AgentLink, Agents, OpenSpec, Presence, SessionAgent, SessionAgents};
@@ -19,10 +19,12 @@ use clawdforge_engine::{Engine, EngineOptions, Ids, Parts};
 use clawdforge_process::Spawner;
 use clawdforge_store_sql::SqliteOptions;
 use http_body_util::BodyExt;
+use secrecy::ExposeSecret;
 use tower::ServiceExt;
 
 use crate::extract::BodyRoom;
-use crate::router::around;
+use crate::router::{around, routes};
+use crate::sign_ins::SignIns;
 use crate::{App, ServerOptions};
 
 struct StillClock;
@@ -91,15 +93,26 @@ async fn app(dir: &tempfile::TempDir) -> App {
     let options = ServerOptions {
         allow_cidrs: Vec::new(),
         trusted_proxies: Vec::new(),
+        allowed_hosts: Vec::new(),
+        sign_in_failures_max: 20,
+        admin_token_guessable: false,
         default_model: "sonnet".to_owned(),
         default_timeout: Duration::from_secs(120),
         timeout_max: Duration::from_secs(3600),
     };
-    App { engine: Engine::start(parts).await.unwrap().0, options: Arc::new(options), body_room: BodyRoom::new() }
+    App {
+        engine: Engine::start(parts).await.unwrap().0,
+        options: Arc::new(options),
+        body_room: BodyRoom::new(),
+        sign_ins: Arc::new(SignIns::new(20)),
+    }
 }
 
 async fn ask(router: Router, path: &str, peer: &str) -> (StatusCode, String, Response<()>) {
-    let mut request = Request::get(path).body(Body::empty()).unwrap();
+    send(router, Request::get(path).body(Body::empty()).unwrap(), peer).await
+}
+
+async fn send(router: Router, mut request: Request<Body>, peer: &str) -> (StatusCode, String, Response<()>) {
     request.extensions_mut().insert(ConnectInfo(peer.parse::<SocketAddr>().unwrap()));
     let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
     let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
@@ -134,4 +147,131 @@ async fn the_address_gate_stands_before_every_route_even_those_that_do_not_exist
     }
     let (status, ..) = ask(router, "/healthz", "[::ffff:127.0.0.1]:9").await;
     assert_eq!(status, StatusCode::OK, "loopback in IPv6 clothes is loopback");
+}
+
+/// A request of every route, and of some that are none.
+fn every_request() -> Vec<(Method, String)> {
+    let of_table = routes().into_iter().map(|route| (route.method, route.path.replace(['{', '}'], "")));
+    let beside = [(Method::GET, "/nowhere"), (Method::PUT, "/run"), (Method::OPTIONS, "/run"), (Method::HEAD, "/")];
+    of_table.chain(beside.map(|(method, path)| (method, path.to_owned()))).collect()
+}
+
+#[tokio::test]
+async fn no_route_answers_a_foreign_page_or_under_a_foreign_name_or_takes_a_token_in_the_url() {
+    let dir = tempfile::tempdir().unwrap();
+    let router = crate::router::router(app(&dir).await);
+    type Headers<'a> = &'a [(&'a str, &'a str)];
+    let foreign: [(&str, Headers<'_>, StatusCode); 5] = [
+        ("", &[("host", "rebound.example:8800")], StatusCode::MISDIRECTED_REQUEST),
+        ("", &[("host", "127.0.0.1:8800"), ("origin", "https://evil.example")], StatusCode::FORBIDDEN),
+        ("", &[("host", "127.0.0.1:8800"), ("origin", "null")], StatusCode::FORBIDDEN),
+        ("", &[("host", "127.0.0.1:8800"), ("sec-fetch-site", "cross-site")], StatusCode::FORBIDDEN),
+        ("?access_token=cf_x", &[("host", "127.0.0.1:8800")], StatusCode::BAD_REQUEST),
+    ];
+    let mut asked = 0;
+    for (method, path) in every_request() {
+        for (query, headers, expected) in foreign {
+            let mut request = Request::builder().method(method.clone()).uri(format!("{path}{query}"));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            // The right token changes nothing.
+            let request = request.header("authorization", "Bearer operator").body(Body::empty()).unwrap();
+            let (status, body, response) = send(router.clone(), request, "127.0.0.1:9").await;
+            assert_eq!(status, expected, "{method} {path}{query} {headers:?}: {body}");
+            let cors = response.headers().keys().find(|name| name.as_str().starts_with("access-control-"));
+            assert_eq!(cors, None, "{method} {path}");
+            asked += 1;
+        }
+    }
+    assert!(asked >= 5 * (routes().len() + 4));
+}
+
+#[tokio::test]
+async fn every_answer_says_that_it_is_no_page_and_is_not_to_be_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = app(&dir).await;
+    let panics = around(app.clone(), Router::new().route("/panics", get(async || -> &'static str { panic!() })));
+    let router = crate::router::router(app);
+    let mut asked = vec![
+        ask(panics, "/panics", "127.0.0.1:9").await,
+        ask(router.clone(), "/healthz", "192.0.2.1:9").await,
+        ask(router.clone(), "/healthz?token=x", "127.0.0.1:9").await,
+    ];
+    for (method, path) in every_request() {
+        let request = Request::builder().method(method).uri(path).header("authorization", "Bearer operator");
+        asked.push(send(router.clone(), request.body(Body::empty()).unwrap(), "127.0.0.1:9").await);
+    }
+    let statuses: Vec<u16> = asked.iter().map(|(status, ..)| status.as_u16()).collect();
+    for kind in [200, 400, 403, 404, 405, 500] {
+        assert!(statuses.contains(&kind), "{kind} in {statuses:?}");
+    }
+    for (status, body, response) in asked {
+        for (name, value) in [
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "no-referrer"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("x-frame-options", "DENY"),
+            ("cross-origin-resource-policy", "same-origin"),
+        ] {
+            let found = response.headers().get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(found, Some(value), "{name} of {status} {body}");
+        }
+        assert!(!response.headers().keys().any(|name| name.as_str().starts_with("access-control-")));
+    }
+}
+
+/// Asks an operator's route with a bearer.
+async fn sign_in(router: &Router, path: &str, bearer: &str, peer: &str) -> (StatusCode, Response<()>) {
+    let request = Request::get(path).header("authorization", format!("Bearer {bearer}")).body(Body::empty()).unwrap();
+    let (status, _, response) = send(router.clone(), request, peer).await;
+    (status, response)
+}
+
+#[tokio::test]
+async fn an_admin_token_that_could_be_guessed_is_not_looked_at_after_too_many_wrong_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut app = app(&dir).await;
+    Arc::make_mut(&mut app.options).admin_token_guessable = true;
+    Arc::make_mut(&mut app.options).allow_cidrs = vec!["192.0.2.0/24".parse().unwrap()];
+    let router = crate::router::router(app);
+    let (attacker, neighbour) = ("192.0.2.1:9", "192.0.2.2:9");
+    for _ in 0..20 {
+        let (status, _) = sign_in(&router, "/admin/tokens", "wrong", attacker).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+    }
+    for bearer in ["wrong", "operator"] {
+        let (status, response) = sign_in(&router, "/admin/tokens", bearer, attacker).await;
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{bearer}");
+        let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&wait), "{wait}");
+    }
+    let (status, _) = sign_in(&router, "/admin/tokens", "operator", neighbour).await;
+    assert_eq!(status, StatusCode::OK, "from another address");
+    // The routes of apps would tell a right guess by another answer.
+    for _ in 0..20 {
+        sign_in(&router, "/sessions", "wrong", attacker).await;
+    }
+    let (status, _) = sign_in(&router, "/sessions", "operator", attacker).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_can_guess_is_let_in_however_many_wrong_ones_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = app(&dir).await;
+    let minted = app.engine.mint_token("app".parse().unwrap(), Vec::new(), app.engine.request_id()).await.unwrap();
+    let router = crate::router::router(app);
+    for path in ["/admin/tokens", "/sessions"] {
+        let mut last = StatusCode::OK;
+        for _ in 0..30 {
+            last = sign_in(&router, path, "wrong", "127.0.0.1:9").await.0;
+        }
+        assert_eq!(last, StatusCode::TOO_MANY_REQUESTS, "{path}");
+    }
+    let good = [("/admin/tokens", "operator"), ("/sessions", minted.secret.expose_secret())];
+    for (path, bearer) in good {
+        assert_eq!(sign_in(&router, path, bearer, "127.0.0.1:9").await.0, StatusCode::OK, "{path}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use clawdforge_core::agent::Usage;
 use clawdforge_core::isolation::Isolation;
-use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts, TurnFacts};
+use clawdforge_core::ledger::{FailedSignIns, LedgerEntry, LedgerFact, RunFacts, TurnFacts};
 
 use crate::batch::Batch;
 use crate::writes::integer;
@@ -15,8 +15,8 @@ pub(crate) fn add_line(batch: &mut Batch, entry: &LedgerEntry) {
         .add(
             "INSERT INTO ledger (at, kind, principal, app, request_id, subject, agent, model_asked, model_used,
                              input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd,
-                             prompt_chars, answer_chars, size_bytes, duration_ms, outcome, isolation)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                             prompt_chars, answer_chars, size_bytes, duration_ms, outcome, isolation, count)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(entry.at.micros())
         .bind(entry.fact.kind())
@@ -37,7 +37,8 @@ pub(crate) fn add_line(batch: &mut Batch, entry: &LedgerEntry) {
         .bind(columns.size.map(integer))
         .bind(columns.duration_ms.map(integer))
         .bind(columns.outcome)
-        .bind(columns.isolation.map(Isolation::as_str));
+        .bind(columns.isolation.map(Isolation::as_str))
+        .bind(columns.count.map(integer));
 }
 
 /// What a fact puts into the columns that only some kinds of line have.
@@ -52,6 +53,7 @@ struct Columns<'a> {
     duration_ms: Option<u64>,
     outcome: Option<&'static str>,
     isolation: Option<Isolation>,
+    count: Option<u64>,
 }
 
 impl<'a> Columns<'a> {
@@ -66,6 +68,7 @@ impl<'a> Columns<'a> {
             duration_ms: None,
             outcome: None,
             isolation: None,
+            count: None,
         }
     }
 
@@ -110,6 +113,12 @@ impl<'a> Columns<'a> {
             LedgerFact::SessionClosed(session)
             | LedgerFact::SessionSwept(session)
             | LedgerFact::SessionErased(session) => Self::about(session),
+            LedgerFact::SignInsFailed(FailedSignIns { from, door, count, duration }) => Self {
+                duration_ms: Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+                outcome: Some(door.outcome()),
+                count: Some(*count),
+                ..Self::about(from)
+            },
         }
     }
 }

@@ -156,6 +156,7 @@ pub(crate) fn ledger_line(row: &SqliteRow) -> Result<LedgerLine, ReadError> {
         duration_ms: maybe_number(row, "duration_ms")?,
         outcome: get(row, "outcome")?,
         isolation: get(row, "isolation")?,
+        count: maybe_number(row, "count")?,
     })
 }
 

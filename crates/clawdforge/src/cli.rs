@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgMatches, Command, FromArgMatches, Subcommand};
 use clawdforge_client::commands::{ClientCommand, Io, execute};
+use clawdforge_engine::Ids;
 use clawdforge_process::sandbox::{attack_main, launcher_main};
 use clawdforge_process::secrets::hide_this_process;
 
@@ -71,6 +73,7 @@ fn command() -> Command {
         .subcommand(serve)
         .subcommand(agents::agents_command())
         .subcommand(doctor::doctor_command())
+        .subcommand(serve::admin_token_command())
         .subcommand(config::config_command());
     // Last, because the client's verbs bring a description of their own.
     ClientCommand::augment_subcommands(command).about(ABOUT)
@@ -88,6 +91,10 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(("agents", matches)) => tool(async |inputs, io| agents::run_agents_command(matches, inputs, io).await),
+        Some(("admin-token", matches)) => {
+            let ids = Ids::new(Arc::new(clock::SystemClock));
+            serve::run_admin_token_command(matches, Inputs::of_process()?, &ids, &mut io::stdout())
+        }
         Some(("doctor", matches)) => {
             tool(async |inputs, io| doctor::run_doctor_command(matches, inputs, &clock::SystemClock, io).await)
         }

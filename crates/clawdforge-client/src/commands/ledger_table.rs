@@ -8,7 +8,7 @@ use clawdforge_api::admin::LedgerEntry;
 use super::text::printable;
 
 /// The columns of an export: every field of [`LedgerEntry`], in its order.
-const COLUMNS: [&str; 21] = [
+const COLUMNS: [&str; 22] = [
     "seq",
     "at",
     "kind",
@@ -30,6 +30,7 @@ const COLUMNS: [&str; 21] = [
     "duration_ms",
     "outcome",
     "isolation",
+    "count",
 ];
 
 /// Comma-separated values, page by page; the heading comes first, even of an empty ledger.
@@ -132,7 +133,7 @@ mod tests {
         assert_eq!(heading, COLUMNS.join(","));
         assert_eq!(
             rest,
-            "1,2026-01-02T03:04:05.678Z,run_ended,app,,,\"say \"\"x\"\"\nnow\",,\"a,b\",,,,,,,,0.25,,,,\n"
+            "1,2026-01-02T03:04:05.678Z,run_ended,app,,,\"say \"\"x\"\"\nnow\",,\"a,b\",,,,,,,,0.25,,,,,\n"
         );
     }
 

@@ -11,7 +11,7 @@ fn entry(seq: u64, subject: &str) -> Value {
         "request_id": null, "subject": subject, "agent": "claude", "model_asked": null, "model_used": "sonnet",
         "prompt_chars": 5, "answer_chars": 6, "input_tokens": 7, "output_tokens": 8, "cache_read_tokens": null,
         "cache_write_tokens": null, "cost_usd": 0.0123, "size_bytes": null, "duration_ms": 4321,
-        "outcome": "completed", "isolation": "landlock"})
+        "outcome": "completed", "isolation": "landlock", "count": null})
 }
 
 /// Five lines, two a page.

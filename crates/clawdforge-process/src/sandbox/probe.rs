@@ -1,11 +1,11 @@
 //! Does it hold here? An attacker inside a real sandbox tries everything, against a victim that is made for
 //! it beside the real thing: a file made as the database is, a workspace, sockets of this very process.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -186,8 +186,9 @@ impl Victim {
         let mut guard = Made(made);
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&database)?;
         let (own, workspace) = (folder.join("own"), folder.join("other"));
-        // To be passed through, as the folder of all workspaces is.
-        DirBuilder::new().mode(0o711).create(&folder)?;
+        // To be passed through, as the folder of all workspaces is; whatever the umask.
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        fs::set_permissions(&folder, Permissions::from_mode(0o711))?;
         for dir in [&own, &workspace] {
             DirBuilder::new().mode(0o700).create(dir)?;
         }

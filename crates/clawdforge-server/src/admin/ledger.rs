@@ -66,5 +66,6 @@ fn entry(line: LedgerLine) -> LedgerEntry {
         duration_ms: line.duration_ms,
         outcome: line.outcome,
         isolation: line.isolation,
+        count: line.count,
     }
 }

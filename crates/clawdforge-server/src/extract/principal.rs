@@ -1,12 +1,15 @@
 //! The second gate: the bearer.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use clawdforge_core::app::AppToken;
 use clawdforge_core::id::RequestId;
+use clawdforge_core::ledger::Door;
 use clawdforge_engine::EngineError;
 
 use crate::App;
@@ -37,11 +40,11 @@ impl FromRequestParts<App> for ByApp {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let bearer = bearer(parts).ok_or(Refusal::NotSignedIn(MISSING))?;
-        let Some(token) = app.engine.app(bearer) else {
-            let known = app.engine.is_operator(bearer);
-            return Err(if known { Refusal::NotPermitted(ADMIN_ON_APP) } else { Refusal::NotSignedIn(UNKNOWN) });
-        };
         let CallerAddress(address) = beside(parts)?;
+        let Some(token) = app.engine.app(bearer) else {
+            let known = is_operator(app, bearer, address, Door::App);
+            return Err(if known { Refusal::NotPermitted(ADMIN_ON_APP) } else { failed(app, address, Door::App) });
+        };
         if !token.ip_cidrs.is_empty() && !allows(&token.ip_cidrs, address) {
             return Err(Refusal::AddressNotAllowed(address));
         }
@@ -54,12 +57,25 @@ impl FromRequestParts<App> for ByOperator {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refusal> {
         let bearer = bearer(parts).ok_or(Refusal::NotSignedIn(ADMIN_MISSING))?;
-        if app.engine.is_operator(bearer) {
+        let CallerAddress(address) = beside(parts)?;
+        if is_operator(app, bearer, address, Door::Admin) {
             return Ok(Self { request: beside(parts)? });
         }
         let known = app.engine.app(bearer).is_some();
-        Err(if known { Refusal::NotPermitted(APP_ON_ADMIN) } else { Refusal::NotSignedIn(UNKNOWN) })
+        Err(if known { Refusal::NotPermitted(APP_ON_ADMIN) } else { failed(app, address, Door::Admin) })
     }
+}
+
+/// Whether a bearer is the admin token. One that somebody might guess is not looked at while its address waits.
+fn is_operator(app: &App, bearer: &str, address: IpAddr, door: Door) -> bool {
+    let waits = app.options.admin_token_guessable && app.sign_ins.wait(address, door, Instant::now()).is_some();
+    !waits && app.engine.is_operator(bearer)
+}
+
+/// Counts a wrong token and refuses it.
+fn failed(app: &App, address: IpAddr, door: Door) -> Refusal {
+    let wait = app.sign_ins.failed(address, door, Instant::now());
+    wait.map_or(Refusal::NotSignedIn(UNKNOWN), Refusal::TooManySignIns)
 }
 
 /// The bearer of a request; none when there are several headers, so that two parties cannot read

@@ -10,12 +10,3 @@ pub(crate) mod run;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 pub(crate) mod turns;
-
-use axum::http::{HeaderValue, header};
-use axum::response::Response;
-
-/// No answer of ours may be kept by a cache between us and the caller.
-pub(crate) async fn no_store(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}

@@ -1,10 +1,12 @@
 //! The ledger.
 
+use std::time::Duration;
+
 use clawdforge_core::agent::Usage;
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::id::{RequestId, RunId};
 use clawdforge_core::isolation::Isolation;
-use clawdforge_core::ledger::{LedgerEntry, LedgerFact, LedgerLine, RunFacts};
+use clawdforge_core::ledger::{Door, FailedSignIns, LedgerEntry, LedgerFact, LedgerLine, RunFacts};
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
 use clawdforge_store::{LedgerQuery, Order};
 
@@ -43,6 +45,7 @@ fn bare(seq: u64, kind: &str, subject: impl ToString) -> LedgerLine {
         duration_ms: None,
         outcome: None,
         isolation: None,
+        count: None,
     }
 }
 
@@ -71,6 +74,12 @@ async fn every_kind_of_line_is_read_back_whole() {
             outcome: "completed",
         },
         LedgerFact::RunErased(run().run),
+        LedgerFact::SignInsFailed(FailedSignIns {
+            from: "192.0.2.7".to_owned(),
+            door: Door::Admin,
+            count: 40,
+            duration: Duration::from_millis(2_500),
+        }),
     ];
     add(&fixture, facts.map(|fact| line(10, "cauldron", fact))).await;
 
@@ -98,6 +107,12 @@ async fn every_kind_of_line_is_read_back_whole() {
         accepted,
         ended,
         bare(7, "run_erased", run().run),
+        LedgerLine {
+            duration_ms: Some(2_500),
+            outcome: Some("wrong_admin_token".to_owned()),
+            count: Some(40),
+            ..bare(8, "sign_ins_failed", "192.0.2.7")
+        },
     ];
     assert_eq!(fixture.store().ledger.ledger(all_lines()).await.unwrap(), expected);
 }

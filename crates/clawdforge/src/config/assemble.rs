@@ -25,6 +25,9 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
     let admin_token_file = resolver.value(&options::ADMIN_TOKEN_FILE);
     let allow_cidrs = resolver.value(&options::ALLOW_CIDRS);
     let trusted_proxies = resolver.value(&options::TRUSTED_PROXIES);
+    let allowed_hosts = resolver.value(&options::ALLOWED_HOSTS);
+    let sign_in_failures_max = resolver.value(&options::SIGN_IN_FAILURES_MAX);
+    let start_despite = resolver.value(&options::START_DESPITE);
     let default_agent = resolver.value(&options::DEFAULT_AGENT);
     let default_model = resolver.value(&options::DEFAULT_MODEL);
     let agent_retries_max = resolver.value(&options::AGENT_RETRIES_MAX);
@@ -72,6 +75,9 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         admin_token_file,
         allow_cidrs: allow_cidrs?,
         trusted_proxies: trusted_proxies?,
+        allowed_hosts: allowed_hosts?,
+        sign_in_failures_max: sign_in_failures_max?,
+        start_despite: start_despite?,
         default_agent: default_agent?,
         default_model: default_model?,
         agent_retries_max: agent_retries_max?,

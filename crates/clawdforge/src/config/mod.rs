@@ -40,6 +40,7 @@ use clawdforge_core::isolation::Isolation;
 use clawdforge_core::secret::SecretString;
 use clawdforge_core::session::DriverName;
 use clawdforge_process::Confinement;
+use clawdforge_server::AllowedHost;
 use ipnet::IpNet;
 
 pub use self::agents::{AgentEntry, Dialect};
@@ -72,6 +73,12 @@ pub struct Config {
     pub allow_cidrs: Vec<IpNet>,
     /// Proxies whose word about the caller's address is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Host names under which the service answers, beside those that no page on the web can have.
+    pub allowed_hosts: Vec<AllowedHost>,
+    /// Wrong tokens that one address may send in a minute.
+    pub sign_in_failures_max: usize,
+    /// What a start is not refused for.
+    pub start_despite: Vec<Risk>,
     /// The agent where a request names none. Whether it exists is for the registry of agents to say.
     pub default_agent: AgentName,
     /// The model where neither request nor agent names one.
@@ -138,6 +145,29 @@ pub struct Config {
     pub environment: Environment,
     /// What is the same for the sandboxes of all agents; nothing where isolation is off.
     pub confinement: Option<Arc<Confinement>>,
+}
+
+/// What the service refuses to start with, unless the operator says that it is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Risk {
+    /// Listening beyond loopback with the admin token that a first start made.
+    GeneratedAdminToken,
+    /// Listening beyond loopback with an admin token that is easy to guess.
+    WeakAdminToken,
+    /// Data or tokens that others may read.
+    ReadableData,
+    /// A data directory in which locks keep nobody out.
+    NoLocks,
+}
+
+impl Risk {
+    /// All of them, by the words of `start_despite`.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("generated-admin-token", Self::GeneratedAdminToken),
+        ("weak-admin-token", Self::WeakAdminToken),
+        ("readable-data", Self::ReadableData),
+        ("no-locks", Self::NoLocks),
+    ];
 }
 
 /// How log lines look.

@@ -7,11 +7,11 @@
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::session::DriverName;
 
-use super::LogFormat;
 use super::kinds::{
-    Address, Agent, Bytes, Choice, Cidrs, Count, FilePath, Kind, LogFilter, Maybe, Model, OrForEver, Paths, Secret,
-    Span, Switch, Unit, Users,
+    Address, Agent, Bytes, Choice, Choices, Cidrs, Count, FilePath, Hosts, Kind, LogFilter, Maybe, Model, OrForEver,
+    Paths, Secret, Span, Switch, Unit, Users,
 };
+use super::{LogFormat, Risk};
 
 /// One option: what is declared about it, and how its values are read.
 pub struct Opt<K> {
@@ -153,6 +153,9 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &ADMIN_TOKEN_FILE,
     &ALLOW_CIDRS,
     &TRUSTED_PROXIES,
+    &ALLOWED_HOSTS,
+    &SIGN_IN_FAILURES_MAX,
+    &START_DESPITE,
     &DEFAULT_AGENT,
     &DEFAULT_MODEL,
     &AGENT_RETRIES_MAX,
@@ -204,6 +207,16 @@ const fn spec(
     help: &'static str,
 ) -> Spec {
     Spec { key, group, env, default, reach: Reach::Everywhere, since: V0_1, help }
+}
+
+const fn since_0_2(
+    group: Group,
+    key: &'static str,
+    env: &'static [&'static str],
+    default: &'static str,
+    help: &'static str,
+) -> Spec {
+    Spec { since: V0_2, ..spec(group, key, env, default, help) }
 }
 
 const fn secs(min: u32, max: u32) -> Span {
@@ -288,6 +301,39 @@ pub static TRUSTED_PROXIES: Opt<Cidrs> = Opt {
         "The proxies whose word about the caller's address is believed; from anybody else such headers are ignored.",
     ),
     kind: Cidrs,
+};
+
+pub static ALLOWED_HOSTS: Opt<Hosts> = Opt {
+    spec: since_0_2(
+        Group::Access,
+        "allowed_hosts",
+        &["CLAWDFORGE_ALLOWED_HOSTS"],
+        "",
+        "The host names with a dot under which the service answers, such as that of a reverse proxy; addresses, names without a dot and those below `.localhost` and `.internal` need no entry, because no page on the web can have them.",
+    ),
+    kind: Hosts,
+};
+
+pub static SIGN_IN_FAILURES_MAX: Opt<Count> = Opt {
+    spec: since_0_2(
+        Group::Access,
+        "sign_in_failures_max",
+        &["CLAWDFORGE_SIGN_IN_FAILURES_MAX"],
+        "20",
+        "How many wrong tokens an address (of IPv6, a network of 64 bits) may send in a minute; further ones are answered with 429, and an admin token that was not generated is not looked at from there until the minute is over.",
+    ),
+    kind: Count { min: 1, max: 1_000_000 },
+};
+
+pub static START_DESPITE: Opt<Choices<Risk>> = Opt {
+    spec: since_0_2(
+        Group::Access,
+        "start_despite",
+        &["CLAWDFORGE_START_DESPITE"],
+        "",
+        "What the service otherwise refuses to start with: an admin token that a first start made (`generated-admin-token`) or that is easy to guess (`weak-admin-token`) while it listens beyond loopback, data or tokens that others may read (`readable-data`), a data directory without working locks (`no-locks`).",
+    ),
+    kind: Choices(&Risk::ALL),
 };
 
 pub static DEFAULT_AGENT: Opt<Agent> = Opt {
@@ -495,86 +541,68 @@ pub static UPLOAD_MAX_BYTES: Opt<Bytes> = Opt {
 };
 
 pub static SESSION_DRIVER: Opt<Choice<DriverName>> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Sessions,
-            "session_driver",
-            &["CLAWDFORGE_SESSION_DRIVER"],
-            "acp",
-            "How agents of sessions are spoken to where neither the request nor the agent's own table says it: `acp`, by the service itself, or `acpx`, by that program, which is slower.",
-        )
-    },
+    spec: since_0_2(
+        Group::Sessions,
+        "session_driver",
+        &["CLAWDFORGE_SESSION_DRIVER"],
+        "acp",
+        "How agents of sessions are spoken to where neither the request nor the agent's own table says it: `acp`, by the service itself, or `acpx`, by that program, which is slower.",
+    ),
     kind: Choice(&DriverName::ALL),
 };
 
 pub static SESSION_WARM_SECS: Opt<Span> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Sessions,
-            "session_warm_secs",
-            &["CLAWDFORGE_SESSION_WARM_SECS"],
-            "300",
-            "How long the agent of an idle session is kept ready; then its process ends, and the next turn takes the conversation up again.",
-        )
-    },
+    spec: since_0_2(
+        Group::Sessions,
+        "session_warm_secs",
+        &["CLAWDFORGE_SESSION_WARM_SECS"],
+        "300",
+        "How long the agent of an idle session is kept ready; then its process ends, and the next turn takes the conversation up again.",
+    ),
     kind: secs(0, DAY_SECS),
 };
 
 pub static SESSION_WARM_UP: Opt<Switch> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Sessions,
-            "session_warm_up",
-            &["CLAWDFORGE_SESSION_WARM_UP"],
-            "true",
-            "Starts the agent of a session when the session is opened, where a slot is free, so that the first turn finds it ready.",
-        )
-    },
+    spec: since_0_2(
+        Group::Sessions,
+        "session_warm_up",
+        &["CLAWDFORGE_SESSION_WARM_UP"],
+        "true",
+        "Starts the agent of a session when the session is opened, where a slot is free, so that the first turn finds it ready.",
+    ),
     kind: Switch,
 };
 
 pub static SESSIONS_PER_PROCESS: Opt<Count> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Sessions,
-            "sessions_per_process",
-            &["CLAWDFORGE_SESSIONS_PER_PROCESS"],
-            "1",
-            "How many sessions of one app and agent may share an agent's process. More than 1 saves memory with some agents; a process that must be ended then ends the turns of all its sessions. Only with `isolation_mode = \"off\"`: a process in a sandbox reaches the workspace of one session.",
-        )
-    },
+    spec: since_0_2(
+        Group::Sessions,
+        "sessions_per_process",
+        &["CLAWDFORGE_SESSIONS_PER_PROCESS"],
+        "1",
+        "How many sessions of one app and agent may share an agent's process. More than 1 saves memory with some agents; a process that must be ended then ends the turns of all its sessions. Only with `isolation_mode = \"off\"`: a process in a sandbox reaches the workspace of one session.",
+    ),
     kind: Count { min: 1, max: 64 },
 };
 
 pub static SESSION_TTL_SECS: Opt<Span> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Sessions,
-            "session_ttl_secs",
-            &["CLAWDFORGE_SESSION_TTL_SECS"],
-            "3600",
-            "How long a session may see no turn before it is closed.",
-        )
-    },
+    spec: since_0_2(
+        Group::Sessions,
+        "session_ttl_secs",
+        &["CLAWDFORGE_SESSION_TTL_SECS"],
+        "3600",
+        "How long a session may see no turn before it is closed.",
+    ),
     kind: secs(1, TEN_YEARS_SECS),
 };
 
 pub static SESSION_HARD_TTL_SECS: Opt<Span> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Sessions,
-            "session_hard_ttl_secs",
-            &["CLAWDFORGE_SESSION_HARD_TTL_SECS"],
-            "86400",
-            "How long a closed session is kept before it is erased with its turns, events and workspace.",
-        )
-    },
+    spec: since_0_2(
+        Group::Sessions,
+        "session_hard_ttl_secs",
+        &["CLAWDFORGE_SESSION_HARD_TTL_SECS"],
+        "86400",
+        "How long a closed session is kept before it is erased with its turns, events and workspace.",
+    ),
     kind: secs(1, TEN_YEARS_SECS),
 };
 

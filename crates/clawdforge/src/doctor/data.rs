@@ -10,12 +10,10 @@ use rustix::fs::{Access, access};
 use rustix::process::geteuid;
 
 use super::{Check, Verdict};
-use crate::config::{Loaded, Origin};
+use crate::config::{Loaded, Origin, Risk};
 use crate::isolation;
 use crate::serve::data_dir::PASSABLE;
-
-/// Where container engines mount secrets; they choose the mode, and nobody else is in there.
-const MOUNTED_SECRETS: &str = "/run/secrets";
+use crate::serve::refusals::{MOUNTED_SECRETS, exposed_mode, own_files};
 
 /// Files that are named one by one; the others are summed up.
 const NAMED_MAX: usize = 5;
@@ -24,8 +22,11 @@ const NAMED_MAX: usize = 5;
 pub fn check(loaded: &Loaded) -> Vec<Check> {
     let dir = &loaded.config.data_dir;
     let with_users = isolation::users(&loaded.config).is_ok_and(|users| users.is_some());
+    let allowed = loaded.config.start_despite.contains(&Risk::ReadableData);
     let mut checks = match std::fs::metadata(dir) {
-        Ok(found) => vec![directory(dir, &found, geteuid().as_raw(), with_users), files(dir)],
+        Ok(found) => {
+            vec![directory(dir, &found, geteuid().as_raw(), (with_users, allowed)), files(dir, allowed)]
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => vec![absent(dir)],
         Err(error) => {
             let what = format!("{} cannot be read: {error}", dir.display());
@@ -36,7 +37,7 @@ pub fn check(loaded: &Loaded) -> Vec<Check> {
             )]
         }
     };
-    checks.extend(secrets_elsewhere(loaded));
+    checks.extend(secrets_elsewhere(loaded, allowed));
     checks
 }
 
@@ -53,7 +54,9 @@ fn absent(dir: &Path) -> Check {
     )
 }
 
-fn directory(dir: &Path, found: &Metadata, uid: u32, with_users: bool) -> Check {
+/// `lets` says whether agents' users may pass through, and whether everybody may read.
+fn directory(dir: &Path, found: &Metadata, uid: u32, lets: (bool, bool)) -> Check {
+    let (with_users, allowed) = lets;
     let (name, shown) = ("data directory", dir.display());
     if !found.is_dir() {
         return Check::fail(name, format!("{shown} is no directory"), "choose another with --data-dir");
@@ -66,9 +69,13 @@ fn directory(dir: &Path, found: &Metadata, uid: u32, with_users: bool) -> Check 
         return if uid == 0 { Check::warn(name, what, todo) } else { Check::fail(name, what, todo) };
     }
     if found.mode() & 0o077 != 0 && !(with_users && found.mode() & 0o777 == PASSABLE) {
-        let what =
-            format!("{shown} has mode {:o}: others may enter it, and the service refuses it", found.mode() & 0o777);
-        return Check::fail(name, what, format!("chmod 700 {shown}"));
+        let (what, todo) =
+            (format!("{shown} has mode {:o}: others may enter it", found.mode() & 0o777), format!("chmod 700 {shown}"));
+        return if allowed {
+            Check::warn(name, format!("{what}, which start_despite allows"), todo)
+        } else {
+            Check::fail(name, format!("{what}, and the service refuses it"), todo)
+        };
     }
     if access(dir, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK).is_err() {
         return Check::fail(name, format!("{shown} may not be written"), format!("chmod 700 {shown}"));
@@ -77,7 +84,7 @@ fn directory(dir: &Path, found: &Metadata, uid: u32, with_users: bool) -> Check 
 }
 
 /// The files in the directory itself: token, database, lock.
-fn files(dir: &Path) -> Check {
+fn files(dir: &Path, allowed: bool) -> Check {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries.flatten(),
         Err(error) => {
@@ -90,7 +97,8 @@ fn files(dir: &Path) -> Check {
     if loose.is_empty() {
         return Check::ok("data files", "for their owner only");
     }
-    let world = loose.iter().any(|(_, mode)| mode & 0o007 != 0);
+    let refused = own_files(dir);
+    let serious = loose.iter().any(|(path, mode)| mode & 0o007 != 0 || refused.contains(path)) && !allowed;
     let named = loose.iter().take(NAMED_MAX).map(|(path, mode)| format!("{} ({mode:o})", path.display()));
     let mut what = named.collect::<Vec<_>>().join(", ");
     if loose.len() > NAMED_MAX {
@@ -98,7 +106,7 @@ fn files(dir: &Path) -> Check {
     }
     Check {
         name: "data files".to_owned(),
-        verdict: if world { Verdict::Fail } else { Verdict::Warn },
+        verdict: if serious { Verdict::Fail } else { Verdict::Warn },
         what: format!("others may read: {what}"),
         todo: Some(format!("find {} -maxdepth 1 -type f -exec chmod 600 {{}} +", dir.display())),
         details: serde_json::Value::Null,
@@ -112,17 +120,19 @@ fn loose(entry: &DirEntry) -> Option<(PathBuf, u32)> {
 }
 
 /// Files outside the data directory that are known to hold secrets.
-fn secrets_elsewhere(loaded: &Loaded) -> Vec<Check> {
+fn secrets_elsewhere(loaded: &Loaded, allowed: bool) -> Vec<Check> {
     let holds_keys = loaded.rows.iter().filter(|row| row.key.starts_with("agents.") && row.key.contains(".env."));
     let files = holds_keys.filter_map(|row| match &row.origin {
         Origin::File { path, .. } => Some(path.as_path()),
         Origin::Default | Origin::Env(_) | Origin::Flag(_) => None,
     });
     let files: BTreeSet<&Path> = files.chain(loaded.config.admin_token_file.as_deref()).collect();
-    files.into_iter().filter_map(secret_file).collect()
+    let token = loaded.config.admin_token_file.as_deref();
+    let refused = |path: &Path| !allowed && token == Some(path) && matches!(exposed_mode(path), Ok(Some(_)));
+    files.into_iter().filter_map(|path| secret_file(path, refused(path))).collect()
 }
 
-fn secret_file(path: &Path) -> Option<Check> {
+fn secret_file(path: &Path, refused: bool) -> Option<Check> {
     if path.starts_with(MOUNTED_SECRETS) {
         return None;
     }
@@ -131,6 +141,10 @@ fn secret_file(path: &Path) -> Option<Check> {
     let check = match mode {
         mode if mode & 0o004 != 0 => {
             Check::fail(name, format!("everybody may read {shown} (mode {mode:o})"), format!("chmod 600 {shown}"))
+        }
+        mode if refused => {
+            let what = format!("others may read {shown} (mode {mode:o}), and the service refuses it");
+            Check::fail(name, what, format!("chmod 600 {shown}"))
         }
         mode if mode & 0o040 != 0 => {
             Check::warn(name, format!("its group may read {shown} (mode {mode:o})"), format!("chmod 600 {shown}"))
@@ -152,7 +166,7 @@ mod tests {
     }
 
     fn judged(dir: &Path, uid: u32) -> Check {
-        directory(dir, &fs::metadata(dir).unwrap(), uid, false)
+        directory(dir, &fs::metadata(dir).unwrap(), uid, (false, false))
     }
 
     #[test]
@@ -165,6 +179,8 @@ mod tests {
         let check = judged(dir.path(), uid);
         assert_eq!(check.verdict, Verdict::Fail);
         assert_eq!(check.todo, Some(format!("chmod 700 {}", dir.path().display())));
+        let allowed = directory(dir.path(), &fs::metadata(dir.path()).unwrap(), uid, (false, true));
+        assert_eq!(allowed.verdict, Verdict::Warn, "the service starts with it");
     }
 
     #[test]
@@ -185,11 +201,17 @@ mod tests {
         let token = dir.path().join("admin-token");
         fs::write(&token, "secret").unwrap();
         with_mode(&token, 0o600);
-        assert_eq!(files(dir.path()).verdict, Verdict::Ok);
+        let files = |allowed| files(dir.path(), allowed);
+        assert_eq!(files(false).verdict, Verdict::Ok);
         with_mode(&token, 0o640);
-        assert_eq!(files(dir.path()).verdict, Verdict::Warn);
+        assert_eq!((files(false).verdict, files(true).verdict), (Verdict::Fail, Verdict::Warn));
+        let other = dir.path().join("other");
+        fs::write(&other, "").unwrap();
+        with_mode(&token, 0o600);
+        with_mode(&other, 0o640);
+        assert_eq!(files(false).verdict, Verdict::Warn, "the service starts with it");
         with_mode(&token, 0o644);
-        let check = files(dir.path());
+        let check = files(false);
         assert_eq!(check.verdict, Verdict::Fail);
         assert!(check.what.contains("admin-token (644)"), "{}", check.what);
     }
@@ -210,8 +232,10 @@ mod tests {
         fs::write(&file, "secret").unwrap();
         for (mode, verdict) in [(0o600, Verdict::Ok), (0o640, Verdict::Warn), (0o604, Verdict::Fail)] {
             with_mode(&file, mode);
-            assert_eq!(secret_file(&file).unwrap().verdict, verdict, "{mode:o}");
+            assert_eq!(secret_file(&file, false).unwrap().verdict, verdict, "{mode:o}");
         }
-        assert_eq!(secret_file(&dir.path().join("gone")), None);
+        with_mode(&file, 0o640);
+        assert_eq!(secret_file(&file, true).unwrap().verdict, Verdict::Fail, "the service does not start with it");
+        assert_eq!(secret_file(&dir.path().join("gone"), false), None);
     }
 }

@@ -21,7 +21,8 @@ use clawdforge_core::time::Clock;
 use clawdforge_process::Spawner;
 use serde_json::Value;
 
-use crate::config::{self, Inputs, Loaded, Origin};
+use crate::config::{self, Config, Inputs, Loaded, Origin};
+use crate::serve::refusals;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,11 +112,23 @@ async fn examine(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Vec<Check
     checks.push(isolation::check(config, &spawner).await);
     checks.extend(agents::check(config, &spawner).await?);
     checks.extend(data::check(loaded));
+    checks.push(admin_token(config));
     let listener = port::look(config.listen).await;
     checks.push(database::check(config, &listener).await);
     checks.push(port::check(config.listen, &listener));
     checks.extend(machine::check(config, clock.now()));
     Ok(checks)
+}
+
+/// Whether a start would be refused for the admin token.
+fn admin_token(config: &Config) -> Check {
+    let name = "admin token";
+    match refusals::of_admin_token(config) {
+        Err(error) => Check::fail(name, format!("{error:#}"), "run this as the service's user"),
+        Ok(Some(found)) if !config.start_despite.contains(&found.risk) => Check::fail(name, found.what, found.todo),
+        Ok(Some(found)) => Check::warn(name, format!("{}, which start_despite allows", found.what), found.todo),
+        Ok(None) => Check::ok(name, format!("fit for {}", config.listen)),
+    }
 }
 
 fn configuration(loaded: &Loaded) -> Vec<Check> {

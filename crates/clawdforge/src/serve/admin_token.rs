@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clawdforge_core::app::ADMIN_TOKEN_PREFIX;
+use clawdforge_core::app::{ADMIN_TOKEN_PREFIX, ROTATED_ADMIN_TOKEN_PREFIX, is_generated};
 use clawdforge_core::secret::{ExposeSecret, SecretString};
 use clawdforge_engine::Ids;
 
@@ -40,17 +40,32 @@ pub fn find_or_make(config: &Config, ids: &Ids) -> anyhow::Result<AdminToken> {
         return Ok(AdminToken { secret: secret.clone(), place });
     }
     let path = config.data_dir.join(FILE);
+    if let Some(secret) = read(&config.data_dir)? {
+        return Ok(AdminToken { secret, place: Place::File(path) });
+    }
+    let secret = ids.token(ADMIN_TOKEN_PREFIX);
+    write_private(&path, &secret)?;
+    Ok(AdminToken { secret, place: Place::NewFile(path) })
+}
+
+/// The one in the data directory, if there is any.
+pub fn read(data_dir: &Path) -> anyhow::Result<Option<SecretString>> {
+    let path = data_dir.join(FILE);
     match std::fs::read_to_string(&path) {
         Ok(text) if text.trim().is_empty() => {
             bail!("{} is empty; remove it, and the next start makes a new admin token", path.display())
         }
-        Ok(text) => Ok(AdminToken { secret: text.trim().to_owned().into(), place: Place::File(path) }),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let secret = ids.token(ADMIN_TOKEN_PREFIX);
-            write_private(&path, &secret)?;
-            Ok(AdminToken { secret, place: Place::NewFile(path) })
-        }
+        Ok(text) => Ok(Some(text.trim().to_owned().into())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("the admin token in {} cannot be read", path.display())),
+    }
+}
+
+impl AdminToken {
+    /// Whether somebody might guess it: it was not generated.
+    pub fn is_guessable(&self) -> bool {
+        let text = self.secret.expose_secret();
+        ![ADMIN_TOKEN_PREFIX, ROTATED_ADMIN_TOKEN_PREFIX].iter().any(|prefix| is_generated(prefix, text))
     }
 }
 

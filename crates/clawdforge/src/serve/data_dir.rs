@@ -19,8 +19,9 @@ pub const PASSABLE: u32 = 0o711;
 const READABLE: u32 = 0o755;
 
 /// Makes the directory if it is missing, and refuses one that others may look into. Where agents have users
-/// of their own these may pass through to their workspaces, and read the installed agents.
-pub fn prepare(path: &Path, with_users: bool) -> anyhow::Result<()> {
+/// of their own these may pass through to their workspaces, and read the installed agents. Where it may be `readable`,
+/// it is left as it is.
+pub fn prepare(path: &Path, with_users: bool, readable: bool) -> anyhow::Result<()> {
     let shown = path.display();
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -30,14 +31,16 @@ pub fn prepare(path: &Path, with_users: bool) -> anyhow::Result<()> {
     let found = std::fs::metadata(path).with_context(|| format!("the data directory {shown} cannot be read"))?;
     let mode = found.mode() & 0o777;
     // What an earlier start with users has opened is ours to close again.
-    if mode & 0o077 != 0 && mode != PASSABLE {
+    let opened_by_others = mode & 0o077 != 0 && mode != PASSABLE;
+    if opened_by_others && !readable {
         bail!(
-            "the data directory {shown} holds secrets, but others may enter it (mode {mode:o}); run: chmod 700 {shown}"
+            "the data directory {shown} holds secrets, but others may enter it (mode {mode:o}); run: chmod 700 {shown}, \
+             or allow it with --start-despite readable-data"
         );
     }
     let set = |path: &Path, mode: u32| std::fs::set_permissions(path, Permissions::from_mode(mode));
     let wanted = if with_users { PASSABLE } else { PRIVATE };
-    if mode & 0o077 != wanted & 0o077 {
+    if mode & 0o077 != wanted & 0o077 && (with_users || !opened_by_others) {
         set(path, wanted).with_context(|| format!("the mode of the data directory {shown} cannot be changed"))?;
     }
     if with_users {
@@ -91,8 +94,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for wrong in [0o755, 0o770, 0o701, 0o710] {
             std::fs::set_permissions(dir.path(), Permissions::from_mode(wrong)).unwrap();
-            let error = prepare(dir.path(), false).unwrap_err().to_string();
+            let error = prepare(dir.path(), false, false).unwrap_err().to_string();
             assert!(error.contains("run: chmod 700"), "{error}");
+            prepare(dir.path(), false, true).unwrap();
+            assert_eq!(mode(dir.path()), wrong, "allowed, and left as it is");
         }
     }
 
@@ -101,13 +106,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o711)).unwrap();
         let data = dir.path().join("data");
-        prepare(&data, false).unwrap();
+        prepare(&data, false, false).unwrap();
         assert_eq!(mode(&data), 0o700);
         std::fs::create_dir_all(data.join(AGENTS_DIR).join("claude")).unwrap();
         std::fs::set_permissions(data.join(AGENTS_DIR), Permissions::from_mode(0o700)).unwrap();
-        prepare(&data, true).unwrap();
+        prepare(&data, true, false).unwrap();
         assert_eq!((mode(&data), mode(&data.join(AGENTS_DIR))), (0o711, 0o755));
-        prepare(&data, false).unwrap();
+        prepare(&data, false, false).unwrap();
         assert_eq!(mode(&data), 0o700);
     }
 
@@ -115,7 +120,7 @@ mod tests {
     fn a_place_that_nobody_gets_to_is_refused_for_users_of_agents() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).unwrap();
-        let error = prepare(&dir.path().join("data"), true).unwrap_err().to_string();
+        let error = prepare(&dir.path().join("data"), true, false).unwrap_err().to_string();
         assert!(error.contains("lets nobody else through"), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use clawdforge_engine::{Engine, EngineError};
 use super::admin_token::write_private;
 
 /// Name of the file in the data directory.
-const FILE: &str = "demo-token";
+pub const FILE: &str = "demo-token";
 
 /// The app the demo speaks for.
 const APP: &str = "demo";

@@ -4,7 +4,12 @@ mod admin_token;
 mod banner;
 pub mod data_dir;
 mod demo;
+mod guessing;
+pub mod refusals;
+mod rotate;
 mod signals;
+
+pub use rotate::{admin_token_command, run_admin_token_command};
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -23,11 +28,13 @@ use clawdforge_process::Spawner;
 use clawdforge_process::sandbox::probe;
 use clawdforge_server::{Server, ServerOptions};
 use clawdforge_store_sql::{Opened, SqliteOptions};
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
-use crate::config::{self, Config, Inputs};
+use crate::config::{self, Config, Inputs, Risk};
 use crate::isolation::{self, Standing};
 use crate::{profiles, session_agents};
 
@@ -48,6 +55,9 @@ pub fn serve(inputs: &Inputs) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    // Whatever the service makes, and its agents make, is nobody else's. No thread is there yet that could make one.
+    umask(Mode::RWXG | Mode::RWXO);
+    refusals::none(&loaded.config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(loaded.config))
 }
@@ -57,9 +67,10 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     // First of all: a start that is refused for its address leaves no directory behind.
     let listener = TcpListener::bind(config.listen).await.with_context(|| listen_hint(config.listen))?;
     let chosen = isolation::chosen(&config)?;
-    data_dir::prepare(&config.data_dir, chosen == Isolation::Uid)?;
+    let readable = config.start_despite.contains(&Risk::ReadableData);
+    data_dir::prepare(&config.data_dir, chosen == Isolation::Uid, readable)?;
     let address = listener.local_addr()?;
-    let opened = clawdforge_store_sql::open(SqliteOptions::at(config.data_dir.join(DATABASE))).await?;
+    let opened = clawdforge_store_sql::open(database_options(&config)).await?;
     let ids = Ids::new(Arc::new(SystemClock));
     let admin = admin_token::find_or_make(&config, &ids)?;
 
@@ -78,7 +89,7 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
     };
     tracing::info!(address = %address, data_dir = %config.data_dir.display(), "the service is ready");
 
-    let server = Server::new(engine.clone(), server_options(&config));
+    let server = Server::new(engine.clone(), server_options(&config, &admin));
     let stop = CancellationToken::new();
     let announce = async {
         tokio::select! {
@@ -197,10 +208,18 @@ async fn start_engine(
     Engine::start(parts).await.map_err(|error| anyhow::anyhow!("the service cannot start: {}", error.for_operator()))
 }
 
-fn server_options(config: &Config) -> ServerOptions {
+fn database_options(config: &Config) -> SqliteOptions {
+    let without_locks = config.start_despite.contains(&Risk::NoLocks);
+    SqliteOptions { without_locks, ..SqliteOptions::at(config.data_dir.join(DATABASE)) }
+}
+
+fn server_options(config: &Config, admin: &admin_token::AdminToken) -> ServerOptions {
     ServerOptions {
         allow_cidrs: config.allow_cidrs.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
+        allowed_hosts: config.allowed_hosts.clone(),
+        sign_in_failures_max: u32::try_from(config.sign_in_failures_max).unwrap_or(u32::MAX),
+        admin_token_guessable: admin.is_guessable(),
         default_model: profiles::default_model(config),
         default_timeout: config.default_timeout,
         timeout_max: config.timeout_max,

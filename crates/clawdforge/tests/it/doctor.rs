@@ -169,6 +169,27 @@ async fn a_data_directory_that_others_may_enter_fails_with_the_command_that_help
 }
 
 #[tokio::test]
+async fn an_admin_token_with_which_a_start_would_be_refused_fails_here_too() -> anyhow::Result<()> {
+    let machine = Machine::new()?;
+    let weak = [("CLAWDFORGE_ADMIN_TOKEN", "changeme-changeme")];
+    for (env, word) in [(&[][..], "generated-admin-token"), (&weak, "weak-admin-token")] {
+        let doctor = async |despite: &str| -> anyhow::Result<Diagnosis> {
+            let mut command = tokio::process::Command::new(BINARY);
+            command.args(["doctor", "--json", "--demo", "--listen", "0.0.0.0:0", "--start-despite", despite]);
+            command.arg("--data-dir").arg(machine.data_dir()).env_clear().envs(env.iter().copied());
+            let output = command.output().await?;
+            Ok(Diagnosis { code: output.status.code(), report: serde_json::from_slice(&output.stdout)? })
+        };
+        let found = doctor("no-locks").await?;
+        assert_eq!((found.code, found.check("admin token").0), (Some(1), "fail"), "{word} {:#}", found.report);
+        let found = doctor(word).await?;
+        assert_eq!((found.code, found.check("admin token").0), (Some(0), "warn"), "{word} {:#}", found.report);
+    }
+    assert_eq!(machine.doctor(&["--demo"], &[]).await?.check("admin token").0, "ok");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_port_that_somebody_else_holds_fails_with_their_name() -> anyhow::Result<()> {
     let machine = Machine::new()?;
     let taken = TcpListener::bind("127.0.0.1:0")?;

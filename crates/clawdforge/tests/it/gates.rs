@@ -122,6 +122,23 @@ async fn without_a_trusted_proxy_the_header_means_nothing() -> anyhow::Result<()
 }
 
 #[tokio::test]
+async fn old_callers_keep_the_names_they_used_and_a_name_of_public_dns_must_be_listed() -> anyhow::Result<()> {
+    async fn status(app: &TestApp, host: &str) -> anyhow::Result<u16> {
+        let request = app.http().post(app.url("/run")).bearer_auth(app.demo_token()?).header("host", host);
+        Ok(read(request.json(&json!({ "prompt": "say: hi" }))).await?.status.as_u16())
+    }
+    let app = setup().demo().start().await?;
+    for host in ["clawdforge:8088", "192.168.0.5:8800", "localhost:8800", "[::1]:8800", "host.docker.internal:8800"] {
+        assert_eq!(status(&app, host).await?, 200, "{host}");
+    }
+    assert_eq!(status(&app, "forge.example.com").await?, 421);
+    let app = setup().demo().env("CLAWDFORGE_ALLOWED_HOSTS", "forge.example.com").start().await?;
+    assert_eq!(status(&app, "forge.example.com").await?, 200);
+    assert_eq!(status(&app, "rebound.example").await?, 421);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_token_with_ranges_of_its_own_is_good_only_there_and_on_loopback() -> anyhow::Result<()> {
     let app = behind_a_proxy().env("ALLOW_CIDRS", "198.51.100.0/24,203.0.113.0/24").start().await?;
     let body = json!({ "name": "bound", "ip_cidrs": ["198.51.100.0/25"] });

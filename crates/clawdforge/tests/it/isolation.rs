@@ -176,7 +176,7 @@ async fn what_another_app_has_is_answered_as_what_nobody_has_on_every_route() ->
 
 #[tokio::test]
 async fn no_route_but_those_for_everybody_answers_without_a_good_bearer() -> anyhow::Result<()> {
-    let app = setup().demo().start().await?;
+    let app = setup().demo().arg("--sign-in-failures-max=1000").start().await?;
     let (owner, revoked) = (app.mint("owner").await?, app.mint("gone").await?);
     app.call(Method::DELETE, "/admin/tokens/gone", &app.admin_token()?, Value::Null).await?;
     let things = things_of(&app, &owner).await?;

@@ -5,6 +5,7 @@
 
 mod cidr;
 mod launch;
+mod lists;
 mod numbers;
 mod places;
 mod texts;
@@ -14,6 +15,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 pub use self::launch::{EnvNames, Program, Words, is_env_name};
+pub use self::lists::{Choices, Hosts};
 pub use self::numbers::{Bytes, Count, OrForEver, Span, Unit};
 pub use self::places::{Paths, UserRange, Users};
 pub use self::texts::{Address, Agent, Choice, Cidrs, FilePath, LogFilter, Model, Secret, absolute};

@@ -53,6 +53,11 @@ pub trait AgentDriver: Send + Sync {
         AgentLimits::default()
     }
 
+    /// Whether its processes get namespaces of their own where the service makes some.
+    fn has_namespaces(&self) -> bool {
+        true
+    }
+
     /// Opens a link. For a one-shot agent this only checks that the program is there; the process starts
     /// with the prompt. For a conversation the agent runs, and has taken up the conversation or begun one.
     ///

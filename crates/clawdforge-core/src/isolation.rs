@@ -12,11 +12,14 @@ pub enum Isolation {
     Landlock,
     /// The same, and every app's agents under a user of their own.
     Uid,
+    /// The kernel's rules, and a view of processes and files that leaves out what is not the agent's. Under a user
+    /// of its own for every app where such users are given, else under the service's.
+    Namespaces,
 }
 
 impl Isolation {
     /// Every level, the weakest first.
-    pub const ALL: [Self; 3] = [Self::Off, Self::Landlock, Self::Uid];
+    pub const ALL: [Self; 4] = [Self::Off, Self::Landlock, Self::Uid, Self::Namespaces];
 
     /// The stable name, as in the configuration, in the ledger and in reports.
     #[must_use]
@@ -25,6 +28,7 @@ impl Isolation {
             Self::Off => "off",
             Self::Landlock => "landlock",
             Self::Uid => "uid",
+            Self::Namespaces => "namespaces",
         }
     }
 

@@ -384,14 +384,41 @@ impl TestApp {
         processes_in(&self.data_dir())
     }
 
+    /// The same without those that only stand around a program: the launcher of a sandbox stays as two processes where
+    /// the sandbox has namespaces.
+    #[must_use]
+    pub fn agent_programs(&self) -> Vec<i32> {
+        let stands_around = |pid: &i32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(b"__launch")
+        };
+        self.agent_processes().into_iter().filter(|pid| !stands_around(pid)).collect()
+    }
+
+    /// Waits until the condition holds of the agents' [programs](Self::agent_programs); fails after [`PATIENCE`].
+    ///
+    /// # Errors
+    /// When it does not come to that.
+    pub async fn wait_for_programs(&self, condition: impl Fn(&[i32]) -> bool) -> anyhow::Result<Vec<i32>> {
+        self.wait_for(|| self.agent_programs(), condition).await
+    }
+
     /// Waits until the condition holds of the agents' processes; fails after [`PATIENCE`].
     ///
     /// # Errors
     /// When it does not come to that.
     pub async fn wait_for_processes(&self, condition: impl Fn(&[i32]) -> bool) -> anyhow::Result<Vec<i32>> {
+        self.wait_for(|| self.agent_processes(), condition).await
+    }
+
+    async fn wait_for(
+        &self,
+        look: impl Fn() -> Vec<i32>,
+        condition: impl Fn(&[i32]) -> bool,
+    ) -> anyhow::Result<Vec<i32>> {
         let began = Instant::now();
         loop {
-            let found = self.agent_processes();
+            let found = look();
             if condition(&found) {
                 return Ok(found);
             }

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clawdforge_core::isolation::Isolation;
-use clawdforge_process::sandbox::{Attack, Helper, Outcome, can_contain, landlock_abi, probe, resolved};
-use clawdforge_process::{Confinement, Spawner};
+use clawdforge_process::sandbox::probe::{self, ProbeError};
+use clawdforge_process::sandbox::{Attack, Helper, Outcome, can_contain, landlock_abi, resolved};
+use clawdforge_process::{Confinement, Identity, SpawnError, Spawner};
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -24,7 +25,8 @@ pub const LAUNCHER: &str = "__launch";
 /// The hidden sub-command that tries what an agent must not be able to do.
 pub const ATTACKER: &str = "__attack";
 
-/// The level that the configuration asks for and this machine offers, by what it says of itself.
+/// The level that the configuration asks for and this machine offers, by what it says of itself. Whether namespaces can
+/// be made says only a trial.
 ///
 /// # Errors
 /// With a sentence that names the option, when it cannot be had or must not be.
@@ -40,10 +42,13 @@ pub fn chosen(config: &Config) -> anyhow::Result<Isolation> {
             Isolation::ALL.into_iter().rev().find(|level| lacking(config, *level).is_none()).unwrap_or(Isolation::Off)
         }
     };
-    if level < config.isolation_require {
+    let require = config.isolation_require;
+    // A view of its own does not make a user of its own.
+    let lacks_users = require == Isolation::Uid && lacking(config, Isolation::Uid).is_some();
+    if level < require || lacks_users {
         let wish = match config.isolation_mode {
-            Some(_) => format!("`isolation_mode` is `{level}`"),
-            None => format!("this machine offers `{level}` at most ({})", why_not(config)),
+            Some(level) if level < require => format!("`isolation_mode` is `{level}`"),
+            _ => format!("this is not to be had here ({})", why_not(config, require)),
         };
         bail!(
             "agents would run with less isolation than `isolation_require` demands: {wish}, and `{}` is required; \
@@ -90,12 +95,12 @@ pub fn chosen(config: &Config) -> anyhow::Result<Isolation> {
 /// # Errors
 /// As [`chosen`].
 pub fn users(config: &Config) -> anyhow::Result<Option<RangeInclusive<u32>>> {
-    let chosen = chosen(config)?;
+    let may = chosen(config)? >= Isolation::Uid && lacking(config, Isolation::Uid).is_none();
     let range = config.isolation_users.map(|users| users.first.number()..=users.last.number());
-    Ok(range.filter(|_| chosen == Isolation::Uid))
+    Ok(range.filter(|_| may))
 }
 
-/// What is the same for the sandboxes of all agents; `None` at the level `off`.
+/// What is the same for the sandboxes of all agents, without namespaces; `None` at the level `off`.
 pub fn confinement(config: &Config) -> Option<Arc<Confinement>> {
     // A level that cannot be had ends the start before any agent is started; here the wish counts.
     let off = config.isolation_mode == Some(Isolation::Off) || lacking(config, Isolation::Landlock).is_some();
@@ -110,10 +115,10 @@ pub fn confinement(config: &Config) -> Option<Arc<Confinement>> {
 fn lacking(config: &Config, level: Isolation) -> Option<&'static str> {
     match level {
         Isolation::Off => None,
-        Isolation::Landlock | Isolation::Uid if landlock_abi() == 0 => {
+        Isolation::Landlock | Isolation::Uid | Isolation::Namespaces if landlock_abi() == 0 => {
             Some("this kernel has no Landlock (Linux 5.13 has it, where it is turned on)")
         }
-        Isolation::Landlock => None,
+        Isolation::Landlock | Isolation::Namespaces => None,
         Isolation::Uid if config.isolation_users.is_none() => Some("`isolation_users` names no users"),
         Isolation::Uid if !may_change_user() => {
             Some("the service may not run programs as other users (it is not root)")
@@ -122,9 +127,8 @@ fn lacking(config: &Config, level: Isolation) -> Option<&'static str> {
     }
 }
 
-fn why_not(config: &Config) -> &'static str {
-    let next = [Isolation::Landlock, Isolation::Uid].into_iter().find_map(|level| lacking(config, level));
-    next.unwrap_or("nothing is lacking")
+fn why_not(config: &Config, wanted: Isolation) -> &'static str {
+    lacking(config, Isolation::Landlock).or_else(|| lacking(config, wanted)).unwrap_or("nothing is lacking")
 }
 
 fn may_change_user() -> bool {
@@ -145,6 +149,10 @@ pub struct Standing {
     pub findings: Option<probe::Findings>,
     /// Named gaps, the measured ones and those that are known.
     pub gaps: Vec<&'static str>,
+    /// What is the same for the sandboxes of all agents at this level.
+    pub confinement: Option<Arc<Confinement>>,
+    /// Why there are no namespaces, where they were wanted.
+    pub no_namespaces: Option<String>,
 }
 
 impl Standing {
@@ -160,23 +168,35 @@ impl Standing {
 /// Every app's agents write there, as long as they have no home of their own.
 const SHARED_HOME: &str = "shared_home";
 
+/// Agents behind acpx have no namespaces: its calls must find each other's processes.
+const ACPX_WITHOUT_NAMESPACES: &str = "acpx_without_namespaces";
+
 /// Tries out what agents of this configuration are kept from. The data directory must be there.
 ///
 /// # Errors
 /// With a sentence for the operator, when that cannot be found out or is less than was asked for.
 pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Standing> {
-    let chosen = chosen(config)?;
-    let confinement = confinement(config).filter(|_| chosen > Isolation::Off);
-    let Some(confinement) = confinement else {
-        return Ok(Standing { level: Isolation::Off, findings: None, gaps: Vec::new() });
+    let wanted = chosen(config)?;
+    let plain = confinement(config).filter(|_| wanted > Isolation::Off);
+    let Some(plain) = plain else {
+        let gaps = Vec::new();
+        return Ok(Standing { level: Isolation::Off, findings: None, gaps, confinement: None, no_namespaces: None });
     };
-    let identity = config.isolation_users.map(|users| users.first).filter(|_| chosen == Isolation::Uid);
-    let findings = probe::measure(spawner, &confinement, identity, true)
-        .await
-        .context("what agents are kept from could not be found out")?;
+    let identity =
+        config.isolation_users.map(|users| users.first).filter(|_| users(config).is_ok_and(|all| all.is_some()));
+    let (confinement, findings, no_namespaces) = tried(config, spawner, plain, identity, wanted).await?;
+    let made = findings.made;
     let level = findings.level();
-    if level < chosen.min(config.isolation_require.max(Isolation::Landlock)) || level < config.isolation_require {
-        let broken: Vec<_> = findings.broken(chosen).map(Attack::name).collect();
+    if made < config.isolation_require {
+        bail!(
+            "agents would run with less isolation than `isolation_require` demands: this machine offers `{made}` at most \
+             ({}), and `{}` is required",
+            no_namespaces.as_deref().unwrap_or("nothing is lacking"),
+            config.isolation_require
+        );
+    }
+    if level < made.min(config.isolation_require.max(Isolation::Landlock)) || level < config.isolation_require {
+        let broken: Vec<_> = findings.broken(made).map(Attack::name).collect();
         bail!(
             "agents would not be kept from what `isolation_require = \"{}\"` promises: a trial succeeded with {}; \
              see `isolation_write` and `isolation_read` for what was opened, or lower `isolation_require`",
@@ -185,10 +205,35 @@ pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Stand
         );
     }
     let mut gaps: Vec<_> = findings.gaps().map(|(attack, _)| attack.name()).collect();
-    if level < Isolation::Uid {
-        gaps.push(SHARED_HOME);
+    gaps.extend(identity.is_none().then_some(SHARED_HOME));
+    gaps.extend((level == Isolation::Namespaces).then_some(ACPX_WITHOUT_NAMESPACES));
+    Ok(Standing { level, findings: Some(findings), gaps, confinement: Some(confinement), no_namespaces })
+}
+
+/// The strongest sandbox that can be made, of those that are wanted, and what it holds; with the reason where that is
+/// one without namespaces.
+async fn tried(
+    config: &Config,
+    spawner: &Spawner,
+    plain: Arc<Confinement>,
+    identity: Option<Identity>,
+    wanted: Isolation,
+) -> anyhow::Result<(Arc<Confinement>, probe::Findings, Option<String>)> {
+    let unknown = "what agents are kept from could not be found out";
+    let mut no_namespaces = None;
+    if wanted == Isolation::Namespaces {
+        let apart = Arc::new((*plain).clone().with_namespaces());
+        match probe::measure(spawner, &apart, identity, true).await {
+            Ok(findings) => return Ok((apart, findings, None)),
+            // They cannot be made in most containers, and need not be.
+            Err(ProbeError::NotStarted(SpawnError::Sandbox { action, source })) if config.isolation_mode.is_none() => {
+                no_namespaces = Some(format!("a sandbox with namespaces could not {action}: {source}"));
+            }
+            Err(error) => return Err(error).context(unknown),
+        }
     }
-    Ok(Standing { level, findings: Some(findings), gaps })
+    let findings = probe::measure(spawner, &plain, identity, true).await.context(unknown)?;
+    Ok((plain, findings, no_namespaces))
 }
 
 /// What came of each attack, by name.

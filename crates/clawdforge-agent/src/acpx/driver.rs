@@ -122,6 +122,8 @@ impl AcpxDriver {
         let user = spec.user.as_ref();
         let write = vec![spec.workspace.clone(), spec.scratch.clone()];
         let Some(mut sandbox) = confine::sandbox(&self.profile, env, user, write) else { return Ok(None) };
+        // What a call leaves behind stays, and the next call looks for it by its number.
+        sandbox.namespaces = false;
         sandbox.programs.push(agent.to_owned());
         if let Some(home) = env.get(OsStr::new("HOME")).map(PathBuf::from) {
             let owner = spec.user.clone();
@@ -204,6 +206,10 @@ impl AgentDriver for AcpxDriver {
 
     fn limits(&self) -> AgentLimits {
         self.limits
+    }
+
+    fn has_namespaces(&self) -> bool {
+        false
     }
 
     fn check(&self) -> Result<(), Failure> {

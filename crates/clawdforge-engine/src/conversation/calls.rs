@@ -10,6 +10,7 @@ use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::event::EventBody;
 use clawdforge_core::id::{FileId, RequestId, SessionId, TurnId};
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{AgentAsked, LedgerEntry, LedgerFact, TurnFacts};
 use clawdforge_core::limits::{PAGE_ROWS_MAX, TURNS_QUEUED_PER_SESSION_MAX};
 use clawdforge_core::run::{Effort, SystemMode};
@@ -106,9 +107,10 @@ impl Shared {
             return Err(EngineError::UnknownAgent { agent, known: known.collect::<Vec<_>>().join(", ") });
         };
         let driver = driver.unwrap_or(offered.preferred);
-        offered
+        let spoken = offered
             .driver(driver)
-            .map_or_else(|| Err(not_spoken(&agent, driver)), |found| found.check())
+            .ok_or_else(|| not_spoken(&agent, driver))
+            .and_then(|found| found.check().map(|()| found))
             .map_err(EngineError::AgentUnavailable)?;
         let session = Session {
             id: self.ids.make(SessionId::new),
@@ -116,7 +118,7 @@ impl Shared {
             app_name: by.app.name.to_string(),
             agent,
             created_at: self.ids.now(),
-            isolation: Some(self.options.isolation),
+            isolation: Some(self.isolation_of(spoken.as_ref())),
             conversation: Some(Conversation { model, effort, meta, driver, on_context_loss }),
         };
         let asked = AgentAsked {
@@ -230,7 +232,7 @@ impl Shared {
             asked: AgentAsked {
                 agent: record.session.agent.to_string(),
                 model: model.clone(),
-                isolation: Some(self.options.isolation),
+                isolation: Some(self.isolation_of_session(&record.session)),
             },
             prompt_chars: request.prompt.chars().count() as u64,
         };
@@ -338,6 +340,22 @@ impl Shared {
         };
         let driver = session.conversation.as_ref().map_or(offered.preferred, |chosen| chosen.driver);
         offered.driver(driver).ok_or_else(|| not_spoken(agent, driver))
+    }
+
+    /// How well the agents of a driver are kept apart.
+    fn isolation_of(&self, driver: &dyn AgentDriver) -> Isolation {
+        match self.options.isolation {
+            Isolation::Namespaces if !driver.has_namespaces() => match self.users {
+                Some(_) => Isolation::Uid,
+                None => Isolation::Landlock,
+            },
+            level => level,
+        }
+    }
+
+    /// How well a session's agent is kept apart if it is started now.
+    pub(crate) fn isolation_of_session(&self, session: &Session) -> Isolation {
+        self.driver_of(session).map_or(self.options.isolation, |driver| self.isolation_of(driver.as_ref()))
     }
 
     /// A line for the ledger about a conversation.

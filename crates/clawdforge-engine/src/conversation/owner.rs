@@ -175,7 +175,7 @@ impl Owner {
             },
         };
         publisher.begins_at(head + 1);
-        let asked = Asked::of(&record, &prompt, self.shared.options.isolation);
+        let asked = Asked::of(&record, &prompt, self.shared.isolation_of_session(&record.session));
         let facts = asked.facts(turn.session, turn.index);
         let mut log = TurnLog::new(record.session.clone(), turn, Facts::Turn(facts), publisher, head);
         log.push(self.shared.ids.now(), prompt);

@@ -25,6 +25,9 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 /// How long a connection to a neighbour on this machine may take.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// The temporary folder that everybody shares.
+pub(super) const SHARED_TMP: &str = "/tmp";
+
 /// One thing to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Attack {
@@ -48,7 +51,7 @@ pub enum Attack {
     WriteEtc,
     /// Makes a file in `/usr`.
     WriteUsr,
-    /// Makes a file in `/tmp`, which everybody shares.
+    /// Makes a file in the temporary folder that everybody shares.
     WriteSharedTmp,
     /// Reads the machine's password hashes.
     ReadShadow,
@@ -100,7 +103,7 @@ const TABLE: [(Attack, &str, Option<Isolation>); 27] = [
     (LinkDatabase, "link_database", Some(Isolation::Landlock)),
     (TruncateDatabase, "truncate_database", Some(Isolation::Landlock)),
     (ChangeDatabaseMode, "change_database_mode", Some(Isolation::Uid)),
-    (StatDatabase, "stat_database", None),
+    (StatDatabase, "stat_database", Some(Isolation::Namespaces)),
     (ReadOtherWorkspace, "read_other_workspace", Some(Isolation::Landlock)),
     (WriteOtherWorkspace, "write_other_workspace", Some(Isolation::Landlock)),
     (WriteEtc, "write_etc", Some(Isolation::Landlock)),
@@ -113,7 +116,7 @@ const TABLE: [(Attack, &str, Option<Isolation>); 27] = [
     (ReadServiceMemory, "read_service_memory", Some(Isolation::Landlock)),
     (ListServiceFiles, "list_service_files", Some(Isolation::Landlock)),
     (ReadThroughServiceRoot, "read_through_service_root", Some(Isolation::Landlock)),
-    (ReadServiceArguments, "read_service_arguments", None),
+    (ReadServiceArguments, "read_service_arguments", Some(Isolation::Namespaces)),
     (TraceService, "trace_service", Some(Isolation::Landlock)),
     (CopyServiceMemory, "copy_service_memory", Some(Isolation::Landlock)),
     (ConnectAbstract, "connect_abstract_socket", None),
@@ -202,6 +205,9 @@ pub struct Targets {
     pub database: PathBuf,
     /// Another app's workspace, with a file `secret` in it.
     pub workspace: PathBuf,
+    /// A folder in `/tmp` that everybody may write; `/tmp` itself where none is named. A tree that has a `/tmp` of
+    /// its own does not see it.
+    pub tmp: PathBuf,
     /// The service.
     pub service: i32,
     /// An abstract socket that the service listens on.
@@ -228,6 +234,7 @@ impl Targets {
         vec![
             arg("database", self.database.as_os_str()),
             arg("workspace", self.workspace.as_os_str()),
+            arg("tmp", self.tmp.as_os_str()),
             number("service", self.service.to_string()),
             number("abstract", self.abstract_name.clone()),
             arg("socket", self.socket.as_os_str()),
@@ -248,6 +255,7 @@ impl Targets {
         Some(Self {
             database: take("database")?.into(),
             workspace: take("workspace")?.into(),
+            tmp: take("tmp").unwrap_or_else(|| SHARED_TMP.into()).into(),
             service: take("service")?.to_str()?.parse().ok()?,
             abstract_name: take("abstract")?.into_string().ok()?,
             socket: take("socket")?.into(),
@@ -317,7 +325,7 @@ fn attempt(attack: Attack, targets: &Targets) -> io::Result<()> {
         WriteOtherWorkspace => make_in(&targets.workspace),
         WriteEtc => make_in(Path::new("/etc")),
         WriteUsr => make_in(Path::new("/usr")),
-        WriteSharedTmp => make_in(Path::new("/tmp")),
+        WriteSharedTmp => make_in(&targets.tmp),
         ReadShadow => read(Path::new("/etc/shadow")),
         SignalService => {
             let service = Pid::from_raw(targets.service).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
@@ -438,6 +446,7 @@ mod tests {
         let targets = Targets {
             database: OsString::from_vec(b"/d \xff=x".to_vec()).into(),
             workspace: "/w".into(),
+            tmp: "/t".into(),
             service: 7,
             abstract_name: "a=b".into(),
             socket: "/s".into(),

@@ -14,9 +14,10 @@ use std::process::{Command, ExitCode};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Pid;
 
+use super::namespaces::Side;
 use super::policy::{POLICY_BYTES_MAX, Policy};
 use super::rules::RulesError;
-use super::{calls, powers, rules};
+use super::{calls, namespaces, powers, rules, view};
 
 /// Exit code of a launcher that could not become the program; the reason went through the socket.
 const NOT_LAUNCHED: u8 = 126;
@@ -29,6 +30,8 @@ const TRUNCATION_ABI: u32 = 3;
 pub(crate) enum Step {
     Policy,
     Resources,
+    Namespaces,
+    View,
     Powers,
     Parent,
     Files,
@@ -37,9 +40,11 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 7] = [
+    const ALL: [(Self, &'static str); 9] = [
         (Self::Policy, "read its policy"),
         (Self::Resources, "limit its resources"),
+        (Self::Namespaces, "make its namespaces"),
+        (Self::View, "make its view of the files"),
         (Self::Powers, "give up its user and capabilities"),
         (Self::Parent, "find its server alive"),
         (Self::Files, "restrict its files"),
@@ -88,12 +93,15 @@ impl Failed {
 pub fn launcher_main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut args = args;
     let socket = args.next().and_then(|number| number.to_str()?.parse::<RawFd>().ok()).and_then(adopt);
-    let (Some(mut socket), Some(program)) = (socket, args.next()) else {
+    let (Some(socket), Some(program)) = (socket, args.next()) else {
         return ExitCode::from(NOT_LAUNCHED);
     };
+    let mut socket = Some(socket);
     let Err(failed) = become_program(&mut socket, program.into(), args.collect());
-    // A server that is gone has nothing to hear.
-    let _ = socket.write_all(&failed.encode());
+    if let Some(mut socket) = socket {
+        // A server that is gone has nothing to hear.
+        let _ = socket.write_all(&failed.encode());
+    }
     ExitCode::from(NOT_LAUNCHED)
 }
 
@@ -117,29 +125,69 @@ fn adopt(number: RawFd) -> Option<UnixStream> {
     }
 }
 
+/// The socket is given up by those processes that do not become the program: its end tells of the exec.
 fn become_program(
-    socket: &mut UnixStream,
+    socket: &mut Option<UnixStream>,
     program: PathBuf,
     args: Vec<OsString>,
 ) -> Result<std::convert::Infallible, Failed> {
     let mut bytes = Vec::new();
-    socket.take(POLICY_BYTES_MAX).read_to_end(&mut bytes).map_err(Failed::at(Step::Policy))?;
+    let from = socket.as_mut().map_or(Ok(0), |socket| socket.take(POLICY_BYTES_MAX).read_to_end(&mut bytes));
+    from.map_err(Failed::at(Step::Policy))?;
     let damaged = || Failed { step: Step::Policy, errno: libc::EINVAL };
-    let policy = Policy::decode(&bytes).map_err(|_| damaged())?;
+    let mut policy = Policy::decode(&bytes).map_err(|_| damaged())?;
     let server = Pid::from_raw(policy.server).ok_or_else(damaged)?;
 
     powers::limit_resources(policy.identity.is_some()).map_err(Failed::at(Step::Resources))?;
+    let lifeline = match &policy.hidden {
+        None => None,
+        Some(hidden) => match namespaces::enter().map_err(Failed::at(Step::Namespaces))? {
+            Side::Keeper(first, lifeline) => return keep(socket, first, lifeline, &policy, server),
+            Side::First(lifeline) => {
+                namespaces::die_with_keeper(&lifeline).map_err(Failed::at(Step::Parent))?;
+                let own = view::make(hidden, &policy.ways, &policy.rules).map_err(Failed::at(Step::View))?;
+                policy.rules.extend(own);
+                Some(lifeline)
+            }
+        },
+    };
     // Opened with the rights there are now: a user of its own may not be able to go there by itself.
     let held = rules::hold(&policy.rules);
     powers::give_up(policy.identity).map_err(Failed::at(Step::Powers))?;
-    let is_ours = powers::settle_parent_death(server).map_err(Failed::at(Step::Parent))?;
-    if !is_ours {
-        return Err(Failed { step: Step::Parent, errno: libc::ESRCH });
+    match &lifeline {
+        None => stay_with(server)?,
+        Some(lifeline) => namespaces::die_with_keeper(lifeline).map_err(Failed::at(Step::Parent))?,
     }
     rules::enforce(held).map_err(|error| Failed { step: Step::Files, errno: errno_of(&error) })?;
     let judges_truncation = rules::landlock_abi() >= TRUNCATION_ABI;
     calls::enforce(judges_truncation).map_err(|error| Failed { step: Step::Calls, errno: error.errno() })?;
+    if let Some(lifeline) = lifeline {
+        namespaces::beget(lifeline, socket).map_err(Failed::at(Step::Namespaces))?;
+    }
     Err(Failed::at(Step::Exec)(Command::new(program).args(args).exec()))
+}
+
+/// What becomes of the process that stays outside of the namespaces. It gives up the same powers: the program may be
+/// hostile, and this one has nothing to do but to wait.
+fn keep(
+    socket: &mut Option<UnixStream>,
+    first: Pid,
+    lifeline: UnixStream,
+    policy: &Policy,
+    server: Pid,
+) -> Result<std::convert::Infallible, Failed> {
+    powers::give_up(policy.identity).map_err(Failed::at(Step::Powers))?;
+    stay_with(server)?;
+    drop(socket.take());
+    // Whatever ends this process ends the first with it.
+    namespaces::keep(first, lifeline, server).map_err(Failed::at(Step::Namespaces))
+}
+
+fn stay_with(server: Pid) -> Result<(), Failed> {
+    match powers::settle_parent_death(server).map_err(Failed::at(Step::Parent))? {
+        true => Ok(()),
+        false => Err(Failed { step: Step::Parent, errno: libc::ESRCH }),
+    }
 }
 
 fn errno_of(error: &RulesError) -> i32 {

@@ -6,9 +6,13 @@
 //! pipes. Nothing is undone on the way, and everything that the program starts inherits all of it:
 //!
 //! 1. limits of resources (`powers`);
-//! 2. a user of its own, where one is given, and no capability, by no way (`powers`);
-//! 3. files and signals: Landlock (`rules`);
-//! 4. system calls: seccomp (`calls`).
+//! 2. namespaces of its own, where they are wanted (`namespaces`), and a view of the files in them (`view`);
+//! 3. a user of its own, where one is given, and no capability, by no way (`powers`);
+//! 4. files and signals: Landlock (`rules`);
+//! 5. system calls: seccomp (`calls`).
+//!
+//! With namespaces the process that was started stays outside of them and stands for the program: same group, same
+//! session, same end.
 //!
 //! Whether all this holds on a machine is measured, not assumed: [`probe`] tries the [attacks](Attack) from
 //! inside.
@@ -16,18 +20,19 @@
 //! The invariant of every policy: nothing of the private directory (the service's data) is in it but what a
 //! sandbox names below it, however broad the other roots are.
 //!
-//! Not built yet, and where it will stand: namespaces of its own (a level above [`Identity`], made by the
-//! launcher between 1 and 2), rules about the network (`rules`, and a policy entry), joining a cgroup
+//! Not built yet, and where it will stand: rules about the network (`rules`, and a policy entry), joining a cgroup
 //! (`launcher`, first of all).
 
 mod attack;
 mod calls;
 mod launcher;
+mod namespaces;
 pub(crate) mod policy;
 mod powers;
 pub mod probe;
 mod roots;
 mod rules;
+mod view;
 
 use std::ffi::OsString;
 use std::fmt;
@@ -66,6 +71,7 @@ impl Helper {
 }
 
 /// What all sandboxes of a service have in common.
+#[derive(Clone)]
 pub struct Confinement {
     helper: Helper,
     /// What is never in reach unless a sandbox names something below it; with its links resolved.
@@ -74,6 +80,7 @@ pub struct Confinement {
     system: Vec<Rule>,
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
+    namespaces: bool,
 }
 
 impl Confinement {
@@ -82,7 +89,13 @@ impl Confinement {
     #[must_use]
     pub fn new(helper: Helper, private: &Path, read: Vec<PathBuf>, write: Vec<PathBuf>) -> Self {
         let private = resolved(private);
-        Self { helper, private, system: roots::of_the_system(), read, write }
+        Self { helper, private, system: roots::of_the_system(), read, write, namespaces: false }
+    }
+
+    /// The same, with namespaces of its own for every process tree that does not do without.
+    #[must_use]
+    pub fn with_namespaces(self) -> Self {
+        Self { namespaces: true, ..self }
     }
 
     /// The directory that nothing reaches.
@@ -127,6 +140,8 @@ pub struct Sandbox {
     pub write: Vec<PathBuf>,
     /// The user it runs as; the service's own where none is given.
     pub identity: Option<Identity>,
+    /// Whether it gets namespaces of its own. Not for an errand: what that leaves behind would end with it.
+    pub namespaces: bool,
 }
 
 impl Sandbox {
@@ -139,19 +154,26 @@ impl Sandbox {
             read: Vec::new(),
             write: Vec::new(),
             identity: None,
+            namespaces: confinement.namespaces,
         }
     }
 
     /// The level it is made for.
     #[must_use]
     pub fn level(&self) -> Isolation {
-        if self.identity.is_some() { Isolation::Uid } else { Isolation::Landlock }
+        match (self.namespaces, self.identity) {
+            (true, _) => Isolation::Namespaces,
+            (false, Some(_)) => Isolation::Uid,
+            (false, None) => Isolation::Landlock,
+        }
     }
 
     pub(crate) fn policy(&self, spec: &SpawnSpec) -> Policy {
         Policy {
             server: rustix::process::getpid().as_raw_pid(),
             identity: self.identity,
+            hidden: self.namespaces.then(|| self.confinement.private.clone()),
+            ways: if self.namespaces { roots::ways(self, spec) } else { Vec::new() },
             rules: roots::rules(self, spec),
         }
     }

@@ -23,6 +23,10 @@ pub(crate) struct Policy {
     pub server: i32,
     /// The user to become.
     pub identity: Option<Identity>,
+    /// What to hide, where the program gets namespaces of its own.
+    pub hidden: Option<PathBuf>,
+    /// Ways over links that lead to what may be reached and shall go on to, where something is hidden.
+    pub ways: Vec<PathBuf>,
     /// What may be reached; everything else may not.
     pub rules: Vec<Rule>,
 }
@@ -71,6 +75,12 @@ impl Policy {
         if let Some(identity) = self.identity {
             field("identity", OsStr::new(&identity.number().to_string()));
         }
+        if let Some(hidden) = &self.hidden {
+            field("hidden", hidden.as_os_str());
+        }
+        for way in &self.ways {
+            field("way", way.as_os_str());
+        }
         for rule in &self.rules {
             field(rule.access.as_str(), rule.path.as_os_str());
         }
@@ -82,7 +92,8 @@ impl Policy {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BadPolicy> {
         let mut fields = bytes.split(|byte| *byte == 0);
         let mut next = || fields.next().ok_or(BadPolicy);
-        let (mut server, mut identity, mut rules) = (None, None, Vec::new());
+        let (mut server, mut identity, mut hidden) = (None, None, None);
+        let (mut ways, mut rules) = (Vec::new(), Vec::new());
         loop {
             let name = next()?;
             if name == END {
@@ -96,9 +107,11 @@ impl Policy {
                     let number = number()?.parse().map_err(|_| BadPolicy)?;
                     identity = Some(Identity::new(number).ok_or(BadPolicy)?);
                 }
+                b"hidden" => hidden = Some(path(value)),
+                b"way" => ways.push(path(value)),
                 other => {
                     let known = Access::ALL.iter().find(|(_, name)| name.as_bytes() == other).ok_or(BadPolicy)?;
-                    rules.push(Rule { path: PathBuf::from(OsString::from_vec(value.to_vec())), access: known.0 });
+                    rules.push(Rule { path: path(value), access: known.0 });
                 }
             }
         }
@@ -106,8 +119,12 @@ impl Policy {
         if next()? != b"" || next().is_ok() {
             return Err(BadPolicy);
         }
-        Ok(Self { server: server.ok_or(BadPolicy)?, identity, rules })
+        Ok(Self { server: server.ok_or(BadPolicy)?, identity, hidden, ways, rules })
     }
+}
+
+fn path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes.to_vec()))
 }
 
 #[cfg(test)]
@@ -115,10 +132,11 @@ mod tests {
     use super::*;
 
     fn policy() -> Policy {
-        let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
         Policy {
             server: 4242,
             identity: Identity::new(20_001),
+            hidden: Some(path(b"/data \xff")),
+            ways: vec![path(b"/way")],
             rules: vec![
                 Rule { path: path(b"/usr"), access: Access::Read },
                 Rule { path: path(b"/w \n\xff"), access: Access::Write },
@@ -130,7 +148,7 @@ mod tests {
     #[test]
     fn a_policy_arrives_as_it_was_sent() {
         assert_eq!(Policy::decode(&policy().encode()), Ok(policy()));
-        let plain = Policy { identity: None, rules: Vec::new(), ..policy() };
+        let plain = Policy { identity: None, hidden: None, ways: Vec::new(), rules: Vec::new(), ..policy() };
         assert_eq!(Policy::decode(&plain.encode()), Ok(plain));
     }
 

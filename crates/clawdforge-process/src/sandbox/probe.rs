@@ -15,7 +15,7 @@ use clawdforge_core::isolation::Isolation;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use super::attack::{Attack, Outcome, Targets};
+use super::attack::{Attack, Outcome, SHARED_TMP, Targets};
 use super::{Confinement, Identity, Sandbox, landlock_abi};
 use crate::error::SpawnError;
 use crate::mark::{BadTreeMark, TreeMark};
@@ -31,6 +31,9 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
 /// How long it may take to end once it was heard.
 const GRACE: Duration = Duration::from_millis(200);
+
+/// Names that are tried for a folder where others may be making theirs.
+const NAMES_MAX: u32 = 64;
 
 /// Beginning of the names of what a probe leaves in the private directory while it runs.
 const PREFIX: &str = "isolation-probe-";
@@ -182,8 +185,9 @@ impl Victim {
         for stale in &made {
             remove(stale)?;
         }
+        let tmp = shared_folder(us);
         // From here on a failure removes what is there.
-        let mut guard = Made(made);
+        let mut guard = Made(made.into_iter().chain(tmp.clone()).collect());
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(&database)?;
         let (own, workspace) = (folder.join("own"), folder.join("other"));
         // To be passed through, as the folder of all workspaces is; whatever the umask.
@@ -206,6 +210,7 @@ impl Victim {
         let targets = Targets {
             database,
             workspace,
+            tmp: tmp.unwrap_or_else(|| SHARED_TMP.into()),
             service: us.cast_signed(),
             abstract_name,
             socket,
@@ -214,6 +219,17 @@ impl Victim {
         };
         Ok(Self { targets, own, made: std::mem::take(&mut guard.0), _listening: listening })
     }
+}
+
+/// A folder in the shared temporary one, for everybody to write; `None` where this process cannot make one either.
+fn shared_folder(us: u32) -> Option<PathBuf> {
+    // Somebody may have taken a name, by chance or in order to be in the way.
+    let named = |number: u32| Path::new(SHARED_TMP).join(format!("clawdforge-{PREFIX}{us}-{number}"));
+    let path = (0..NAMES_MAX).map(named).find(|path| DirBuilder::new().mode(0o700).create(path).is_ok())?;
+    let guard = Made(vec![path.clone()]);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).ok()?;
+    std::mem::forget(guard);
+    Some(path)
 }
 
 impl Drop for Victim {

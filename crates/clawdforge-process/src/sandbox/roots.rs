@@ -155,6 +155,18 @@ pub(super) fn rules(sandbox: &Sandbox, spec: &SpawnSpec) -> Vec<Rule> {
         .collect()
 }
 
+/// The ways to what a sandboxed program may reach, where they lead over links: as they are said, not as they lead.
+pub(super) fn ways(sandbox: &Sandbox, spec: &SpawnSpec) -> Vec<PathBuf> {
+    let confinement = &sandbox.confinement;
+    let search: Vec<PathBuf> =
+        spec.env.get(OsStr::new("PATH")).map(|path| std::env::split_paths(path).collect()).unwrap_or_default();
+    let programs = std::iter::once(&spec.program).chain(&sandbox.programs);
+    let named = confinement.read.iter().chain(&confinement.write).chain(&sandbox.read).chain(&sandbox.write);
+    let by_variable = READ_BY_VARIABLE.iter().filter_map(|name| spec.env.get(OsStr::new(name)).map(PathBuf::from));
+    let said = programs.chain(named).cloned().chain(search).chain(by_variable).chain([spec.cwd.clone()]);
+    said.filter(|way| way.is_absolute() && way.canonicalize().is_ok_and(|real| real != *way)).collect()
+}
+
 /// Whether `inner` is `outer` or below it, by name.
 #[must_use]
 pub fn can_contain(outer: &Path, inner: &Path) -> bool {

@@ -26,15 +26,25 @@ const GAPS_OF_LANDLOCK: &[Attack] = &[
 ];
 const GAPS_OF_UID: &[Attack] =
     &[Attack::StatDatabase, Attack::ReadServiceArguments, Attack::ConnectTcp, Attack::SendUdp];
+const GAPS_OF_NAMESPACES: &[Attack] = &[Attack::ConnectTcp, Attack::SendUdp];
 
 async fn tried(bench: &Bench, level: Isolation) -> Option<Findings> {
     let identity: Option<Identity> = match level {
         Isolation::Uid => Some(other_user()?),
+        Isolation::Namespaces => other_user(),
         Isolation::Off | Isolation::Landlock => None,
     };
-    let findings = measure(&bench.spawner, &bench.confinement(), identity, level != Isolation::Off).await.unwrap();
+    Some(tried_as(bench, level, identity).await)
+}
+
+async fn tried_as(bench: &Bench, level: Isolation, identity: Option<Identity>) -> Findings {
+    let confinement = match level {
+        Isolation::Namespaces => bench.confinement_with_namespaces(),
+        _ => bench.confinement(),
+    };
+    let findings = measure(&bench.spawner, &confinement, identity, level != Isolation::Off).await.unwrap();
     assert_eq!(findings.made, level);
-    Some(findings)
+    findings
 }
 
 fn outcome(findings: &Findings, attack: Attack) -> Outcome {
@@ -46,6 +56,7 @@ fn gaps_of(level: Isolation) -> Vec<Attack> {
         Isolation::Off => Attack::all().collect(),
         Isolation::Landlock => GAPS_OF_LANDLOCK.to_vec(),
         Isolation::Uid => GAPS_OF_UID.to_vec(),
+        Isolation::Namespaces => GAPS_OF_NAMESPACES.to_vec(),
     };
     if landlock_abi() < SCOPE_ABI && level != Isolation::Off {
         gaps.push(Attack::ConnectAbstract);
@@ -61,7 +72,7 @@ async fn try_everywhere(attack: Attack) {
     if other_user().is_some() || !NEEDS_ROOT.contains(&attack) {
         assert_eq!(outcome(&control, attack), Outcome::Open, "without a sandbox {attack:?} must work");
     }
-    for level in [Isolation::Landlock, Isolation::Uid] {
+    for level in [Isolation::Landlock, Isolation::Uid, Isolation::Namespaces] {
         let Some(findings) = tried(&bench, level).await else { continue };
         let expected = if gaps_of(level).contains(&attack) { Outcome::Open } else { Outcome::Denied };
         assert_eq!(outcome(&findings, attack), expected, "{attack:?} at {level}");
@@ -124,6 +135,11 @@ async fn a_level_is_reported_as_it_was_measured() {
     assert_eq!(tried(&bench, Isolation::Landlock).await.unwrap().level(), Isolation::Landlock);
     if let Some(findings) = tried(&bench, Isolation::Uid).await {
         assert_eq!(findings.level(), Isolation::Uid);
+    }
+    // With a user of its own and without.
+    for identity in [other_user(), None] {
+        let findings = tried_as(&bench, Isolation::Namespaces, identity).await;
+        assert_eq!(findings.level(), Isolation::Namespaces, "{:?}", findings.gaps().collect::<Vec<_>>());
     }
 }
 

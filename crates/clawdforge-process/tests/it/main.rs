@@ -7,6 +7,7 @@ mod attacks;
 mod end;
 mod kin;
 mod leftovers;
+mod namespaces;
 mod sandbox;
 mod server;
 mod spawn;

@@ -10,6 +10,9 @@ use crate::support::{Bench, PATIENCE, mark_of, other_user, pid_in, until};
 /// The file that says that the tree shall be another user's.
 const AS_OTHER_USER: &str = "as-other-user";
 
+/// The file that says that it shall have namespaces of its own as well.
+const WITH_NAMESPACES: &str = "with-namespaces";
+
 /// Where the part of the server that dies is told to work.
 const SERVER_DIR: &str = "CLAWDFORGE_PROCESS_TEST_SERVER_DIR";
 
@@ -27,7 +30,10 @@ async fn the_server_of_other_tests() {
     spec.cwd.clone_from(&dir);
     if let Some(identity) = other_user().filter(|_| dir.join(AS_OTHER_USER).exists()) {
         identity.give(&dir).unwrap();
-        let confinement = bench.confinement();
+        let confinement = match dir.join(WITH_NAMESPACES).exists() {
+            true => bench.confinement_with_namespaces(),
+            false => bench.confinement(),
+        };
         spec.sandbox =
             Some(Sandbox { write: vec![dir.clone()], identity: Some(identity), ..Sandbox::of(&confinement) });
     }
@@ -52,6 +58,14 @@ impl Server {
     pub async fn start_with_user(script: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(AS_OTHER_USER), "").unwrap();
+        Self::start_in(dir, script).await
+    }
+
+    /// The same, with namespaces of its own.
+    pub async fn start_apart(script: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(AS_OTHER_USER), "").unwrap();
+        std::fs::write(dir.path().join(WITH_NAMESPACES), "").unwrap();
         Self::start_in(dir, script).await
     }
 

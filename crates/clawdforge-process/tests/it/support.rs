@@ -48,6 +48,15 @@ impl Bench {
 
     /// The same, with places that everything may write.
     pub fn confinement_with(&self, write: Vec<PathBuf>) -> Arc<Confinement> {
+        Arc::new(self.plain(write))
+    }
+
+    /// Sandboxes with namespaces of their own.
+    pub fn confinement_with_namespaces(&self) -> Arc<Confinement> {
+        Arc::new(self.plain(Vec::new()).with_namespaces())
+    }
+
+    fn plain(&self, write: Vec<PathBuf>) -> Confinement {
         let helper = Helper {
             program: env!("CARGO_BIN_EXE_process-test-helper").into(),
             launch: "launch".into(),
@@ -59,7 +68,7 @@ impl Bench {
         for dir in [self.dir.path(), &private] {
             std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711)).unwrap();
         }
-        Arc::new(Confinement::new(helper, &private, Vec::new(), write))
+        Confinement::new(helper, &private, Vec::new(), write)
     }
 
     /// What plays the service's data directory.
@@ -69,7 +78,20 @@ impl Bench {
 
     /// A shell in a sandbox, in a workspace of its own below the private directory.
     pub async fn sh_inside(&self, script: &str, identity: Option<Identity>) -> Result<Tree, SpawnError> {
-        let confinement = self.confinement();
+        self.sh_in(script, identity, self.confinement()).await
+    }
+
+    /// The same with namespaces of its own.
+    pub async fn sh_apart(&self, script: &str, identity: Option<Identity>) -> Result<Tree, SpawnError> {
+        self.sh_in(script, identity, self.confinement_with_namespaces()).await
+    }
+
+    async fn sh_in(
+        &self,
+        script: &str,
+        identity: Option<Identity>,
+        confinement: Arc<Confinement>,
+    ) -> Result<Tree, SpawnError> {
         let work = self.private().join("work");
         std::fs::create_dir_all(&work).unwrap();
         if let Some(identity) = identity {

@@ -377,11 +377,12 @@ pub static ISOLATION_MODE: Opt<Choice<Option<Isolation>>> = Opt {
             "isolation_mode",
             &["CLAWDFORGE_ISOLATION_MODE"],
             "auto",
-            "What keeps agents apart: `landlock` (files, signals, system calls), `uid` (the same, and a user of its own for every app; needs root and `isolation_users`), `off`, or `auto`, the strongest that can be made.",
+            "What keeps agents apart: `landlock` (files, signals, system calls), `uid` (the same, and a user of its own for every app; needs root and `isolation_users`), `namespaces` (a view of files and processes of its own as well, and users where `isolation_users` names some), `off`, or `auto`, the strongest that can be made.",
         )
     },
     kind: Choice(&[
         ("auto", None),
+        ("namespaces", Some(Isolation::Namespaces)),
         ("uid", Some(Isolation::Uid)),
         ("landlock", Some(Isolation::Landlock)),
         ("off", Some(Isolation::Off)),
@@ -396,10 +397,15 @@ pub static ISOLATION_REQUIRE: Opt<Choice<Isolation>> = Opt {
             "isolation_require",
             &["CLAWDFORGE_ISOLATION_REQUIRE"],
             "landlock",
-            "The weakest isolation, as measured at the start, with which the service starts.",
+            "The weakest isolation, as measured at the start, with which the service starts; `uid` demands users for apps, with namespaces or without.",
         )
     },
-    kind: Choice(&[("uid", Isolation::Uid), ("landlock", Isolation::Landlock), ("off", Isolation::Off)]),
+    kind: Choice(&[
+        ("namespaces", Isolation::Namespaces),
+        ("uid", Isolation::Uid),
+        ("landlock", Isolation::Landlock),
+        ("off", Isolation::Off),
+    ]),
 };
 
 pub static ISOLATION_USERS: Opt<Maybe<Users>> = Opt {

@@ -32,7 +32,7 @@ fn judge(standing: &Standing, todo: &str) -> Check {
         _ if standing.findings.as_ref().is_some_and(|found| found.level() < found.made) => {
             Check::warn(NAME, standing.sentence(), todo)
         }
-        Isolation::Landlock | Isolation::Uid => Check::ok(NAME, standing.sentence()),
+        Isolation::Landlock | Isolation::Uid | Isolation::Namespaces => Check::ok(NAME, standing.sentence()),
     };
     let attacks: Map<String, Value> =
         isolation::outcomes(standing).map(|(name, outcome)| (name.to_owned(), outcome.into())).collect();
@@ -42,6 +42,7 @@ fn judge(standing: &Standing, todo: &str) -> Check {
         "landlock_abi": abi,
         "attacks": attacks,
         "gaps": standing.gaps,
+        "no_namespaces": standing.no_namespaces,
     });
     Check { details, ..check }
 }

@@ -62,13 +62,12 @@ pub fn serve(inputs: &Inputs) -> anyhow::Result<ExitCode> {
     runtime.block_on(run(loaded.config))
 }
 
-async fn run(config: Config) -> anyhow::Result<ExitCode> {
+async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen()?;
     // First of all: a start that is refused for its address leaves no directory behind.
     let listener = TcpListener::bind(config.listen).await.with_context(|| listen_hint(config.listen))?;
-    let chosen = isolation::chosen(&config)?;
     let readable = config.start_despite.contains(&Risk::ReadableData);
-    data_dir::prepare(&config.data_dir, chosen == Isolation::Uid, readable)?;
+    data_dir::prepare(&config.data_dir, isolation::users(&config)?.is_some(), readable)?;
     let address = listener.local_addr()?;
     let opened = clawdforge_store_sql::open(database_options(&config)).await?;
     let ids = Ids::new(Arc::new(SystemClock));
@@ -76,6 +75,8 @@ async fn run(config: Config) -> anyhow::Result<ExitCode> {
 
     let spawner = Spawner::start()?;
     let isolation = stand(&config, &spawner).await?;
+    // What was tried is what agents get.
+    config.confinement.clone_from(&isolation.confinement);
     let agents = ServiceAgents::of(&config, &spawner)?;
     let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &agents, &admin, &isolation).await?;
     tell_of_recovery(recovered);
@@ -133,6 +134,9 @@ async fn stand(config: &Config, spawner: &Spawner) -> anyhow::Result<Standing> {
         tracing::warn!(isolation.level = level, "agents are not isolated: each may do all that the service may");
     } else {
         tracing::info!(isolation.level = level, isolation.gaps = gaps, "agents are isolated");
+    }
+    if let Some(reason) = &standing.no_namespaces {
+        tracing::info!(reason, "agents have no namespaces of their own");
     }
     Ok(standing)
 }

@@ -109,7 +109,7 @@ impl Bench {
 
     /// Kills what the agent's own process has started, as [`Self::kill_agent`] does; how many those were comes back.
     pub fn kill_children(&self) -> anyhow::Result<usize> {
-        let all = self.app.agent_processes();
+        let all = self.app.agent_programs();
         let mut killed = 0;
         for pid in &all {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -6,17 +6,31 @@ use serde_json::json;
 
 use crate::bench::{Bench, Kind};
 
+/// A file that nobody else makes.
+const NAME: &str = "clawdforge-written-by-an-agent";
+
 const SHELL: &str = r#"args = ["--allowedTools", "Bash"]"#;
 
-/// As usual, and where the service may give agents users of their own, so as well.
+/// At every level that can be made here: as usual, which is the strongest, and below; where the service may give agents
+/// users of their own, so as well.
 fn kinds() -> Vec<Kind> {
     let usual = Kind { agent_lines: SHELL, ..Kind::default() };
     let with_users = Kind {
         agent_lines: SHELL,
+        env: &[
+            ("CLAWDFORGE_ISOLATION_MODE", "uid"),
+            ("CLAWDFORGE_ISOLATION_USERS", "22000-22009"),
+            ("CLAWDFORGE_ISOLATION_REQUIRE", "uid"),
+        ],
+        ..Kind::default()
+    };
+    let with_both = Kind {
+        agent_lines: SHELL,
         env: &[("CLAWDFORGE_ISOLATION_USERS", "22000-22009"), ("CLAWDFORGE_ISOLATION_REQUIRE", "uid")],
         ..Kind::default()
     };
-    if geteuid().is_root() { vec![usual, with_users] } else { vec![usual] }
+    let plain = Kind { agent_lines: SHELL, env: &[("CLAWDFORGE_ISOLATION_MODE", "landlock")], ..Kind::default() };
+    if geteuid().is_root() { vec![usual, plain, with_users, with_both] } else { vec![usual, plain] }
 }
 
 /// A model that has a command run and says what came of it.
@@ -36,11 +50,15 @@ async fn the_shell_of_the_agent_does_not_reach_the_service() -> anyhow::Result<(
         bench.model.script(runs(format!(
             "for f in {data}/clawdforge.sqlite {data}/admin-token /proc/{pid}/environ /etc/shadow; do \
              head -c 1 $f > /dev/null 2>&1 && echo read $f; done; \
-             for d in {data} /etc /usr /tmp; do touch $d/x 2> /dev/null && echo wrote $d; done; \
+             for d in {data} /etc /usr /tmp; do touch $d/{NAME} 2> /dev/null; done; \
              kill -0 {pid} 2> /dev/null && echo signalled; unshare -U true 2> /dev/null && echo unshared; echo tried"
         )));
         let body = bench.answered(json!({ "prompt": "attack" })).await?;
         assert_eq!(body["result"].as_str().map(str::trim), Some("tried"), "{body}");
+        // It may have a /tmp of its own to write in, and then the data directory, if that is there, looks so as well.
+        for folder in [bench.app.data_dir(), "/etc".into(), "/usr".into(), "/tmp".into()] {
+            assert!(!folder.join(NAME).exists(), "{folder:?}");
+        }
         bench.finish().await?;
     }
     Ok(())

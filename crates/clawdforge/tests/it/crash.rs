@@ -51,7 +51,7 @@ async fn a_run_under_way_is_interrupted_and_its_agent_is_gone() -> anyhow::Resul
 async fn a_process_an_agent_had_detached_is_found_and_ended() -> anyhow::Result<()> {
     let app = setup().demo().start().await?;
     let run = start_run(&app, "grandchild\nhang")?;
-    app.wait_for_processes(|pids| pids.len() >= 2).await?;
+    app.wait_for_programs(|pids| pids.len() >= 2).await?;
     let app = killed(app).await?;
     assert!(run.await?.is_err());
     assert_eq!(app.agent_processes(), Vec::<i32>::new());
@@ -65,7 +65,7 @@ async fn an_agent_that_stayed_after_its_answer_is_found_and_ended() -> anyhow::R
     let app = setup().demo().env("CLAWDFORGE_KILL_GRACE_MS", "30000").start().await?;
     let answer = app.prompt("ignore term\ngrandchild\nlinger").await?;
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert!(app.agent_processes().len() >= 2, "the agent and what it left are still there");
+    assert!(app.agent_programs().len() >= 2, "the agent and what it left are still there");
     let app = killed(app).await?;
     assert_eq!(app.agent_processes(), Vec::<i32>::new());
     assert_eq!(outcomes(&app.ledger().await?), ["completed"]);

@@ -90,7 +90,7 @@ async fn closing_a_session_ends_its_turn_and_leaves_no_process() -> anyhow::Resu
     let id = app.open_session(json!({})).await?;
     let turn = app.turn(&id, "ignore cancel\nignore term\ngrandchild\nhang");
     let close = async {
-        app.wait_for_processes(|pids| pids.len() >= 2).await?;
+        app.wait_for_programs(|pids| pids.len() >= 2).await?;
         let closed = app.call(Method::DELETE, &format!("/sessions/{id}"), &app.demo_token()?, Value::Null).await?;
         assert_eq!(closed.json()["already_closed"], false);
         assert_eq!(app.agent_processes(), Vec::<i32>::new(), "gone when the reply is there");

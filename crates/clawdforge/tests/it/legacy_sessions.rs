@@ -18,7 +18,8 @@ async fn delete(app: &TestApp, path: &str) -> anyhow::Result<Answer> {
 
 #[tokio::test]
 async fn a_session_from_its_opening_to_its_close() -> anyhow::Result<()> {
-    let app = setup().demo().start().await?;
+    // The level is part of what is shown, and not every machine makes the strongest.
+    let app = setup().demo().arg("--isolation-mode=landlock").start().await?;
     let token = app.demo_token()?;
     let mut golden = Golden::default();
     let opened = post(&app, "/sessions", json!({ "meta": { "z": 1, "a": null }, "model": "demo" })).await?;

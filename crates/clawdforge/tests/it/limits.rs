@@ -99,7 +99,7 @@ async fn eight_runs_at_once_share_two_slots() -> anyhow::Result<()> {
     let answers: Vec<Answer> = loop {
         tokio::select! {
             answers = &mut runs => break answers?,
-            () = poll_pause() => most = most.max(app.agent_processes().len()),
+            () = poll_pause() => most = most.max(app.agent_programs().len()),
         }
     };
     for (number, answer) in answers.iter().enumerate() {

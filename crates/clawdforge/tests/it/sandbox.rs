@@ -31,13 +31,31 @@ const REFUSED: [&str; 9] = [
 /// What only a user of its own refuses.
 const REFUSED_TO_USERS: [&str; 1] = ["change_database_mode"];
 
+/// What only namespaces refuse.
+const HIDDEN_BY_NAMESPACES: [&str; 2] = ["stat_database", "read_service_arguments"];
+
 /// Without any isolation, as explicitly as it must be said.
 fn off(setup: Setup) -> Setup {
     setup.arg("--isolation-mode=off").arg("--isolation-require=off").arg("--isolation-off-as-root")
 }
 
+fn landlock(setup: Setup) -> Setup {
+    setup.arg("--isolation-mode=landlock")
+}
+
 fn with_users(setup: Setup) -> Setup {
-    setup.arg("--isolation-users=21000-21001").arg("--isolation-require=uid")
+    setup.arg("--isolation-mode=uid").arg("--isolation-users=21000-21001").arg("--isolation-require=uid")
+}
+
+/// With namespaces, and with users where those can be had; `None` where this machine lets us make no namespaces.
+async fn apart() -> anyhow::Result<Option<TestApp>> {
+    let setup = setup().demo().arg("--isolation-mode=namespaces").arg("--isolation-require=namespaces");
+    let setup = if geteuid().is_root() { setup.arg("--isolation-users=21000-21009") } else { setup };
+    match setup.start().await {
+        Ok(app) => Ok(Some(app)),
+        Err(error) if error.to_string().contains("the sandbox could not make its") => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A session of the demo app with a secret in its workspace.
@@ -55,7 +73,7 @@ async fn a_victim(app: &TestApp) -> anyhow::Result<PathBuf> {
 async fn attack(app: &TestApp) -> anyhow::Result<BTreeMap<String, String>> {
     let workspace = a_victim(app).await?;
     let (database, service) = (app.data_dir().join("clawdforge.sqlite"), app.pid()?.as_raw_nonzero());
-    let names = [&REFUSED[..], &REFUSED_TO_USERS[..]].concat().join(",");
+    let names = [&REFUSED[..], &REFUSED_TO_USERS[..], &HIDDEN_BY_NAMESPACES[..]].concat().join(",");
     let prompt = format!(
         "attack: {names} database={} workspace={} service={service} abstract=x socket=/x tcp=1 udp=1",
         database.display(),
@@ -78,7 +96,7 @@ fn outcomes<'a>(names: impl IntoIterator<Item = &'a &'a str>, outcome: &str) -> 
 #[tokio::test]
 async fn without_isolation_an_agent_reaches_everything() -> anyhow::Result<()> {
     let app = off(setup().demo()).start().await?;
-    let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "open");
+    let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS).chain(&HIDDEN_BY_NAMESPACES), "open");
     if !geteuid().is_root() {
         // The service has hidden itself, which only root sees through.
         for hidden in ["read_service_environment", "read_service_memory", "read_through_service_root"] {
@@ -92,9 +110,9 @@ async fn without_isolation_an_agent_reaches_everything() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn an_agent_reaches_nothing_of_another_app_and_nothing_of_the_service() -> anyhow::Result<()> {
-    let app = setup().demo().start().await?;
+    let app = landlock(setup().demo()).start().await?;
     let mut expected = outcomes(&REFUSED, "denied");
-    expected.extend(outcomes(&REFUSED_TO_USERS, "open"));
+    expected.extend(outcomes(REFUSED_TO_USERS.iter().chain(&HIDDEN_BY_NAMESPACES), "open"));
     assert_eq!(attack(&app).await?, expected);
     Ok(())
 }
@@ -105,7 +123,86 @@ async fn agents_of_apps_with_users_of_their_own_reach_even_less() -> anyhow::Res
         return Ok(());
     }
     let app = with_users(setup().demo()).start().await?;
-    assert_eq!(attack(&app).await?, outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "denied"));
+    let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "denied");
+    expected.extend(outcomes(&HIDDEN_BY_NAMESPACES, "open"));
+    assert_eq!(attack(&app).await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn agents_with_namespaces_see_nothing_of_the_service_or_of_another_app() -> anyhow::Result<()> {
+    let Some(app) = apart().await? else { return Ok(()) };
+    let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "denied");
+    expected.extend(outcomes(&HIDDEN_BY_NAMESPACES, "denied"));
+    assert_eq!(attack(&app).await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn sessions_and_runs_with_namespaces_work_and_leave_nobody_behind() -> anyhow::Result<()> {
+    let Some(app) = apart().await? else { return Ok(()) };
+    let token = app.demo_token()?;
+    let file = app.upload(&token, "note.txt", b"what was sent".to_vec()).await?;
+    let answer = app.run(&token, json!({ "prompt": "read: attachment-1.txt", "files": [file] })).await?.json();
+    assert_eq!(answer["result"], "what was sent", "{answer}");
+    let answer = app.run(&token, json!({ "prompt": "grandchild\nsay: left one behind" })).await?.json();
+    assert_eq!(answer["ok"], true, "{answer}");
+    let session = app.open_session(json!({})).await?;
+    app.turn(&session, "my name is Ada").await?;
+    let state = get(&app, &format!("/sessions/{session}"), &token).await?.json();
+    assert_eq!(state["isolation"], "namespaces", "{state}");
+    let reply = app.turn(&session, "recall").await?;
+    assert!(reply.text.contains("my name is Ada"), "{reply:?}");
+    let late = app
+        .call(
+            Method::POST,
+            &format!("/sessions/{session}/turn"),
+            &token,
+            json!({ "prompt": "ignore term\nignore cancel\ngrandchild\nhang", "timeout_secs": 5 }),
+        )
+        .await?;
+    assert_eq!(late.json()["code"], "timed_out", "{late:?}");
+    assert_eq!(app.agent_processes(), Vec::<i32>::new());
+    let mut app = app;
+    app.turn(&session, "recall").await?;
+    assert!(!app.agent_processes().is_empty());
+    app.signal(rustix::process::Signal::KILL)?;
+    app.ended().await?;
+    // Without anybody to end them.
+    app.wait_for_processes(<[i32]>::is_empty).await.map(drop)
+}
+
+/// Runs the service where nobody may make namespaces, as in most containers: in a user namespace that allows no further
+/// ones, without the power over those there are.
+const WITHOUT_NAMESPACES: &str = "#!/bin/sh\nexec unshare -r sh -c 'echo 0 > /proc/sys/user/max_user_namespaces && \
+    exec setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin \"$@\"' sh ";
+
+#[tokio::test]
+async fn where_namespaces_cannot_be_made_the_level_below_is_taken_and_said() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let script = dir.path().join("serve");
+    std::fs::write(&script, format!("{WITHOUT_NAMESPACES}{} \"$@\"\n", env!("CARGO_BIN_EXE_clawdforge")))?;
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755))?;
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let confined = || Setup::new(&script).demo().env("PATH", path);
+    let app = match confined().start().await {
+        Ok(app) => app,
+        // This machine lets us make none even for that, or lacks the programs.
+        Err(error) if ["unshare", "setpriv", "max_user_namespaces"].iter().any(|it| error.to_string().contains(it)) => {
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let session = app.open_session(json!({})).await?;
+    app.turn(&session, "say: hello").await?;
+    let state = get(&app, &format!("/sessions/{session}"), &app.demo_token()?).await?.json();
+    assert_eq!(state["isolation"], "landlock", "{state}");
+    let log = app.log()?;
+    assert!(log.contains("agents have no namespaces of their own") && log.contains("make its namespaces"), "{log}");
+    for option in ["--isolation-mode=namespaces", "--isolation-require=namespaces"] {
+        let said = refusal(confined().arg(option)).await;
+        assert!(said.contains("could not make its namespaces"), "{option}: {said}");
+    }
     Ok(())
 }
 
@@ -158,7 +255,7 @@ async fn attachments_are_the_agents_own_whichever_user_it_is() -> anyhow::Result
 
 #[tokio::test]
 async fn the_level_is_stamped_on_sessions_and_in_the_ledger() -> anyhow::Result<()> {
-    let app = setup().demo().start().await?;
+    let app = landlock(setup().demo()).start().await?;
     let token = app.demo_token()?;
     let session = app.open_session(json!({})).await?;
     app.turn(&session, "say: hello").await?;

@@ -39,7 +39,7 @@ async fn a_turn_under_way_is_interrupted_a_waiting_one_done_and_the_conversation
     let id = app.open_session(json!({})).await?;
     app.turn(&id, "the word is plum").await?;
     let running = send(&app, &id, "ignore term\ngrandchild\nhang")?;
-    app.wait_for_processes(|pids| pids.len() >= 2).await?;
+    app.wait_for_programs(|pids| pids.len() >= 2).await?;
     let waiting = send(&app, &id, "say: promised")?;
     app.ledger_with(|lines| subjects(lines, "turn_accepted").len() == 3).await?;
     let app = killed(app).await?;
@@ -52,7 +52,7 @@ async fn a_turn_under_way_is_interrupted_a_waiting_one_done_and_the_conversation
     assert_eq!(next["context"], "warm", "the agent of the promised turn: {next}");
     let recalled = next["events"][0]["content"].as_str().unwrap_or_default().to_owned();
     assert!(recalled.starts_with("the word is plum") && recalled.ends_with("say: promised"), "{recalled}");
-    assert_eq!(app.agent_processes().len(), 1, "of the old agent nothing is left");
+    assert_eq!(app.agent_programs().len(), 1, "of the old agent nothing is left");
     Ok(())
 }
 
@@ -61,7 +61,7 @@ async fn a_warm_agent_of_the_dead_service_is_found_and_ended() -> anyhow::Result
     let app = setup().demo().start().await?;
     let id = app.open_session(json!({})).await?;
     app.turn(&id, "ignore term\ngrandchild").await?;
-    assert_eq!(app.agent_processes().len(), 2);
+    assert_eq!(app.agent_programs().len(), 2);
     let app = killed(app).await?;
     assert_eq!(app.agent_processes(), Vec::<i32>::new());
     assert_eq!(app.turn(&id, "recall").await?.json()["context"], "resumed");

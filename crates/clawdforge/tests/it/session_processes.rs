@@ -34,16 +34,16 @@ async fn close(app: &TestApp, session: &str) -> anyhow::Result<()> {
 async fn the_agent_of_a_session_is_ready_before_its_first_turn() -> anyhow::Result<()> {
     let app = setup().demo().start().await?;
     let id = app.open_session(json!({})).await?;
-    let ready = app.wait_for_processes(|pids| pids.len() == 1).await?;
+    let ready = app.wait_for_programs(|pids| pids.len() == 1).await?;
     let first = said(&app, &id, "the word is plum").await?;
     assert_eq!(first["context"], "new", "{first}");
-    assert_eq!(app.agent_processes(), ready, "the one that was ready took the prompt");
+    assert_eq!(app.agent_programs(), ready, "the one that was ready took the prompt");
     assert_eq!(said(&app, &id, "recall").await?["context"], "warm");
     close(&app, &id).await?;
     assert_eq!(app.agent_processes(), Vec::<i32>::new());
 
     let id = app.open_session(json!({})).await?;
-    app.wait_for_processes(|pids| pids.len() == 1).await?;
+    app.wait_for_programs(|pids| pids.len() == 1).await?;
     close(&app, &id).await?;
     assert_eq!(app.agent_processes(), Vec::<i32>::new(), "one that was never asked is gone as well");
     Ok(())
@@ -53,7 +53,7 @@ async fn the_agent_of_a_session_is_ready_before_its_first_turn() -> anyhow::Resu
 async fn an_agent_that_was_started_ahead_does_not_outlive_the_service() -> anyhow::Result<()> {
     let mut app = setup().demo().start().await?;
     let id = app.open_session(json!({})).await?;
-    app.wait_for_processes(|pids| pids.len() == 1).await?;
+    app.wait_for_programs(|pids| pids.len() == 1).await?;
     app.signal(Signal::KILL)?;
     app.ended().await?;
     let app = app.restart().await?;
@@ -82,7 +82,7 @@ async fn sessions_of_one_app_share_a_process_and_leave_it_one_by_one() -> anyhow
         said(&app, &id, &format!("the word is {word}")).await?;
         sessions.push((id, word));
     }
-    let shared = app.agent_processes();
+    let shared = app.agent_programs();
     assert_eq!(shared.len(), 2, "two sessions in one process, the third in another");
     for (id, word) in &sessions {
         let recalled = said(&app, id, "recall").await?;
@@ -90,11 +90,11 @@ async fn sessions_of_one_app_share_a_process_and_leave_it_one_by_one() -> anyhow
         assert_eq!(recalled["events"][0]["content"], format!("the word is {word}"));
     }
     close(&app, &sessions[0].0).await?;
-    assert_eq!(app.agent_processes(), shared, "the other session still has it");
+    assert_eq!(app.agent_programs(), shared, "the other session still has it");
     assert_eq!(said(&app, &sessions[1].0, "recall").await?["context"], "warm");
     let fourth = app.open_session(json!({})).await?;
     said(&app, &fourth, "hello").await?;
-    assert_eq!(app.agent_processes(), shared, "a place that became free is taken");
+    assert_eq!(app.agent_programs(), shared, "a place that became free is taken");
     for id in [&sessions[1].0, &fourth, &sessions[2].0] {
         close(&app, id).await?;
     }
@@ -113,7 +113,7 @@ async fn two_apps_never_share_a_process() -> anyhow::Result<()> {
     let path = format!("/sessions/{}/turn", opened["session_id"].as_str().unwrap_or_default());
     let answer = app.call(Method::POST, &path, &other, json!({ "prompt": "hello" })).await?;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
-    assert_eq!(app.agent_processes().len(), 2);
+    assert_eq!(app.agent_programs().len(), 2);
     Ok(())
 }
 
@@ -123,7 +123,7 @@ async fn sessions_of_a_process_that_dies_are_taken_up_and_nothing_outlives_the_s
     let (one, two) = (app.open_session(json!({})).await?, app.open_session(json!({})).await?);
     said(&app, &one, "the word is plum").await?;
     said(&app, &two, "the word is pear").await?;
-    let [pid] = app.agent_processes()[..] else { anyhow::bail!("{:?}", app.agent_processes()) };
+    let [pid] = app.agent_programs()[..] else { anyhow::bail!("{:?}", app.agent_programs()) };
     kill_process(Pid::from_raw(pid).expect("a process id is not zero"), Signal::KILL)?;
     app.wait_for_processes(<[i32]>::is_empty).await?;
     for (id, word) in [(&one, "plum"), (&two, "pear")] {
@@ -131,7 +131,7 @@ async fn sessions_of_a_process_that_dies_are_taken_up_and_nothing_outlives_the_s
         assert_eq!(recalled["context"], "resumed", "{recalled}");
         assert!(recalled["events"].to_string().contains(word), "{recalled}");
     }
-    assert_eq!(app.agent_processes().len(), 3, "one agent, and what its two turns left");
+    assert_eq!(app.agent_programs().len(), 3, "one agent, and what its two turns left");
     app.signal(Signal::KILL)?;
     app.ended().await?;
     let app = app.restart().await?;

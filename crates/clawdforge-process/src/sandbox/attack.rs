@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::mem::size_of;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -77,6 +77,8 @@ pub enum Attack {
     ConnectPath,
     /// Connects to the service over TCP on loopback.
     ConnectTcp,
+    /// Listens on a port of TCP that others of this machine reach.
+    ListenTcp,
     /// Sends a datagram over UDP.
     SendUdp,
     /// Takes a capability back.
@@ -89,15 +91,15 @@ pub enum Attack {
 
 use Attack::{
     ChangeDatabaseMode, ConnectAbstract, ConnectPath, ConnectTcp, CopyServiceMemory, LinkDatabase, ListServiceFiles,
-    NestUserNamespace, OpenRareSocket, RaiseCapability, ReadDatabase, ReadDatabaseByLink, ReadOtherWorkspace,
-    ReadServiceArguments, ReadServiceEnvironment, ReadServiceMemory, ReadShadow, ReadThroughServiceRoot, SendUdp,
-    SignalService, StatDatabase, TraceService, TruncateDatabase, WriteEtc, WriteOtherWorkspace, WriteSharedTmp,
-    WriteUsr,
+    ListenTcp, NestUserNamespace, OpenRareSocket, RaiseCapability, ReadDatabase, ReadDatabaseByLink,
+    ReadOtherWorkspace, ReadServiceArguments, ReadServiceEnvironment, ReadServiceMemory, ReadShadow,
+    ReadThroughServiceRoot, SendUdp, SignalService, StatDatabase, TraceService, TruncateDatabase, WriteEtc,
+    WriteOtherWorkspace, WriteSharedTmp, WriteUsr,
 };
 
 /// What is published about each: its name, and the weakest level that must refuse it; none where no level
 /// does yet. In the order they are tried: the last one changes the process that tries it.
-const TABLE: [(Attack, &str, Option<Isolation>); 27] = [
+const TABLE: [(Attack, &str, Option<Isolation>); 28] = [
     (ReadDatabase, "read_database", Some(Isolation::Landlock)),
     (ReadDatabaseByLink, "read_database_by_link", Some(Isolation::Landlock)),
     (LinkDatabase, "link_database", Some(Isolation::Landlock)),
@@ -122,6 +124,7 @@ const TABLE: [(Attack, &str, Option<Isolation>); 27] = [
     (ConnectAbstract, "connect_abstract_socket", None),
     (ConnectPath, "connect_path_socket", Some(Isolation::Uid)),
     (ConnectTcp, "connect_tcp", None),
+    (ListenTcp, "listen_tcp", None),
     (SendUdp, "send_udp", None),
     (RaiseCapability, "raise_capability", Some(Isolation::Landlock)),
     (OpenRareSocket, "open_rare_socket", Some(Isolation::Landlock)),
@@ -353,6 +356,7 @@ fn attempt(attack: Attack, targets: &Targets) -> io::Result<()> {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, targets.tcp));
             TcpStream::connect_timeout(&address, CONNECT_WAIT_MAX).map(drop)
         }
+        ListenTcp => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map(drop),
         SendUdp => {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
             socket.send_to(b"x", (Ipv4Addr::LOCALHOST, targets.udp)).map(drop)

@@ -158,7 +158,8 @@ fn become_program(
         None => stay_with(server)?,
         Some(lifeline) => namespaces::die_with_keeper(lifeline).map_err(Failed::at(Step::Parent))?,
     }
-    rules::enforce(held).map_err(|error| Failed { step: Step::Files, errno: errno_of(&error) })?;
+    rules::enforce(held, policy.ports.as_ref())
+        .map_err(|error| Failed { step: Step::Files, errno: errno_of(&error) })?;
     let judges_truncation = rules::landlock_abi() >= TRUNCATION_ABI;
     calls::enforce(judges_truncation).map_err(|error| Failed { step: Step::Calls, errno: error.errno() })?;
     if let Some(lifeline) = lifeline {

@@ -8,7 +8,7 @@
 //! 1. limits of resources (`powers`);
 //! 2. namespaces of its own, where they are wanted (`namespaces`), and a view of the files in them (`view`);
 //! 3. a user of its own, where one is given, and no capability, by no way (`powers`);
-//! 4. files and signals: Landlock (`rules`);
+//! 4. files, signals, and ports of TCP where they are listed: Landlock (`rules`);
 //! 5. system calls: seccomp (`calls`).
 //!
 //! With namespaces the process that was started stays outside of them and stands for the program: same group, same
@@ -20,8 +20,7 @@
 //! The invariant of every policy: nothing of the private directory (the service's data) is in it but what a
 //! sandbox names below it, however broad the other roots are.
 //!
-//! Not built yet, and where it will stand: rules about the network (`rules`, and a policy entry), joining a cgroup
-//! (`launcher`, first of all).
+//! Not built yet, and where it will stand: joining a cgroup (`launcher`, first of all).
 
 mod attack;
 mod calls;
@@ -47,7 +46,7 @@ pub(crate) use launcher::{Failed, Step};
 use policy::{Policy, Rule};
 pub(crate) use powers::settle_parent_death;
 pub use roots::{READ_BY_VARIABLE, can_contain};
-pub use rules::landlock_abi;
+pub use rules::{PORTS_ABI, landlock_abi};
 
 use crate::spec::SpawnSpec;
 
@@ -142,6 +141,8 @@ pub struct Sandbox {
     pub identity: Option<Identity>,
     /// Whether it gets namespaces of its own. Not for an errand: what that leaves behind would end with it.
     pub namespaces: bool,
+    /// The ports of TCP it may use; all of them where there is no list.
+    pub ports: Option<Ports>,
 }
 
 impl Sandbox {
@@ -155,6 +156,7 @@ impl Sandbox {
             write: Vec::new(),
             identity: None,
             namespaces: confinement.namespaces,
+            ports: None,
         }
     }
 
@@ -173,10 +175,22 @@ impl Sandbox {
             server: rustix::process::getpid().as_raw_pid(),
             identity: self.identity,
             hidden: self.namespaces.then(|| self.confinement.private.clone()),
+            ports: self.ports.clone(),
             ways: if self.namespaces { roots::ways(self, spec) } else { Vec::new() },
             rules: roots::rules(self, spec),
         }
     }
+}
+
+/// The ports of TCP that a sandboxed program may use, whatever the address; everything else of TCP is refused. Where
+/// the kernel's Landlock is older than [`PORTS_ABI`], nothing is started rather than left open. It says nothing about
+/// UDP, nor about connections that others make for the program.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// Those it may connect to.
+    pub connect: Vec<u16>,
+    /// Those it may bind to; 0 stands for one that the kernel chooses.
+    pub bind: Vec<u16>,
 }
 
 /// A user that agents run as. Its group has the same number.

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
-use super::Identity;
+use super::{Identity, Ports};
 
 /// Bytes of an encoded policy: some hundred paths of the kernel's greatest length.
 pub(crate) const POLICY_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -27,6 +27,8 @@ pub(crate) struct Policy {
     pub hidden: Option<PathBuf>,
     /// Ways over links that lead to what may be reached and shall go on to, where something is hidden.
     pub ways: Vec<PathBuf>,
+    /// The ports of TCP that may be used; all of them where there is no list.
+    pub ports: Option<Ports>,
     /// What may be reached; everything else may not.
     pub rules: Vec<Rule>,
 }
@@ -78,6 +80,15 @@ impl Policy {
         if let Some(hidden) = &self.hidden {
             field("hidden", hidden.as_os_str());
         }
+        if let Some(Ports { connect, bind }) = &self.ports {
+            // Tells a list of none from no list.
+            field("ports", OsStr::new(""));
+            for (name, ports) in [("connect", connect), ("bind", bind)] {
+                for port in ports {
+                    field(name, OsStr::new(&port.to_string()));
+                }
+            }
+        }
         for way in &self.ways {
             field("way", way.as_os_str());
         }
@@ -92,7 +103,7 @@ impl Policy {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, BadPolicy> {
         let mut fields = bytes.split(|byte| *byte == 0);
         let mut next = || fields.next().ok_or(BadPolicy);
-        let (mut server, mut identity, mut hidden) = (None, None, None);
+        let (mut server, mut identity, mut hidden, mut ports) = (None, None, None, None);
         let (mut ways, mut rules) = (Vec::new(), Vec::new());
         loop {
             let name = next()?;
@@ -108,6 +119,12 @@ impl Policy {
                     identity = Some(Identity::new(number).ok_or(BadPolicy)?);
                 }
                 b"hidden" => hidden = Some(path(value)),
+                b"ports" if value.is_empty() => ports = Some(Ports::default()),
+                b"connect" | b"bind" => {
+                    let Ports { connect, bind } = ports.as_mut().ok_or(BadPolicy)?;
+                    let list = if name == b"bind" { bind } else { connect };
+                    list.push(number()?.parse().map_err(|_| BadPolicy)?);
+                }
                 b"way" => ways.push(path(value)),
                 other => {
                     let known = Access::ALL.iter().find(|(_, name)| name.as_bytes() == other).ok_or(BadPolicy)?;
@@ -119,7 +136,7 @@ impl Policy {
         if next()? != b"" || next().is_ok() {
             return Err(BadPolicy);
         }
-        Ok(Self { server: server.ok_or(BadPolicy)?, identity, hidden, ways, rules })
+        Ok(Self { server: server.ok_or(BadPolicy)?, identity, hidden, ways, ports, rules })
     }
 }
 
@@ -137,6 +154,7 @@ mod tests {
             identity: Identity::new(20_001),
             hidden: Some(path(b"/data \xff")),
             ways: vec![path(b"/way")],
+            ports: Some(Ports { connect: vec![443, 1], bind: vec![0] }),
             rules: vec![
                 Rule { path: path(b"/usr"), access: Access::Read },
                 Rule { path: path(b"/w \n\xff"), access: Access::Write },
@@ -148,8 +166,10 @@ mod tests {
     #[test]
     fn a_policy_arrives_as_it_was_sent() {
         assert_eq!(Policy::decode(&policy().encode()), Ok(policy()));
-        let plain = Policy { identity: None, hidden: None, ways: Vec::new(), rules: Vec::new(), ..policy() };
-        assert_eq!(Policy::decode(&plain.encode()), Ok(plain));
+        for ports in [None, Some(Ports::default())] {
+            let plain = Policy { identity: None, hidden: None, ways: Vec::new(), ports, rules: Vec::new(), ..policy() };
+            assert_eq!(Policy::decode(&plain.encode()), Ok(plain));
+        }
     }
 
     #[test]
@@ -165,6 +185,8 @@ mod tests {
             b"server\0x\0end\0",
             b"server\x001\0identity\x000\0end\0",
             b"server\x001\0rea\0/\0end\0",
+            b"server\x001\0connect\x00443\0end\0",
+            b"server\x001\0ports\0\0connect\x0065536\0end\0",
         ] {
             assert_eq!(Policy::decode(bytes), Err(BadPolicy), "{bytes:?}");
         }

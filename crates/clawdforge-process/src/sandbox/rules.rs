@@ -1,4 +1,4 @@
-//! Files and signals: the policy's rules as a Landlock domain.
+//! Files, signals and ports: the policy's rules as a Landlock domain.
 //!
 //! Landlock is an allow-list by place: a rule on a directory counts for everything below it, and there is no
 //! way to take something out again. It judges opening, running, listing, making, removing, renaming and
@@ -8,15 +8,19 @@
 use std::os::fd::OwnedFd;
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr as _,
-    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 
+use super::Ports;
 use super::policy::{Access, Rule};
 
 /// The newest version of the interface that we were tried with. Older kernels enforce what they know.
 const NEWEST: ABI = ABI::V7;
+
+/// The version of the interface from which on ports of TCP are judged.
+pub const PORTS_ABI: u32 = 4;
 
 /// `landlock_create_ruleset` with this flag tells the version instead of making one.
 const TELL_VERSION: libc::c_uint = 1;
@@ -42,6 +46,8 @@ pub(super) enum RulesError {
     Refused(#[from] RulesetError),
     #[error("the kernel enforces no Landlock rule")]
     NotEnforced,
+    #[error("the kernel's Landlock does not judge ports")]
+    NoPorts,
 }
 
 /// Opens the places of the rules. What is not there needs no rule.
@@ -56,15 +62,29 @@ pub(super) fn hold(rules: &[Rule]) -> Held {
     Held(rules.iter().filter_map(open_one).collect())
 }
 
-/// Restricts this thread for good.
-pub(super) fn enforce(held: Held) -> Result<(), RulesError> {
+/// Restricts this thread for good. A list of ports that the kernel would not enforce is an error: whoever gave one
+/// relies on it.
+pub(super) fn enforce(held: Held, ports: Option<&Ports>) -> Result<(), RulesError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
-        .scope(Scope::from_all(NEWEST))?
-        .create()?;
+        .scope(Scope::from_all(NEWEST))?;
+    if ports.is_some() {
+        if landlock_abi() < PORTS_ABI {
+            return Err(RulesError::NoPorts);
+        }
+        ruleset = ruleset.handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?;
+    }
+    let mut ruleset = ruleset.create()?;
     for (place, rights) in held.0 {
         ruleset = ruleset.add_rule(PathBeneath::new(place, rights))?;
+    }
+    if let Some(Ports { connect, bind }) = ports {
+        for (ports, right) in [(connect, AccessNet::ConnectTcp), (bind, AccessNet::BindTcp)] {
+            for port in ports {
+                ruleset = ruleset.add_rule(NetPort::new(*port, right))?;
+            }
+        }
     }
     let status = ruleset.restrict_self()?;
     if status.ruleset == RulesetStatus::NotEnforced { Err(RulesError::NotEnforced) } else { Ok(()) }

@@ -22,11 +22,12 @@ const GAPS_OF_LANDLOCK: &[Attack] = &[
     Attack::ReadServiceArguments,
     Attack::ConnectPath,
     Attack::ConnectTcp,
+    Attack::ListenTcp,
     Attack::SendUdp,
 ];
 const GAPS_OF_UID: &[Attack] =
-    &[Attack::StatDatabase, Attack::ReadServiceArguments, Attack::ConnectTcp, Attack::SendUdp];
-const GAPS_OF_NAMESPACES: &[Attack] = &[Attack::ConnectTcp, Attack::SendUdp];
+    &[Attack::StatDatabase, Attack::ReadServiceArguments, Attack::ConnectTcp, Attack::ListenTcp, Attack::SendUdp];
+const GAPS_OF_NAMESPACES: &[Attack] = &[Attack::ConnectTcp, Attack::ListenTcp, Attack::SendUdp];
 
 async fn tried(bench: &Bench, level: Isolation) -> Option<Findings> {
     let identity: Option<Identity> = match level {
@@ -122,6 +123,7 @@ attacks! {
     an_abstract_socket_of_the_service_is_reached: ConnectAbstract,
     a_path_socket_of_the_service_is_reached: ConnectPath,
     the_service_is_reached_over_tcp: ConnectTcp,
+    a_port_is_listened_on: ListenTcp,
     datagrams_are_sent: SendUdp,
     a_capability_is_taken_back: RaiseCapability,
     a_rare_socket_is_opened: OpenRareSocket,

@@ -8,6 +8,7 @@ mod end;
 mod kin;
 mod leftovers;
 mod namespaces;
+mod ports;
 mod sandbox;
 mod server;
 mod spawn;

@@ -171,6 +171,12 @@ const SHARED_HOME: &str = "shared_home";
 /// Agents behind acpx have no namespaces: its calls must find each other's processes.
 const ACPX_WITHOUT_NAMESPACES: &str = "acpx_without_namespaces";
 
+/// Nothing bounds how much memory and processor time an agent takes, beside what bounds the whole service.
+const UNBOUNDED_MEMORY_AND_CPU: &str = "unbounded_memory_and_cpu";
+
+/// The kernel counts processes by user, and agents share the service's.
+const UNBOUNDED_PROCESSES: &str = "unbounded_processes";
+
 /// Tries out what agents of this configuration are kept from. The data directory must be there.
 ///
 /// # Errors
@@ -205,7 +211,10 @@ pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Stand
         );
     }
     let mut gaps: Vec<_> = findings.gaps().map(|(attack, _)| attack.name()).collect();
-    gaps.extend(identity.is_none().then_some(SHARED_HOME));
+    if identity.is_none() {
+        gaps.extend([SHARED_HOME, UNBOUNDED_PROCESSES]);
+    }
+    gaps.push(UNBOUNDED_MEMORY_AND_CPU);
     gaps.extend((level == Isolation::Namespaces).then_some(ACPX_WITHOUT_NAMESPACES));
     Ok(Standing { level, findings: Some(findings), gaps, confinement: Some(confinement), no_namespaces })
 }

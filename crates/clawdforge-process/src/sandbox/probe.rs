@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,6 +37,9 @@ const NAMES_MAX: u32 = 64;
 
 /// Beginning of the names of what a probe leaves in the private directory while it runs.
 const PREFIX: &str = "isolation-probe-";
+
+/// The same for the shared temporary folder, where others have names as well.
+const SHARED_PREFIX: &str = "clawdforge-isolation-probe-";
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +149,26 @@ pub fn clean(private: &Path) -> io::Result<()> {
             remove(&entry.path())?;
         }
     }
+    clean_shared();
     Ok(())
+}
+
+/// The folders that probes of this user left in the shared temporary one. Those of a process that is there may be in use.
+fn clean_shared() {
+    let ours = rustix::process::geteuid().as_raw();
+    let Ok(entries) = fs::read_dir(SHARED_TMP) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let maker = name.to_str().and_then(|name| name.strip_prefix(SHARED_PREFIX)?.split('-').next());
+        let Some(maker) = maker.filter(|maker| maker.parse::<u32>().is_ok()) else { continue };
+        let is_ours = entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == ours);
+        if is_ours && !Path::new("/proc").join(maker).exists() {
+            // Only an empty folder is what a probe left; anything else in there is somebody else's.
+            if let Err(error) = fs::remove_dir(entry.path()) {
+                tracing::debug!(path = %entry.path().display(), %error, "what a probe left could not be removed");
+            }
+        }
+    }
 }
 
 async fn hear(tree: &mut Tree) -> io::Result<String> {
@@ -224,7 +246,7 @@ impl Victim {
 /// A folder in the shared temporary one, for everybody to write; `None` where this process cannot make one either.
 fn shared_folder(us: u32) -> Option<PathBuf> {
     // Somebody may have taken a name, by chance or in order to be in the way.
-    let named = |number: u32| Path::new(SHARED_TMP).join(format!("clawdforge-{PREFIX}{us}-{number}"));
+    let named = |number: u32| Path::new(SHARED_TMP).join(format!("{SHARED_PREFIX}{us}-{number}"));
     let path = (0..NAMES_MAX).map(named).find(|path| DirBuilder::new().mode(0o700).create(path).is_ok())?;
     let guard = Made(vec![path.clone()]);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).ok()?;

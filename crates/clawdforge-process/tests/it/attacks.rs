@@ -172,7 +172,15 @@ async fn what_a_killed_probe_left_is_removed() {
     std::fs::create_dir_all(bench.private().join("isolation-probe-1/own")).unwrap();
     std::fs::write(bench.private().join("isolation-probe-1.sqlite"), "").unwrap();
     std::fs::write(bench.private().join("kept"), "").unwrap();
+    // No process has this number: it is beyond the kernel's largest.
+    let gone = std::path::Path::new("/tmp/clawdforge-isolation-probe-4194305-0");
+    let in_use = std::path::PathBuf::from(format!("/tmp/clawdforge-isolation-probe-{}-9", std::process::id()));
+    for folder in [gone, &in_use] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
     clean(&bench.private()).unwrap();
+    assert!(!gone.exists() && in_use.exists());
+    std::fs::remove_dir(in_use).unwrap();
     let left: Vec<_> = std::fs::read_dir(bench.private()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["kept"]);
 }

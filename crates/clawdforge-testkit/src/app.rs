@@ -13,6 +13,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clawdforge_agent::acpx::socket_folder;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
@@ -46,11 +47,32 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct TestApp {
     setup: Setup,
-    root: TempDir,
+    root: Root,
     child: Child,
     address: String,
     log: PathBuf,
     http: reqwest::Client,
+}
+
+/// The folder of a service. What acpx makes outside of it, for the home in it, goes with it.
+#[derive(Debug)]
+struct Root(TempDir);
+
+impl Root {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        let sockets = socket_folder(&self.path().join(HOME));
+        // Most services never call acpx. Sockets are what owners leave that were killed.
+        for socket in std::fs::read_dir(&sockets).into_iter().flatten().flatten() {
+            let _ = std::fs::remove_file(socket.path());
+        }
+        let _ = std::fs::remove_dir(sockets);
+    }
 }
 
 /// An answer, read whole.
@@ -139,10 +161,10 @@ impl Setup {
         std::fs::create_dir(root.path().join(HOME))?;
         // Other users, where a service gives agents some, get as far as what is theirs.
         std::fs::set_permissions(root.path(), Permissions::from_mode(0o711))?;
-        self.start_in(root).await
+        self.start_in(Root(root)).await
     }
 
-    async fn start_in(self, root: TempDir) -> anyhow::Result<TestApp> {
+    async fn start_in(self, root: Root) -> anyhow::Result<TestApp> {
         // Reqwest speaks plain HTTP here, but wants a TLS provider installed; a second install is refused.
         drop(rustls::crypto::ring::default_provider().install_default());
         let log = root.path().join("log");
@@ -486,8 +508,9 @@ impl TestApp {
 
     /// Leaves its folder where it is, for a look at what a test found; a service that is still there is killed.
     #[must_use]
-    pub fn keep(self) -> PathBuf {
-        self.root.keep()
+    pub fn keep(mut self) -> PathBuf {
+        self.root.0.disable_cleanup(true);
+        self.root.path().to_owned()
     }
 
     /// Starts it again with another setup on the same home.

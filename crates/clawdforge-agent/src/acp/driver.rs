@@ -1,6 +1,6 @@
 //! Opens links to one configured agent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,31 @@ impl AcpDriver {
         Ok(info)
     }
 
+    /// Has the agent erase its records of conversations by its own ids of them, started in the place of one of them.
+    /// False where some of them may be left: then it is worth another try.
+    pub(crate) async fn erase(&self, keys: BTreeSet<String>, place: Forgotten) -> bool {
+        if keys.is_empty() {
+            return true;
+        }
+        let Forgotten { workspace, scratch, mark, user, .. } = place;
+        let spec = HostSpec { cwd: workspace, scratch, mark, user, given_up: CancellationToken::new() };
+        match self.greeted(spec).await {
+            Ok(host) => {
+                let left = host.erase(&keys).await;
+                tracing::debug!(agent.name = %self.profile.name, asked = keys.len(), left, "had an agent erase its records");
+                host.end(FORGET_GRACE).await;
+                left == 0
+            }
+            Err(failure) => {
+                tracing::warn!(
+                    agent.name = %self.profile.name, reason = failure.message,
+                    "an agent could not be started to erase its records of erased sessions"
+                );
+                false
+            }
+        }
+    }
+
     async fn greeted(&self, spec: HostSpec) -> Result<Arc<AcpHost>, Failure> {
         AcpHost::start(&self.profile, self.choices.clone(), &self.spawner, spec).await.map(Arc::new)
     }
@@ -99,8 +124,7 @@ impl AgentDriver for AcpDriver {
         Some(self)
     }
 
-    /// Starts the agent once for all of them that have the same home, where it is there at all. An agent that
-    /// cannot erase (it declares no `delete`) keeps its transcripts where its own settings say.
+    /// Starts the agent once for all of them that have the same home. An agent that cannot erase (it declares no `delete`) keeps its transcripts where its own settings say.
     async fn forget(&self, forgotten: Vec<Forgotten>) {
         let mut by_home: BTreeMap<_, Vec<Forgotten>> = BTreeMap::new();
         for one in forgotten {
@@ -115,22 +139,9 @@ impl AgentDriver for AcpDriver {
 impl AcpDriver {
     /// Conversations of one home.
     async fn forget_at_home(&self, forgotten: Vec<Forgotten>) {
-        let keys: Vec<String> = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
-        let Some(first) = forgotten.into_iter().next().filter(|_| !keys.is_empty() && self.check().is_ok()) else {
-            return;
-        };
-        let Forgotten { workspace, scratch, mark, user, .. } = first;
-        let spec = HostSpec { cwd: workspace, scratch, mark, user, given_up: CancellationToken::new() };
-        match self.greeted(spec).await {
-            Ok(host) => {
-                let erased = host.erase(&keys).await;
-                tracing::debug!(agent.name = %self.profile.name, asked = keys.len(), erased, "had an agent erase its records");
-                host.end(FORGET_GRACE).await;
-            }
-            Err(failure) => tracing::warn!(
-                agent.name = %self.profile.name, reason = failure.message,
-                "an agent could not be started to erase its records of erased sessions"
-            ),
+        let keys = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
+        if let Some(first) = forgotten.into_iter().next() {
+            self.erase(keys, first).await;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One agent process, the connection to it, and the conversations that begin in it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -126,23 +127,29 @@ impl AcpHost {
         self.last_words().await
     }
 
-    /// Has the agent erase its own record of conversations, by its ids of them; how many it did comes back. `None`
-    /// where it has no such thing.
-    pub(super) async fn erase(&self, keys: &[String]) -> Option<usize> {
-        self.capabilities().session_capabilities.delete.as_ref()?;
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let mut erased = 0;
+    /// Has the agent erase its own record of conversations, by its ids of them; how many of them it may still have
+    /// comes back. An agent that cannot erase keeps them where its own settings say, and is not asked again.
+    pub(super) async fn erase(&self, keys: &BTreeSet<String>) -> usize {
+        if self.capabilities().session_capabilities.delete.is_none() {
+            return 0;
+        }
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(connection) = connection else { return keys.len() };
+        let mut left = 0;
         for key in keys {
             let request = DeleteSessionRequest::new(key.clone());
             let answer = connection.to_agent().send_request(request).block_task();
             match connection.wait(answer).await {
-                Ok(_) => erased += 1,
+                Ok(_) => {}
+                // What it does not know it does not have.
+                Err(error) if error.code == ErrorCode::RESOURCE_NOT_FOUND => {}
                 Err(error) => {
                     tracing::warn!(agent.name = %self.name, %error, "an agent did not erase its record of a conversation");
+                    left += 1;
                 }
             }
         }
-        Some(erased)
+        left
     }
 
     /// The process in the text form recovery needs.

@@ -13,12 +13,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use sha2::{Digest as _, Sha256};
 
 use crate::confine::{AppUser, hand_over};
 
 /// Where acpx keeps its sockets; it looks nowhere else.
 const SOCKETS: &str = "/tmp";
+
+/// Stands for the present in a time of a file.
+const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
 
 /// Digits of the home's hash in the name of the folder of sockets.
 const HASH_DIGITS: usize = 10;
@@ -42,20 +46,31 @@ process.kill = function (pid, signal) {
 pub(super) fn prepare(home: &Path, user: Option<&AppUser>) -> io::Result<Vec<PathBuf>> {
     // Named by itself, because a home around the data directory is not writable as a whole.
     let records = home.join(".acpx");
-    let sockets = socket_folder(Path::new(SOCKETS), home);
+    let sockets = socket_folder(home);
     for folder in [&records, &sockets] {
         own_folder(folder, user)?;
     }
+    // It is in use from now on, although nothing is in it yet: what is erased meanwhile leaves it alone.
+    let now = Timestamps { last_access: NOW, last_modification: NOW };
+    utimensat(CWD, &sockets, &now, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(vec![records, sockets])
 }
 
-fn socket_folder(parent: &Path, home: &Path) -> PathBuf {
-    let mut name = String::from("acpx-");
-    for byte in Sha256::digest(home.as_os_str().as_bytes()).iter().take(HASH_DIGITS / 2) {
+/// The folder in which owners of acpx listen that have this home.
+#[must_use]
+pub fn socket_folder(home: &Path) -> PathBuf {
+    Path::new(SOCKETS).join(format!("acpx-{}", short_hash(home.as_os_str().as_bytes(), HASH_DIGITS)))
+}
+
+/// The first digits of a hash, as acpx names things by them.
+pub(super) fn short_hash(bytes: &[u8], digits: usize) -> String {
+    let mut hex = String::new();
+    for byte in Sha256::digest(bytes) {
         // Writing to a text cannot fail.
-        let _ = write!(name, "{byte:02x}");
+        let _ = write!(hex, "{byte:02x}");
     }
-    parent.join(name)
+    hex.truncate(digits);
+    hex
 }
 
 /// Makes a folder of the agent's own. One that is there must be its own or ours: its name can be foretold, and
@@ -100,7 +115,7 @@ mod tests {
     #[test]
     fn the_folder_of_sockets_has_the_name_that_acpx_gives_it() {
         // `sha256("/root")` begins with these digits.
-        let folder = socket_folder(Path::new("/tmp"), Path::new("/root"));
+        let folder = socket_folder(Path::new("/root"));
         assert_eq!(folder, Path::new("/tmp/acpx-94a6b44758"));
     }
 

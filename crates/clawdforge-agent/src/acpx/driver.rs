@@ -15,8 +15,9 @@ use tokio::fs::DirBuilder;
 
 use super::call::{CallError, Caller, command_line};
 use super::link::AcpxLink;
+use super::records::Found;
 use super::{confined, records};
-use crate::acp::Choices;
+use crate::acp::{AcpDriver, Choices};
 use crate::confine::{self, hand_over};
 use crate::files::write_anew;
 use crate::locate::locate;
@@ -41,6 +42,8 @@ const TTL_MARGIN: Duration = Duration::from_secs(60);
 /// The driver of one agent behind acpx.
 pub struct AcpxDriver {
     profile: Profile,
+    /// The same agent without acpx, which has no word for erasing.
+    natively: AcpDriver,
     choices: Choices,
     limits: AgentLimits,
     acpx: Profile,
@@ -63,7 +66,8 @@ impl AcpxDriver {
         warm_max: Duration,
     ) -> Self {
         let limits = AgentLimits::default();
-        Self { profile, choices, limits, acpx, versions, spawner, ttl: warm_max + TTL_MARGIN }
+        let natively = AcpDriver::new(profile.clone(), choices.clone(), spawner.clone());
+        Self { profile, natively, choices, limits, acpx, versions, spawner, ttl: warm_max + TTL_MARGIN }
     }
 
     /// The same with limits of its own.
@@ -234,25 +238,51 @@ impl AgentDriver for AcpxDriver {
     }
 
     async fn forget(&self, forgotten: Vec<Forgotten>) {
-        let agent = self.profile.name.to_string();
         let common = self.profile.env.get(OsStr::new("HOME")).map(PathBuf::from);
-        let mut by_home: BTreeMap<PathBuf, Vec<Forgotten>> = BTreeMap::new();
+        let mut by_home: BTreeMap<Option<PathBuf>, Vec<Forgotten>> = BTreeMap::new();
         for one in forgotten {
-            let Some(home) = one.user.as_ref().map(|user| user.home.clone()).or_else(|| common.clone()) else {
-                continue;
-            };
+            let home = one.user.as_ref().map(|user| user.home.clone()).or_else(|| common.clone());
             by_home.entry(home).or_default().push(one);
         }
-        let removed = tokio::task::spawn_blocking(move || {
-            by_home.iter().map(|(home, forgotten)| records::remove(home, forgotten)).sum::<io::Result<usize>>()
+        for (home, forgotten) in by_home {
+            self.forget_at(home, forgotten).await;
+        }
+    }
+}
+
+impl AcpxDriver {
+    /// First the agent's own records, natively, then those of acpx: they hold ids that nobody else knows.
+    async fn forget_at(&self, home: Option<PathBuf>, forgotten: Vec<Forgotten>) {
+        let Some(first) = forgotten.first().cloned() else { return };
+        let agent = self.profile.name.as_str();
+        let noted: Vec<String> = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
+        let in_home = home.clone();
+        let found = in_files(move || match in_home {
+            Some(home) => records::find(&home, &forgotten),
+            None => Ok(Found::default()),
         });
-        match removed.await.map_err(io::Error::other).flatten() {
+        let found = match found.await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(agent.name = agent, %error, "what acpx keeps of erased sessions could not be looked for");
+                return;
+            }
+        };
+        let keys = found.keys.iter().cloned().chain(noted).collect();
+        let is_erased = self.natively.erase(keys, first).await;
+        let Some(home) = home.filter(|_| is_erased) else { return };
+        match in_files(move || records::remove(&home, &found)).await {
             Ok(files) => tracing::debug!(agent.name = agent, files, "removed what acpx kept of erased sessions"),
             Err(error) => {
-                tracing::warn!(agent.name = agent, %error, "what acpx keeps of an erased session could not be removed");
+                tracing::warn!(agent.name = agent, %error, "what acpx keeps of erased sessions could not be removed");
             }
         }
     }
+}
+
+/// Work on files, where it holds up nobody.
+async fn in_files<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other).flatten()
 }
 
 /// The agent's own id of a conversation, in an answer of acpx.

@@ -24,4 +24,5 @@ mod link;
 mod records;
 mod stream;
 
+pub use confined::socket_folder;
 pub use driver::{AcpxDriver, VERSION_MIN};

@@ -7,6 +7,7 @@ mod acpx;
 mod answers;
 mod endings;
 mod failures;
+mod forgetting;
 mod input;
 mod recordings;
 mod shared;

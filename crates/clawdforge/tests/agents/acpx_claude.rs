@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::acpx::{WITH_USERS, agents_home, search_path};
 use crate::bench::{Bench, Kind};
-use crate::sessions::{said, tools};
+use crate::sessions::{said, tools, transcripts_are_erased};
 
 /// The driver, and a user for every app.
 const ENV: [(&str, &str); 3] = [("CLAWDFORGE_SESSION_DRIVER", "acpx"), WITH_USERS[0], WITH_USERS[1]];
@@ -141,4 +141,17 @@ async fn an_attached_file_is_read_and_a_turn_that_takes_too_long_is_cancelled() 
     assert_eq!(answer.json()["code"], "agent_rate_limited", "{answer:?}");
     bench.close(&session).await?;
     bench.finish().await
+}
+
+#[tokio::test]
+async fn what_the_agent_behind_acpx_keeps_of_a_session_is_erased_with_it_as_without_acpx() -> anyhow::Result<()> {
+    if search_path()?.is_none() {
+        return Ok(());
+    }
+    let env = &[
+        ("CLAWDFORGE_SESSION_DRIVER", "acpx"),
+        ("CLAWDFORGE_SESSION_HARD_TTL_SECS", "1"),
+        ("CLAWDFORGE_SWEEP_INTERVAL_SECS", "1"),
+    ];
+    transcripts_are_erased(Kind { env, ..Kind::default() }).await
 }

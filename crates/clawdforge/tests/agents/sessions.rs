@@ -3,7 +3,7 @@
 use clawdforge_testkit::mock_model::Reply;
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Kind};
 
 /// The text of a reply: what stands in its `text` events.
 pub fn said(reply: &Value) -> String {
@@ -193,10 +193,15 @@ fn transcripts(bench: &Bench) -> Vec<std::path::PathBuf> {
 
 #[tokio::test]
 async fn what_the_agent_keeps_of_a_session_is_erased_with_it_and_of_others_stays() -> anyhow::Result<()> {
-    let kind = crate::bench::Kind {
+    let kind = Kind {
         env: &[("CLAWDFORGE_SESSION_HARD_TTL_SECS", "1"), ("CLAWDFORGE_SWEEP_INTERVAL_SECS", "1")],
-        ..crate::bench::Kind::default()
+        ..Kind::default()
     };
+    transcripts_are_erased(kind).await
+}
+
+/// Of two sessions, the transcript of the one that is erased goes.
+pub async fn transcripts_are_erased(kind: Kind) -> anyhow::Result<()> {
     let Some(bench) = Bench::start_as(kind).await? else { return Ok(()) };
     let (kept, erased) = (bench.session(json!({})).await?, bench.session(json!({})).await?);
     for session in [&kept, &erased] {

@@ -1,0 +1,70 @@
+//! What the agent's side keeps of erased conversations: the agent's own records, and those of acpx.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clawdforge_agent::{AgentDriver, Forgotten};
+
+use crate::support::{Bench, soon};
+
+/// An agent that notes in its home what it is told to delete, and answers that with `$answer`.
+const KEEPER: &str = r#"while read -r line; do
+id=$(printf '%s' "$line" | sed 's/.*"id":\("[^"]*"\|[0-9]*\).*/\1/')
+case "$line" in
+*'"initialize"'*) answer='"result":{"protocolVersion":1,"agentCapabilities":{"sessionCapabilities":{"delete":{}}}}' ;;
+*'"session/delete"'*)
+  printf '%s' "$line" | sed 's/.*"sessionId":"\([^"]*\)".*/\1\n/' >> "$HOME/deleted"
+  answer=$(cat "$HOME/answer" 2>/dev/null || echo '"result":{}') ;;
+esac
+printf '{"jsonrpc":"2.0","id":%s,%s}\n' "$id" "$answer"
+done"#;
+
+/// A keeper with a home, and a conversation of it that is erased.
+fn keeper() -> (Bench, PathBuf, Forgotten) {
+    let mut bench = Bench::script(KEEPER);
+    let home = bench.folder.path().join("home");
+    fs::create_dir(&home).unwrap();
+    bench.profile.env.insert("HOME".into(), home.clone().into());
+    let forgotten = Forgotten {
+        workspace: bench.spec.workspace.clone(),
+        scratch: bench.spec.scratch.clone(),
+        mark: bench.spec.mark.clone(),
+        resume_key: Some("noted".into()),
+        user: None,
+    };
+    (bench, home, forgotten)
+}
+
+fn deleted(home: &std::path::Path) -> Vec<String> {
+    let mut deleted: Vec<_> =
+        fs::read_to_string(home.join("deleted")).unwrap_or_default().lines().map(str::to_owned).collect();
+    deleted.sort();
+    deleted
+}
+
+#[tokio::test]
+async fn the_agent_behind_acpx_erases_its_own_records_before_acpx_loses_their_ids() {
+    let (bench, home, forgotten) = keeper();
+    let records = home.join(".acpx/sessions");
+    fs::create_dir_all(&records).unwrap();
+    let record = format!(
+        "{{\n  \"acpx_record_id\": \"r\",\n  \"acp_session_id\": \"recorded\",\n  \"cwd\": {}\n}}",
+        serde_json::json!(forgotten.workspace)
+    );
+    fs::write(records.join("r.json"), record).unwrap();
+    fs::write(records.join("r.stream.ndjson"), "{\"id\":1,\"result\":{\"sessionId\":\"begun\"}}\n").unwrap();
+    let driver = bench.acpx("exit 9");
+    let left = || fs::read_dir(&records).unwrap().count();
+
+    // What it cannot erase now, it is asked for again: its ids must still be known then.
+    fs::write(home.join("answer"), r#""error":{"code":-32603,"message":"no"}"#).unwrap();
+    soon(driver.forget(vec![forgotten.clone()])).await;
+    assert_eq!((deleted(&home).len(), left()), (3, 2));
+
+    fs::remove_file(home.join("deleted")).unwrap();
+    fs::write(home.join("answer"), r#""error":{"code":-32002,"message":"not found"}"#).unwrap();
+    soon(driver.forget(vec![forgotten])).await;
+    assert_eq!(deleted(&home), ["begun", "noted", "recorded"]);
+    assert_eq!(left(), 0, "what the agent does not know it does not have");
+    bench.nothing_is_left();
+}

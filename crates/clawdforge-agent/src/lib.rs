@@ -71,12 +71,13 @@ pub trait AgentDriver: Send + Sync {
         None
     }
 
-    /// Erases what the agent's side keeps of conversations that are erased: their records and transcripts
-    /// outside of their directories. Called once for each, when its agent is long gone and its row is too;
-    /// the directories are still there. As good as it can be: what could not be erased is logged and left,
-    /// and whoever calls stops waiting after a while, so it must be safe to drop.
-    async fn forget(&self, forgotten: Vec<Forgotten>) {
+    /// Erases what the agent's side keeps of conversations that are about to be erased: their records and
+    /// transcripts outside of their directories. All had agents of the same user. Called when these are long gone; their
+    /// directories are still there. Safe to drop and to repeat. The marks of those of which something may be left come back: whoever asked
+    /// asks again later. What an agent has no way to erase is not counted.
+    async fn forget(&self, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
         drop(forgotten);
+        Vec::new()
     }
 }
 

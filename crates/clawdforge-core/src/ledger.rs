@@ -113,7 +113,12 @@ pub enum LedgerFact {
     /// A conversation that nobody had used for a while was closed.
     SessionSwept(SessionId),
     /// A conversation was erased with its turns, events and workspace.
-    SessionErased(SessionId),
+    SessionErased {
+        /// The conversation.
+        session: SessionId,
+        /// What its agent kept of it is gone as well, as far as the agent can erase it.
+        agent_forgot: bool,
+    },
     /// Wrong tokens came.
     SignInsFailed(FailedSignIns),
 }
@@ -174,7 +179,7 @@ impl LedgerFact {
             Self::TurnEnded { .. } => "turn_ended",
             Self::SessionClosed(_) => "session_closed",
             Self::SessionSwept(_) => "session_swept",
-            Self::SessionErased(_) => "session_erased",
+            Self::SessionErased { .. } => "session_erased",
             Self::SignInsFailed(_) => "sign_ins_failed",
         }
     }

@@ -7,6 +7,7 @@
 mod conversation;
 mod drain;
 mod engine;
+mod erasing;
 mod error;
 mod files;
 mod hosts;

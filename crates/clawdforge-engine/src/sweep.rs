@@ -1,20 +1,14 @@
 //! The sweep: idle conversations are closed, closed ones erased; expired uploads, the contents of old runs, old ledger lines, orphaned zombies.
 
-use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
-use clawdforge_agent::{AgentDriver, Forgotten};
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
-use clawdforge_core::session::Session;
-use clawdforge_process::TreeMark;
-use futures_util::FutureExt;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Shared;
+use crate::erasing::{self, Tries};
 use crate::error::EngineError;
 use crate::tasks::{OnError, TaskKind};
 
@@ -23,12 +17,6 @@ const FILES_PER_COMMIT: usize = 100;
 
 /// Conversations looked at at once.
 const SESSIONS_PER_LOOK: usize = 100;
-
-/// Conversations that are erased before what their agents keep of them is.
-const SESSIONS_PER_FORGETTING: usize = 32;
-
-/// How long the agents' side may take for those. What is left then stays.
-const FORGET_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Runs one commit erases. A run may have 20,000 events, which take the store's writer about 140 ms to
 /// erase; everybody else waits meanwhile.
@@ -56,12 +44,13 @@ pub(crate) fn start(shared: &Arc<Shared>) {
     shared.background.spawn(SWEEP, async move {
         let mut ticks = tokio::time::interval(sweeper.options.sweep_interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tries = Tries::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            match sweep(&sweeper, &stop).await {
+            match sweep(&sweeper, &mut tries, &stop).await {
                 Ok(report) if report != SweepReport::default() => {
                     tracing::info!(
                         files = report.files,
@@ -79,7 +68,7 @@ pub(crate) fn start(shared: &Arc<Shared>) {
 }
 
 /// One pass. It ends early, after a commit, when told to stop: what is left is for the next one.
-pub(crate) async fn sweep(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<SweepReport, EngineError> {
+async fn sweep(shared: &Arc<Shared>, tries: &mut Tries, stop: &CancellationToken) -> Result<SweepReport, EngineError> {
     let reaped = shared.spawner.reap_orphans();
     if reaped > 0 {
         tracing::debug!(reaped, "collected processes whose parents had left them to the service");
@@ -90,7 +79,7 @@ pub(crate) async fn sweep(shared: &Arc<Shared>, stop: &CancellationToken) -> Res
         files: expired_files(shared, stop).await?,
         runs: old_runs(shared, stop).await?,
         sessions_closed: idle_sessions(shared, stop).await?,
-        sessions: closed_sessions(shared, stop).await?,
+        sessions: erasing::closed_sessions(shared, tries, stop).await?,
     };
     if let Some(keep) = shared.options.ledger_retention {
         let before = shared.ids.now().minus(keep);
@@ -159,85 +148,6 @@ async fn idle_sessions(shared: &Arc<Shared>, stop: &CancellationToken) -> Result
         }
     }
     Ok(closed)
-}
-
-async fn closed_sessions(shared: &Arc<Shared>, stop: &CancellationToken) -> Result<usize, EngineError> {
-    let mut erased = 0;
-    while !stop.is_cancelled() {
-        let before = shared.ids.now().minus(shared.options.session_hard_ttl);
-        let closed = shared.store.sessions.conversations_closed_before(before, SESSIONS_PER_FORGETTING).await?;
-        if closed.is_empty() {
-            break;
-        }
-        let mut gone = Vec::with_capacity(closed.len());
-        let mut failed = Ok(());
-        for session in closed {
-            match erase_session(shared, &session).await {
-                Ok(resume_key) => gone.push((session, resume_key)),
-                Err(error) => {
-                    failed = Err(error);
-                    break;
-                }
-            }
-        }
-        erased += gone.len();
-        forget(shared, gone).await;
-        failed?;
-    }
-    Ok(erased)
-}
-
-/// Erases a conversation from the store; the agent's own id of it comes back.
-async fn erase_session(shared: &Arc<Shared>, session: &Session) -> Result<Option<String>, EngineError> {
-    let record = shared.store.sessions.conversation(session.id).await?;
-    let commit = Commit {
-        writes: vec![Write::EraseSession(session.id)],
-        ledger: vec![shared.line_of(session, None, "service", LedgerFact::SessionErased(session.id))],
-        ..Commit::default()
-    };
-    shared.recorder.plain(commit).await?;
-    Ok(record.and_then(|record| record.resume_key))
-}
-
-/// Erases what is left of conversations whose rows are gone: what their agents keep, then their directories.
-async fn forget(shared: &Arc<Shared>, gone: Vec<(Session, Option<String>)>) {
-    let mut by_driver: BTreeMap<_, (Arc<dyn AgentDriver>, Vec<Forgotten>)> = BTreeMap::new();
-    for (session, resume_key) in &gone {
-        let workspace = shared.workspaces.of_conversation(session.id);
-        // An agent that is not configured any more cannot be asked.
-        let (Ok(driver), Ok(mark)) = (shared.driver_of(session), TreeMark::new(session.id.to_string())) else {
-            continue;
-        };
-        let Ok(user) = shared.user_of(session.app).await else { continue };
-        let spoken = session.conversation.as_ref().map(|chosen| chosen.driver);
-        let (_, forgotten) =
-            by_driver.entry((session.agent.clone(), spoken)).or_insert_with(|| (Arc::clone(driver), Vec::new()));
-        forgotten.push(Forgotten {
-            workspace: workspace.work(),
-            scratch: workspace.scratch(),
-            mark,
-            resume_key: resume_key.clone(),
-            user,
-        });
-    }
-    let forgetting = async {
-        for ((agent, _), (driver, forgotten)) in by_driver {
-            // What a driver does for tidiness must not stop the sweep.
-            if AssertUnwindSafe(driver.forget(forgotten)).catch_unwind().await.is_err() {
-                tracing::error!(agent.name = %agent, "forgetting erased sessions panicked");
-            }
-        }
-    };
-    if tokio::time::timeout(FORGET_WAIT_MAX, forgetting).await.is_err() {
-        tracing::warn!("what agents keep of erased sessions could not be removed in time");
-    }
-    for (session, _) in gone {
-        let workspace = shared.workspaces.of_conversation(session.id);
-        // The row is gone; a directory that cannot be removed now is a stray for the next start.
-        if tokio::task::spawn_blocking(move || workspace.remove()).await.is_err() {
-            tracing::error!("removing the directory of a conversation panicked");
-        }
-    }
 }
 
 fn line(shared: &Arc<Shared>, fact: LedgerFact, app: Option<String>) -> LedgerEntry {

@@ -110,9 +110,10 @@ impl<'a> Columns<'a> {
                 outcome: Some(outcome),
                 ..Self::of_turn(turn)
             },
-            LedgerFact::SessionClosed(session)
-            | LedgerFact::SessionSwept(session)
-            | LedgerFact::SessionErased(session) => Self::about(session),
+            LedgerFact::SessionClosed(session) | LedgerFact::SessionSwept(session) => Self::about(session),
+            LedgerFact::SessionErased { session, agent_forgot } => {
+                Self { outcome: (!agent_forgot).then_some("agent_records_left"), ..Self::about(session) }
+            }
             LedgerFact::SignInsFailed(FailedSignIns { from, door, count, duration }) => Self {
                 duration_ms: Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
                 outcome: Some(door.outcome()),

@@ -1,12 +1,12 @@
 //! Opens links to one configured agent.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure};
-use clawdforge_process::Spawner;
+use clawdforge_process::{Spawner, TreeMark};
 use tokio_util::sync::CancellationToken;
 
 use super::host::AcpHost;
@@ -68,26 +68,27 @@ impl AcpDriver {
     }
 
     /// Has the agent erase its records of conversations by its own ids of them, started in the place of one of them.
-    /// False where some of them may be left: then it is worth another try.
-    pub(crate) async fn erase(&self, keys: BTreeSet<String>, place: Forgotten) -> bool {
+    /// Those of which something may be left come back.
+    pub(crate) async fn erase(&self, keys: BTreeSet<String>, place: &Forgotten) -> BTreeSet<String> {
         if keys.is_empty() {
-            return true;
+            return keys;
         }
-        let Forgotten { workspace, scratch, mark, user, .. } = place;
+        let Forgotten { workspace, scratch, mark, user, .. } = place.clone();
         let spec = HostSpec { cwd: workspace, scratch, mark, user, given_up: CancellationToken::new() };
         match self.greeted(spec).await {
             Ok(host) => {
-                let left = host.erase(&keys).await;
-                tracing::debug!(agent.name = %self.profile.name, asked = keys.len(), left, "had an agent erase its records");
+                let asked = keys.len();
+                let left = host.erase(keys).await;
+                tracing::debug!(agent.name = %self.profile.name, asked, left = left.len(), "had an agent erase its records");
                 host.end(FORGET_GRACE).await;
-                left == 0
+                left
             }
             Err(failure) => {
                 tracing::warn!(
                     agent.name = %self.profile.name, reason = failure.message,
                     "an agent could not be started to erase its records of erased sessions"
                 );
-                false
+                keys
             }
         }
     }
@@ -124,25 +125,14 @@ impl AgentDriver for AcpDriver {
         Some(self)
     }
 
-    /// Starts the agent once for all of them that have the same home. An agent that cannot erase (it declares no `delete`) keeps its transcripts where its own settings say.
-    async fn forget(&self, forgotten: Vec<Forgotten>) {
-        let mut by_home: BTreeMap<_, Vec<Forgotten>> = BTreeMap::new();
-        for one in forgotten {
-            by_home.entry(one.user.as_ref().map(|user| user.home.clone())).or_default().push(one);
-        }
-        for forgotten in by_home.into_values() {
-            self.forget_at_home(forgotten).await;
-        }
-    }
-}
-
-impl AcpDriver {
-    /// Conversations of one home.
-    async fn forget_at_home(&self, forgotten: Vec<Forgotten>) {
+    /// Starts the agent once for all of them. An agent that cannot erase (it declares no `delete`) keeps its
+    /// transcripts where its own settings say.
+    async fn forget(&self, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
         let keys = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
-        if let Some(first) = forgotten.into_iter().next() {
-            self.erase(keys, first).await;
-        }
+        let Some(first) = forgotten.first() else { return Vec::new() };
+        let left = self.erase(keys, first).await;
+        let is_left = |one: &Forgotten| one.resume_key.as_ref().is_some_and(|key| left.contains(key));
+        forgotten.into_iter().filter(is_left).map(|one| one.mark).collect()
     }
 }
 

@@ -127,29 +127,26 @@ impl AcpHost {
         self.last_words().await
     }
 
-    /// Has the agent erase its own record of conversations, by its ids of them; how many of them it may still have
-    /// comes back. An agent that cannot erase keeps them where its own settings say, and is not asked again.
-    pub(super) async fn erase(&self, keys: &BTreeSet<String>) -> usize {
+    /// Has the agent erase its own record of conversations, by its ids of them; those it may still have come back. An
+    /// agent that cannot erase keeps them where its own settings say, and is not asked again.
+    pub(super) async fn erase(&self, mut keys: BTreeSet<String>) -> BTreeSet<String> {
         if self.capabilities().session_capabilities.delete.is_none() {
-            return 0;
+            return BTreeSet::new();
         }
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(connection) = connection else { return keys.len() };
-        let mut left = 0;
-        for key in keys {
+        let Some(connection) = connection else { return keys };
+        for key in keys.clone() {
             let request = DeleteSessionRequest::new(key.clone());
             let answer = connection.to_agent().send_request(request).block_task();
             match connection.wait(answer).await {
-                Ok(_) => {}
                 // What it does not know it does not have.
-                Err(error) if error.code == ErrorCode::RESOURCE_NOT_FOUND => {}
-                Err(error) => {
+                Err(error) if error.code != ErrorCode::RESOURCE_NOT_FOUND => {
                     tracing::warn!(agent.name = %self.name, %error, "an agent did not erase its record of a conversation");
-                    left += 1;
                 }
+                _ => drop(keys.remove(&key)),
             }
         }
-        left
+        keys
     }
 
     /// The process in the text form recovery needs.

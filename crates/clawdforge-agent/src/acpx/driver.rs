@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
-use clawdforge_process::{Sandbox, Spawner};
+use clawdforge_process::{Sandbox, Spawner, TreeMark};
 use serde_json::Value;
 use tokio::fs::DirBuilder;
 
@@ -237,46 +237,44 @@ impl AgentDriver for AcpxDriver {
         }
     }
 
-    async fn forget(&self, forgotten: Vec<Forgotten>) {
-        let common = self.profile.env.get(OsStr::new("HOME")).map(PathBuf::from);
-        let mut by_home: BTreeMap<Option<PathBuf>, Vec<Forgotten>> = BTreeMap::new();
-        for one in forgotten {
-            let home = one.user.as_ref().map(|user| user.home.clone()).or_else(|| common.clone());
-            by_home.entry(home).or_default().push(one);
-        }
-        for (home, forgotten) in by_home {
-            self.forget_at(home, forgotten).await;
-        }
-    }
-}
-
-impl AcpxDriver {
     /// First the agent's own records, natively, then those of acpx: they hold ids that nobody else knows.
-    async fn forget_at(&self, home: Option<PathBuf>, forgotten: Vec<Forgotten>) {
-        let Some(first) = forgotten.first().cloned() else { return };
+    async fn forget(&self, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
+        let Some(first) = forgotten.first().cloned() else { return Vec::new() };
         let agent = self.profile.name.as_str();
-        let noted: Vec<String> = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
+        let common = self.profile.env.get(OsStr::new("HOME")).map(PathBuf::from);
+        let home = first.user.as_ref().map(|user| user.home.clone()).or(common);
+        let marks: Vec<TreeMark> = forgotten.iter().map(|one| one.mark.clone()).collect();
+        let noted: Vec<Option<String>> = forgotten.iter().map(|one| one.resume_key.clone()).collect();
         let in_home = home.clone();
         let found = in_files(move || match in_home {
             Some(home) => records::find(&home, &forgotten),
-            None => Ok(Found::default()),
+            None => Ok(forgotten.iter().map(|_| Found::default()).collect()),
         });
-        let found = match found.await {
+        let mut found = match found.await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(agent.name = agent, %error, "what acpx keeps of erased sessions could not be looked for");
-                return;
+                return marks;
             }
         };
-        let keys = found.keys.iter().cloned().chain(noted).collect();
-        let is_erased = self.natively.erase(keys, first).await;
-        let Some(home) = home.filter(|_| is_erased) else { return };
-        match in_files(move || records::remove(&home, &found)).await {
+        for (found, noted) in found.iter_mut().zip(noted) {
+            found.keys.extend(noted);
+        }
+        let keys = found.iter().flat_map(|found| found.keys.iter().cloned()).collect();
+        let left = self.natively.erase(keys, &first).await;
+        let (kept, erased): (Vec<_>, Vec<_>) =
+            marks.into_iter().zip(found).partition(|(_, found)| !found.keys.is_disjoint(&left));
+        let mut left: Vec<TreeMark> = kept.into_iter().map(|(mark, _)| mark).collect();
+        let (marks, erased): (Vec<_>, Vec<_>) = erased.into_iter().unzip();
+        let Some(home) = home else { return left };
+        match in_files(move || records::remove(&home, &erased)).await {
             Ok(files) => tracing::debug!(agent.name = agent, files, "removed what acpx kept of erased sessions"),
             Err(error) => {
                 tracing::warn!(agent.name = agent, %error, "what acpx keeps of erased sessions could not be removed");
+                left.extend(marks);
             }
         }
+        left
     }
 }
 

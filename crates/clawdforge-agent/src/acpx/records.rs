@@ -7,7 +7,7 @@
 //! The home is the agent's, which may put links and pipes there at any moment, while the service may do more than
 //! the agent. So every step is taken from a folder that is held open, and none follows a link or waits.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,10 +38,10 @@ const OWNER_DIGITS: usize = 24;
 /// takes from the folder to its first record.
 const SOCKETS_QUIET_MIN: Duration = Duration::from_secs(120);
 
-/// What was found of some conversations.
+/// What was found of one conversation.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Found {
-    /// The agent's own ids of them, by which it can erase its side.
+    /// The agent's own ids of it, by which it can erase its side.
     pub keys: BTreeSet<String>,
     /// Names of records and streams.
     files: Vec<String>,
@@ -49,16 +49,18 @@ pub(super) struct Found {
     owners: Vec<String>,
 }
 
-/// Looks for everything that belongs to these conversations. Blocking.
-pub(super) fn find(home: &Path, forgotten: &[Forgotten]) -> io::Result<Found> {
-    let workspaces: HashSet<&Path> = forgotten.iter().map(|forgotten| forgotten.workspace.as_path()).collect();
-    let mut found = Found::default();
-    let Some(folder) = open_folder(home, RECORDS)? else { return Ok(found) };
+/// Looks for everything that belongs to these conversations; what was found of each comes back in their order.
+/// Blocking.
+pub(super) fn find(home: &Path, forgotten: &[Forgotten]) -> io::Result<Vec<Found>> {
+    let places = forgotten.iter().enumerate().map(|(place, forgotten)| (forgotten.workspace.as_path(), place));
+    let places: HashMap<&Path, usize> = places.collect();
+    let mut all: Vec<Found> = forgotten.iter().map(|_| Found::default()).collect();
+    let Some(folder) = open_folder(home, RECORDS)? else { return Ok(all) };
     let names = names_in(&folder)?;
     for record in &names {
         let Some(stem) = record.strip_suffix(".json") else { continue };
-        let head = Head::of(&folder, record).filter(|head| workspaces.contains(head.workspace.as_path()));
-        let Some(head) = head else { continue };
+        let Some(head) = Head::of(&folder, record) else { continue };
+        let Some(found) = places.get(head.workspace.as_path()).and_then(|place| all.get_mut(*place)) else { continue };
         let is_stream = |name: &&String| name.strip_prefix(stem).is_some_and(|rest| rest.starts_with(".stream."));
         for stream in names.iter().filter(is_stream) {
             found.keys.extend(ids_in(&folder, stream)?);
@@ -69,18 +71,19 @@ pub(super) fn find(home: &Path, forgotten: &[Forgotten]) -> io::Result<Found> {
         // Last, so that a removal that breaks off leaves what the rest is found by.
         found.files.push(record.clone());
     }
-    Ok(found)
+    Ok(all)
 }
 
 /// Removes what was found; how many files there were. With the last record of a home goes its folder for sockets, once it
 /// is out of use. Blocking.
-pub(super) fn remove(home: &Path, found: &Found) -> io::Result<usize> {
+pub(super) fn remove(home: &Path, found: &[Found]) -> io::Result<usize> {
+    let owners = || found.iter().flat_map(|found| &found.owners);
     // What a killed owner leaves. What somebody else laid out in the place of the folder is none of ours.
     let sockets = open(CWD, &socket_folder(home)).unwrap_or_default();
-    let mut removed = remove_from(sockets, &found.owners, ".sock")?;
-    removed += remove_from(open_folder(home, QUEUES)?, &found.owners, ".lock")?;
+    let mut removed = remove_from(sockets, owners(), ".sock")?;
+    removed += remove_from(open_folder(home, QUEUES)?, owners(), ".lock")?;
     let folder = open_folder(home, RECORDS)?;
-    removed += remove_from(folder.as_ref(), &found.files, "")?;
+    removed += remove_from(folder.as_ref(), found.iter().flat_map(|found| &found.files), "")?;
     let is_last = match &folder {
         Some(folder) => !names_in(folder)?.iter().any(|name| name.ends_with(".json")),
         None => true,
@@ -91,7 +94,11 @@ pub(super) fn remove(home: &Path, found: &Found) -> io::Result<usize> {
     Ok(removed)
 }
 
-fn remove_from(folder: Option<impl AsFd>, stems: &[String], ending: &str) -> io::Result<usize> {
+fn remove_from<'a>(
+    folder: Option<impl AsFd>,
+    stems: impl Iterator<Item = &'a String>,
+    ending: &str,
+) -> io::Result<usize> {
     let Some(folder) = folder else { return Ok(0) };
     let mut removed = 0;
     for stem in stems {
@@ -249,7 +256,7 @@ mod tests {
     #[test]
     fn the_files_of_a_conversation_are_removed_and_those_of_others_kept() {
         let home = tempfile::tempdir().unwrap();
-        assert_eq!(find(home.path(), &[forgotten("/w/a")]).unwrap(), Found::default(), "acpx was never here");
+        assert_eq!(find(home.path(), &[forgotten("/w/a")]).unwrap(), [Found::default()], "acpx was never here");
         assert_eq!(forget(home.path(), "/w/a").unwrap(), 0);
         let folder = home.path().join(".acpx/sessions");
         fs::create_dir_all(&folder).unwrap();
@@ -269,8 +276,9 @@ mod tests {
             fs::write(folder.join(name), text).unwrap();
         }
         let found = find(home.path(), &[forgotten("/w/a \"b\""), forgotten("/w/none")]).unwrap();
-        let keys: Vec<&str> = found.keys.iter().map(String::as_str).collect();
+        let keys: Vec<&str> = found[0].keys.iter().map(String::as_str).collect();
         assert_eq!(keys, ["asked for", "before", "s-one", "s-two"]);
+        assert_eq!(found[1], Found::default());
         assert_eq!(remove(home.path(), &found).unwrap(), 4);
         let mut left: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

@@ -43,6 +43,23 @@ fn deleted(home: &std::path::Path) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn an_agent_that_cannot_be_started_or_refuses_leaves_its_records_for_another_try() {
+    let (mut bench, home, forgotten) = keeper();
+    let driver = |bench: &Bench| {
+        clawdforge_agent::AcpDriver::new(bench.profile.clone(), Default::default(), bench.spawner.clone())
+    };
+    let program = bench.profile.own_program.replace(bench.folder.path().join("none"));
+    assert_eq!(soon(driver(&bench).forget(vec![forgotten.clone()])).await, std::slice::from_ref(&forgotten.mark));
+    bench.profile.own_program = program;
+    fs::write(home.join("answer"), r#""error":{"code":-32603,"message":"no"}"#).unwrap();
+    assert_eq!(soon(driver(&bench).forget(vec![forgotten.clone()])).await, std::slice::from_ref(&forgotten.mark));
+    fs::remove_file(home.join("answer")).unwrap();
+    assert_eq!(soon(driver(&bench).forget(vec![forgotten])).await, []);
+    assert_eq!(deleted(&home), ["noted", "noted"]);
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
 async fn the_agent_behind_acpx_erases_its_own_records_before_acpx_loses_their_ids() {
     let (bench, home, forgotten) = keeper();
     let records = home.join(".acpx/sessions");
@@ -58,12 +75,19 @@ async fn the_agent_behind_acpx_erases_its_own_records_before_acpx_loses_their_id
 
     // What it cannot erase now, it is asked for again: its ids must still be known then.
     fs::write(home.join("answer"), r#""error":{"code":-32603,"message":"no"}"#).unwrap();
-    soon(driver.forget(vec![forgotten.clone()])).await;
+    let others = Forgotten {
+        workspace: "/elsewhere".into(),
+        resume_key: None,
+        mark: "other".parse().unwrap(),
+        ..forgotten.clone()
+    };
+    let left_of = soon(driver.forget(vec![forgotten.clone(), others])).await;
+    assert_eq!(left_of, std::slice::from_ref(&forgotten.mark), "of the other there was nothing");
     assert_eq!((deleted(&home).len(), left()), (3, 2));
 
     fs::remove_file(home.join("deleted")).unwrap();
     fs::write(home.join("answer"), r#""error":{"code":-32002,"message":"not found"}"#).unwrap();
-    soon(driver.forget(vec![forgotten])).await;
+    assert_eq!(soon(driver.forget(vec![forgotten])).await, []);
     assert_eq!(deleted(&home), ["begun", "noted", "recorded"]);
     assert_eq!(left(), 0, "what the agent does not know it does not have");
     bench.nothing_is_left();

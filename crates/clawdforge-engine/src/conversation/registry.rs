@@ -55,6 +55,11 @@ impl Registry {
         self.lock().get(&session).is_some_and(|desk| desk.warm.load(Ordering::Relaxed))
     }
 
+    /// Whether a conversation has an owner: then an agent of it may be there, or on its way out.
+    pub fn is_owned(&self, session: SessionId) -> bool {
+        self.lock().contains_key(&session)
+    }
+
     /// Ends the ownership, if nobody is at the desk and nothing was ordered meanwhile.
     pub fn leave(&self, desk: &Desk, mailbox: &mut Mailbox) -> bool {
         let mut owned = self.lock();

@@ -5,139 +5,16 @@ use std::time::Duration;
 
 use clawdforge_agent::{AgentLimits, OpenSpec};
 use clawdforge_core::agent::FailureKind;
-use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{ContextSource, EventBody};
 use clawdforge_core::id::SessionId;
 use clawdforge_core::limits::TURNS_QUEUED_PER_SESSION_MAX;
 use clawdforge_core::session::{DriverName, OnContextLoss};
-use clawdforge_engine::{Ended, Engine, EngineError, EngineOptions, SessionWish, TurnRequest, TurnTicket};
-use clawdforge_process::Spawner;
-use clawdforge_store::{LedgerQuery, Order};
-use clawdforge_store_sql::Opened;
-use tempfile::TempDir;
+use clawdforge_engine::{EngineError, EngineOptions, SessionWish, TurnRequest};
 
-use crate::stage::{app, engine_with, open_store, request};
-use crate::talker::{Talker, TalkerDriver};
-
-/// Longest time for anything a test waits for; far beyond what it takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// An engine with one app and one talker.
-struct Scene {
-    dir: TempDir,
-    spawner: Spawner,
-    opened: Opened,
-    talker: Arc<Talker>,
-    engine: Engine,
-    by: Arc<AppToken>,
-}
-
-impl Scene {
-    async fn new(remembers: bool) -> Self {
-        Self::with(remembers, |_| {}).await
-    }
-
-    async fn with(remembers: bool, change: impl FnOnce(&mut EngineOptions)) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (opened, spawner) = (open_store(dir.path()).await, Spawner::start().unwrap());
-        let talker = Talker::new(remembers);
-        let driver = Arc::new(TalkerDriver(Arc::clone(&talker)));
-        let engine = engine_with(dir.path(), &spawner, opened.store.clone(), driver, change).await.unwrap().0;
-        let by = app(&engine).await;
-        Self { dir, spawner, opened, talker, engine, by }
-    }
-
-    async fn open(&self) -> SessionId {
-        self.open_wishing(SessionWish::default()).await
-    }
-
-    async fn open_wishing(&self, wish: SessionWish) -> SessionId {
-        self.engine.open_session(&self.by, wish, self.engine.request_id()).await.unwrap().id
-    }
-
-    async fn submit(&self, session: SessionId, prompt: &str) -> Result<TurnTicket, EngineError> {
-        self.submit_within(session, prompt, Duration::from_secs(60)).await
-    }
-
-    async fn submit_within(
-        &self,
-        session: SessionId,
-        prompt: &str,
-        timeout: Duration,
-    ) -> Result<TurnTicket, EngineError> {
-        let request = TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout };
-        self.engine.submit_turn(&self.by, session, request, self.engine.request_id()).await
-    }
-
-    /// A turn to its end.
-    async fn turn(&self, session: SessionId, prompt: &str) -> Ended {
-        ended(self.submit(session, prompt).await.unwrap()).await
-    }
-
-    /// A turn that must give an answer, and where the agent had the turns before from.
-    async fn answered(&self, session: SessionId, prompt: &str) -> ContextSource {
-        let ended = self.turn(session, prompt).await;
-        assert_eq!(ended.outcome.failure, None);
-        assert_eq!(ended.outcome.answer.as_deref(), Some(prompt));
-        self.context(session, &ended).await.unwrap()
-    }
-
-    async fn context(&self, session: SessionId, ended: &Ended) -> Option<ContextSource> {
-        let events = self.engine.turn_events(session, ended, 0, 1_000).await.unwrap();
-        events.iter().rev().find_map(|event| match event.body {
-            EventBody::Context { source } => Some(source),
-            _ => None,
-        })
-    }
-
-    async fn close(&self, session: SessionId) -> Result<bool, EngineError> {
-        soon(self.engine.close_session(&self.by, session, self.engine.request_id())).await
-    }
-
-    /// Waits until the agent was asked this many times.
-    async fn asked(&self, times: usize) {
-        until(|| self.talker.asked().len() >= times).await;
-    }
-
-    /// Waits until no session has a process on record.
-    async fn until_cold(&self) {
-        soon(async {
-            while !self.opened.store.sessions.linked_conversations().await.unwrap().is_empty() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-    }
-
-    async fn kinds(&self) -> Vec<(String, Option<String>)> {
-        let query =
-            LedgerQuery { app: Some("app".into()), kind: None, order: Order::OldestFirst, cursor: None, limit: 100 };
-        let lines = self.engine.ledger(query).await.unwrap();
-        lines.into_iter().map(|line| (line.kind, line.outcome)).collect()
-    }
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future).await.expect("it takes too long")
-}
-
-async fn until(mut is_so: impl FnMut() -> bool) {
-    soon(async {
-        while !is_so() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
-async fn ended(ticket: TurnTicket) -> Ended {
-    soon(ticket.outcome()).await.unwrap()
-}
-
-fn failure(ended: &Ended) -> Option<FailureKind> {
-    ended.outcome.failure.as_ref().map(|failure| failure.kind)
-}
+use crate::scene::{DEADLINE, Scene, ended, failure, soon, until};
+use crate::stage::{engine_with, request};
+use crate::talker::TalkerDriver;
 
 #[tokio::test]
 async fn turns_of_a_session_are_done_one_after_the_other_by_one_process() {
@@ -532,48 +409,6 @@ async fn a_turn_that_was_under_way_when_the_service_died_is_interrupted_and_not_
     assert_eq!(scene.talker.asked(), ["one"]);
     assert_eq!(engine.session(&scene.by, session).await.unwrap().record.turns, 2);
     assert_eq!(engine.health().open_sessions, 1);
-}
-
-#[tokio::test]
-async fn sessions_nobody_uses_are_closed_and_later_erased_with_their_workspace() {
-    let scene = Scene::with(true, |options| {
-        options.session_ttl = Duration::ZERO;
-        options.session_hard_ttl = Duration::ZERO;
-        options.sweep_interval = Duration::from_millis(10);
-    })
-    .await;
-    let session = scene.open().await;
-    soon(async {
-        while scene.opened.store.sessions.conversation(session).await.unwrap().is_some() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    assert_eq!(scene.engine.health().open_sessions, 0);
-    let sessions = scene.dir.path().join("sessions");
-    until(|| std::fs::read_dir(&sessions).unwrap().count() == 0).await;
-    let kinds: Vec<String> = scene.kinds().await.into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds[1..], ["session_created", "session_swept", "session_erased"]);
-}
-
-#[tokio::test]
-async fn agents_are_told_to_forget_what_is_erased_and_a_bug_in_that_stops_nothing() {
-    let scene = Scene::with(true, |options| {
-        options.session_hard_ttl = Duration::ZERO;
-        options.sweep_interval = Duration::from_millis(10);
-    })
-    .await;
-    for key in ["key-1", "key-2"] {
-        let session = scene.open().await;
-        scene.answered(session, "hello").await;
-        scene.close(session).await.unwrap();
-        let sessions = scene.dir.path().join("sessions");
-        until(|| std::fs::read_dir(&sessions).unwrap().count() == 0).await;
-        let (forgotten, was_there) = scene.talker.forgotten.lock().unwrap().pop().unwrap();
-        assert_eq!((forgotten.resume_key.as_deref(), was_there), (Some(key), true));
-        assert_eq!(forgotten.mark.as_str(), session.to_string());
-        assert!(forgotten.workspace.starts_with(&sessions));
-    }
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
 mod conversations;
+mod erasing;
 mod faults;
 mod owner;
+mod scene;
 mod stage;
 mod talker;
 mod tokens;

@@ -10,6 +10,7 @@ use clawdforge_agent::{
     AgentDriver, AgentLimits, AgentLink, CloseReport, Forgotten, LinkContext, OpenSpec, Presence, Prompt,
 };
 use clawdforge_core::agent::{AgentName, AgentSignal, Exit, Failure, TurnEnd};
+use clawdforge_process::TreeMark;
 use tokio::sync::Semaphore;
 
 /// The agent. A prompt `wait` waits for a permit of `go`, `hang` for a cancel, `exit` ends the process,
@@ -31,6 +32,17 @@ pub struct Talker {
     pub alive: AtomicUsize,
     /// What it was told to forget, and whether its workspace was still there.
     pub forgotten: Mutex<Vec<(Forgotten, bool)>>,
+    /// What comes of telling it to forget.
+    pub memory: Mutex<Memory>,
+}
+
+/// What comes of telling an agent to forget.
+#[derive(Debug, Clone, Copy)]
+pub enum Memory {
+    /// It keeps the first conversation it was ever told to forget, so many times.
+    KeepsFirst(usize),
+    /// A bug in its driver.
+    Panics,
 }
 
 impl Talker {
@@ -45,6 +57,7 @@ impl Talker {
             asked: Mutex::default(),
             alive: AtomicUsize::new(0),
             forgotten: Mutex::default(),
+            memory: Mutex::new(Memory::KeepsFirst(0)),
         })
     }
 
@@ -95,13 +108,26 @@ impl AgentDriver for TalkerDriver {
         Ok(Box::new(TalkerLink { talker, resumed, number, key, turn: Turn::None, ready: VecDeque::new(), gone: false }))
     }
 
-    async fn forget(&self, forgotten: Vec<Forgotten>) {
+    async fn forget(&self, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
+        let marks: Vec<TreeMark> = forgotten.iter().map(|one| one.mark.clone()).collect();
         let with_folders = forgotten.into_iter().map(|forgotten| {
             let is_there = forgotten.workspace.is_dir();
             (forgotten, is_there)
         });
-        self.0.forgotten.lock().unwrap().extend(with_folders);
-        panic!("a bug in a driver");
+        let mut all = self.0.forgotten.lock().unwrap();
+        all.extend(with_folders);
+        let memory = *self.0.memory.lock().unwrap();
+        match memory {
+            Memory::KeepsFirst(times) => {
+                let first = all.first().map(|(first, _)| first.mark.clone());
+                let told = all.iter().filter(|(one, _)| Some(&one.mark) == first.as_ref()).count();
+                marks.into_iter().filter(|mark| Some(mark) == first.as_ref() && told <= times).collect()
+            }
+            Memory::Panics => {
+                drop(all);
+                panic!("a bug in a driver")
+            }
+        }
     }
 }
 

@@ -1,0 +1,182 @@
+//! Erasing conversations that were closed long ago: first what their agents keep of them, then their rows, then
+//! their directories.
+//!
+//! A row is what the rest is found by, so it goes only when the agent's side has: a service that ends in between, an
+//! agent that cannot be asked now and a commit that fails all leave it for the next sweep. An agent that cannot be
+//! brought to it does not keep the row for ever: after some sweeps it is erased all the same, which the ledger says.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_agent::{AgentDriver, Forgotten};
+use clawdforge_core::commit::{Commit, Write};
+use clawdforge_core::id::SessionId;
+use clawdforge_core::ledger::LedgerFact;
+use clawdforge_core::session::Session;
+use clawdforge_process::TreeMark;
+use clawdforge_store::CommitError;
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::Shared;
+use crate::error::EngineError;
+
+/// Conversations that are erased together: each agent is started once for its own of them.
+const SESSIONS_PER_FORGETTING: usize = 32;
+
+/// How long one driver may take for its own of those.
+const FORGET_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Sweeps in which a conversation's agent is asked in vain before its row goes without. With the usual sweep, an
+/// agent that is being replaced has five minutes to come back.
+const FORGET_TRIES_MAX: u32 = 5;
+
+/// Conversations that one sweep leaves before it looks for no more: each 32 of them may have taken their time.
+const LEFT_MAX: usize = 256;
+
+/// In how many sweeps the agents of conversations that are still there were asked in vain. Lost with the service: the next
+/// one begins to count anew.
+#[derive(Debug, Default)]
+pub(crate) struct Tries(HashMap<SessionId, u32>);
+
+impl Tries {
+    /// One more in vain; whether it was the last.
+    fn are_over(&mut self, session: SessionId) -> bool {
+        let tries = self.0.entry(session).or_default();
+        *tries += 1;
+        *tries >= FORGET_TRIES_MAX
+    }
+}
+
+/// What became of the agent's side of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AgentSide {
+    Gone,
+    /// Something may be left.
+    Left,
+    /// There is nobody to ask any more.
+    Unknown,
+}
+
+/// Erases what is due, as far as it can be; how many conversations that were comes back.
+pub(crate) async fn closed_sessions(
+    shared: &Arc<Shared>,
+    tries: &mut Tries,
+    stop: &CancellationToken,
+) -> Result<usize, EngineError> {
+    let mut erased = 0;
+    let mut left = HashSet::new();
+    while !stop.is_cancelled() && left.len() < LEFT_MAX {
+        let before = shared.ids.now().minus(shared.options.session_hard_ttl);
+        let limit = SESSIONS_PER_FORGETTING + left.len();
+        let mut due = shared.store.sessions.conversations_closed_before(before, limit).await?;
+        due.retain(|session| !left.contains(&session.id));
+        if due.is_empty() {
+            break;
+        }
+        // What is being closed would write down again what was erased; it is for the next sweep.
+        left.extend(due.iter().map(|session| session.id).filter(|id| shared.registry.is_owned(*id)));
+        due.retain(|session| !left.contains(&session.id));
+        for (session, side) in forget(shared, due).await? {
+            if side == AgentSide::Left && !tries.are_over(session.id) {
+                left.insert(session.id);
+                continue;
+            }
+            if side != AgentSide::Gone {
+                tracing::warn!(
+                    session.id = %session.id, agent.name = %session.agent, is_configured = side == AgentSide::Left,
+                    "a session is erased although its agent may keep its own record of it"
+                );
+            }
+            erase(shared, &session, side == AgentSide::Gone).await?;
+            tries.0.remove(&session.id);
+            erased += 1;
+        }
+    }
+    Ok(erased)
+}
+
+/// Has the agents of conversations erase their side.
+async fn forget(shared: &Arc<Shared>, due: Vec<Session>) -> Result<Vec<(Session, AgentSide)>, EngineError> {
+    let mut by_driver: BTreeMap<_, (Arc<dyn AgentDriver>, Vec<Forgotten>)> = BTreeMap::new();
+    let mut sides = Vec::with_capacity(due.len());
+    for session in due {
+        let workspace = shared.workspaces.of_conversation(session.id);
+        let (Ok(driver), Ok(mark)) = (shared.driver_of(&session), TreeMark::new(session.id.to_string())) else {
+            sides.push((session, AgentSide::Unknown));
+            continue;
+        };
+        let user = match shared.user_of(session.app).await {
+            Ok(user) => user,
+            Err(failure) => {
+                tracing::warn!(session.id = %session.id, reason = failure.message, "an agent cannot be asked to forget now");
+                sides.push((session, AgentSide::Left));
+                continue;
+            }
+        };
+        let record = shared.store.sessions.conversation(session.id).await?;
+        let spoken = session.conversation.as_ref().map(|chosen| chosen.driver);
+        // What an agent keeps is where its home is.
+        let key = (session.agent.clone(), spoken, user.as_ref().map(|user| user.home.clone()));
+        let (_, forgotten) = by_driver.entry(key).or_insert_with(|| (Arc::clone(driver), Vec::new()));
+        forgotten.push(Forgotten {
+            workspace: workspace.work(),
+            scratch: workspace.scratch(),
+            mark,
+            resume_key: record.and_then(|record| record.resume_key),
+            user,
+        });
+        sides.push((session, AgentSide::Gone));
+    }
+    let mut left = HashSet::new();
+    for (driver, forgotten) in by_driver.into_values() {
+        left.extend(forget_by(&*driver, forgotten).await.into_iter().map(|mark| mark.to_string()));
+    }
+    for (session, side) in &mut sides {
+        if left.contains(&session.id.to_string()) {
+            *side = AgentSide::Left;
+        }
+    }
+    Ok(sides)
+}
+
+/// Has one driver forget; the marks of those that may be left come back.
+async fn forget_by(driver: &dyn AgentDriver, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
+    let all = forgotten.iter().map(|one| one.mark.clone()).collect();
+    // What a driver does for tidiness must not stop the sweep.
+    let forgetting = AssertUnwindSafe(driver.forget(forgotten)).catch_unwind();
+    match tokio::time::timeout(FORGET_WAIT_MAX, forgetting).await {
+        Ok(Ok(left)) => left,
+        Ok(Err(_panic)) => {
+            tracing::error!(agent.name = %driver.name(), "forgetting sessions that are to be erased panicked");
+            all
+        }
+        Err(_) => {
+            tracing::warn!(agent.name = %driver.name(), "what an agent keeps of sessions could not be removed in time");
+            all
+        }
+    }
+}
+
+/// Erases a conversation from the store, and its directory.
+async fn erase(shared: &Arc<Shared>, session: &Session, agent_forgot: bool) -> Result<(), EngineError> {
+    let fact = LedgerFact::SessionErased { session: session.id, agent_forgot };
+    let commit = Commit {
+        writes: vec![Write::EraseSession(session.id)],
+        ledger: vec![shared.line_of(session, None, "service", fact)],
+        ..Commit::default()
+    };
+    match shared.recorder.plain(commit).await {
+        Ok(()) => {}
+        Err(CommitError::Unknown(_)) if shared.store.sessions.conversation(session.id).await?.is_none() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let workspace = shared.workspaces.of_conversation(session.id);
+    // The row is gone; a directory that cannot be removed now is a stray for the next start.
+    if tokio::task::spawn_blocking(move || workspace.remove()).await.is_err() {
+        tracing::error!(session.id = %session.id, "removing the directory of a conversation panicked");
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Closed conversations are erased: their agents' side, their rows, their directories.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clawdforge_core::commit::{Commit, Write};
+use clawdforge_core::id::SessionId;
+use clawdforge_engine::EngineOptions;
+use clawdforge_store::{CommitDoor, CommitError, Store};
+
+use crate::scene::{Scene, soon, until};
+use crate::stage::{Scripted, engine_with};
+use crate::talker::Memory;
+
+fn at_once(options: &mut EngineOptions) {
+    options.session_hard_ttl = Duration::ZERO;
+    options.sweep_interval = Duration::from_millis(10);
+}
+
+/// A conversation with one answer, closed.
+async fn closed(scene: &Scene) -> SessionId {
+    let session = scene.open().await;
+    scene.answered(session, "hello").await;
+    scene.close(session).await.unwrap();
+    session
+}
+
+async fn is_there(scene: &Scene, session: SessionId) -> bool {
+    scene.opened.store.sessions.conversation(session).await.unwrap().is_some()
+}
+
+/// Waits until a conversation and its directory are erased.
+async fn erased(scene: &Scene, session: SessionId) {
+    soon(async {
+        while is_there(scene, session).await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let directory = scene.dir.path().join("sessions").join(session.to_string());
+    until(|| !directory.exists()).await;
+}
+
+/// How the erasures of conversations came out, by the ledger.
+async fn outcomes(scene: &Scene) -> Vec<Option<String>> {
+    let erasures = scene.kinds().await.into_iter().filter(|(kind, _)| kind == "session_erased");
+    erasures.map(|(_, outcome)| outcome).collect()
+}
+
+#[tokio::test]
+async fn sessions_nobody_uses_are_closed_and_later_erased_with_their_workspace() {
+    let scene = Scene::with(true, |options| {
+        options.session_ttl = Duration::ZERO;
+        options.session_hard_ttl = Duration::ZERO;
+        options.sweep_interval = Duration::from_millis(10);
+    })
+    .await;
+    let session = scene.open().await;
+    soon(async {
+        while scene.opened.store.sessions.conversation(session).await.unwrap().is_some() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(scene.engine.health().open_sessions, 0);
+    let sessions = scene.dir.path().join("sessions");
+    until(|| std::fs::read_dir(&sessions).unwrap().count() == 0).await;
+    let kinds: Vec<String> = scene.kinds().await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds[1..], ["session_created", "session_swept", "session_erased"]);
+}
+
+#[tokio::test]
+async fn agents_are_told_to_forget_what_is_erased_and_a_bug_in_that_stops_nothing() {
+    let scene = Scene::with(true, |options| {
+        options.session_hard_ttl = Duration::ZERO;
+        options.sweep_interval = Duration::from_millis(10);
+    })
+    .await;
+    *scene.talker.memory.lock().unwrap() = Memory::Panics;
+    for key in ["key-1", "key-2"] {
+        let session = scene.open().await;
+        scene.answered(session, "hello").await;
+        scene.close(session).await.unwrap();
+        let sessions = scene.dir.path().join("sessions");
+        until(|| std::fs::read_dir(&sessions).unwrap().count() == 0).await;
+        let (forgotten, was_there) = scene.talker.forgotten.lock().unwrap().pop().unwrap();
+        assert_eq!((forgotten.resume_key.as_deref(), was_there), (Some(key), true));
+        assert_eq!(forgotten.mark.as_str(), session.to_string());
+        assert!(forgotten.workspace.starts_with(&sessions));
+    }
+}
+
+#[tokio::test]
+async fn a_row_stays_until_its_agent_has_forgotten_and_does_not_hold_up_others() {
+    let scene = Scene::with(true, at_once).await;
+    *scene.talker.memory.lock().unwrap() = Memory::KeepsFirst(3);
+    let kept = closed(&scene).await;
+    let other = closed(&scene).await;
+    erased(&scene, other).await;
+    erased(&scene, kept).await;
+    let forgotten = scene.talker.forgotten.lock().unwrap().clone();
+    assert!(forgotten.iter().all(|(_, was_there)| *was_there), "the directories are there each time");
+    let of_kept = forgotten.iter().filter(|(one, _)| one.mark.as_str() == kept.to_string()).count();
+    assert_eq!(of_kept, 4, "a row that is gone is not asked for again");
+    assert_eq!(outcomes(&scene).await, [None, None]);
+}
+
+#[tokio::test]
+async fn an_agent_that_never_forgets_does_not_keep_the_row_for_ever_and_the_ledger_says_so() {
+    let scene = Scene::with(true, at_once).await;
+    *scene.talker.memory.lock().unwrap() = Memory::KeepsFirst(usize::MAX);
+    let session = closed(&scene).await;
+    erased(&scene, session).await;
+    assert_eq!(scene.talker.forgotten.lock().unwrap().len(), 5);
+    assert_eq!(outcomes(&scene).await, [Some("agent_records_left".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_an_agent_keeps_that_is_not_configured_any_more_is_told_as_left() {
+    let scene = Scene::new(true).await;
+    let session = closed(&scene).await;
+    scene.engine.drain(Duration::from_secs(5)).await;
+    let store = scene.opened.store.clone();
+    let other = Arc::new(Scripted { name: "other".parse().unwrap(), open: Ok(()), steps: Vec::new() });
+    let _engine = engine_with(scene.dir.path(), &scene.spawner, store, other, at_once).await.unwrap();
+    erased(&scene, session).await;
+    assert_eq!(outcomes(&scene).await, [Some("agent_records_left".to_owned())]);
+}
+
+/// A door that loses the answer of the first erasure.
+struct LosesAnErasure {
+    inner: Arc<dyn CommitDoor>,
+    erasures: AtomicUsize,
+}
+
+#[async_trait]
+impl CommitDoor for LosesAnErasure {
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let is_erasure = commit.writes.iter().any(|write| matches!(write, Write::EraseSession(_)));
+        self.inner.commit(commit).await?;
+        if is_erasure && self.erasures.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(CommitError::Unknown("injected fault".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_erasure_whose_answer_was_lost_has_happened() {
+    let scene = Scene::over(true, at_once, |store| {
+        let door = LosesAnErasure { inner: Arc::clone(&store.door), erasures: AtomicUsize::new(0) };
+        Store { door: Arc::new(door), ..store }
+    })
+    .await;
+    let session = closed(&scene).await;
+    erased(&scene, session).await;
+    assert_eq!(outcomes(&scene).await, [None]);
+}

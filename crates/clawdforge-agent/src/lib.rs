@@ -72,13 +72,23 @@ pub trait AgentDriver: Send + Sync {
     }
 
     /// Erases what the agent's side keeps of conversations that are about to be erased: their records and
-    /// transcripts outside of their directories. All had agents of the same user. Called when these are long gone; their
-    /// directories are still there. Safe to drop and to repeat. The marks of those of which something may be left come back: whoever asked
-    /// asks again later. What an agent has no way to erase is not counted.
-    async fn forget(&self, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
-        drop(forgotten);
-        Vec::new()
+    /// transcripts outside of their directories. All had agents of the user of `place`. Called when these are long gone;
+    /// their directories are still there. Safe to repeat. Where a process has to be started for it, there is one at most,
+    /// at `place`, and it is gone when this returns; whoever asks cancels `given_up` when it takes too long.
+    async fn forget(&self, forgotten: Vec<Forgotten>, place: HostSpec) -> ForgetReport {
+        drop((forgotten, place));
+        ForgetReport::default()
     }
+}
+
+/// What came of forgetting.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForgetReport {
+    /// The marks of conversations of which something may be left: whoever asked asks again later. What an agent has
+    /// no way to erase is not counted.
+    pub left: Vec<TreeMark>,
+    /// Processes at the place that were still there at the end.
+    pub survivors: usize,
 }
 
 /// A conversation that is erased.
@@ -92,8 +102,6 @@ pub struct Forgotten {
     pub mark: TreeMark,
     /// The agent's own id of the conversation, if it ever had one.
     pub resume_key: Option<String>,
-    /// Who its agent was, where that was not the service's own user.
-    pub user: Option<AppUser>,
 }
 
 /// Starts processes for conversations to come.

@@ -10,9 +10,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdforge_agent::{AgentDriver, Forgotten};
+use clawdforge_agent::{AgentDriver, AppUser, ForgetReport, Forgotten};
 use clawdforge_core::commit::{Commit, Write};
-use clawdforge_core::id::SessionId;
+use clawdforge_core::id::{HostId, SessionId};
 use clawdforge_core::ledger::LedgerFact;
 use clawdforge_core::session::Session;
 use clawdforge_process::TreeMark;
@@ -28,6 +28,10 @@ const SESSIONS_PER_FORGETTING: usize = 32;
 
 /// How long one driver may take for its own of those.
 const FORGET_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a driver may take to come to an end when it is told to: an agent to leave, and to be killed. A drain waits
+/// for it.
+const FORGET_END_MAX: Duration = Duration::from_secs(8);
 
 /// Sweeps in which a conversation's agent is asked in vain before its row goes without. With the usual sweep, an
 /// agent that is being replaced has five minutes to come back.
@@ -79,7 +83,11 @@ pub(crate) async fn closed_sessions(
         // What is being closed would write down again what was erased; it is for the next sweep.
         left.extend(due.iter().map(|session| session.id).filter(|id| shared.registry.is_owned(*id)));
         due.retain(|session| !left.contains(&session.id));
-        for (session, side) in forget(shared, due).await? {
+        for (session, side) in forget(shared, due, stop).await? {
+            if side == AgentSide::Left && stop.is_cancelled() {
+                // Perhaps only because of that.
+                continue;
+            }
             if side == AgentSide::Left && !tries.are_over(session.id) {
                 left.insert(session.id);
                 continue;
@@ -99,8 +107,12 @@ pub(crate) async fn closed_sessions(
 }
 
 /// Has the agents of conversations erase their side.
-async fn forget(shared: &Arc<Shared>, due: Vec<Session>) -> Result<Vec<(Session, AgentSide)>, EngineError> {
-    let mut by_driver: BTreeMap<_, (Arc<dyn AgentDriver>, Vec<Forgotten>)> = BTreeMap::new();
+async fn forget(
+    shared: &Arc<Shared>,
+    due: Vec<Session>,
+    stop: &CancellationToken,
+) -> Result<Vec<(Session, AgentSide)>, EngineError> {
+    let mut askings: BTreeMap<_, Asking> = BTreeMap::new();
     let mut sides = Vec::with_capacity(due.len());
     for session in due {
         let workspace = shared.workspaces.of_conversation(session.id);
@@ -120,19 +132,18 @@ async fn forget(shared: &Arc<Shared>, due: Vec<Session>) -> Result<Vec<(Session,
         let spoken = session.conversation.as_ref().map(|chosen| chosen.driver);
         // What an agent keeps is where its home is.
         let key = (session.agent.clone(), spoken, user.as_ref().map(|user| user.home.clone()));
-        let (_, forgotten) = by_driver.entry(key).or_insert_with(|| (Arc::clone(driver), Vec::new()));
-        forgotten.push(Forgotten {
+        let new = || Asking { driver: Arc::clone(driver), user, forgotten: Vec::new() };
+        askings.entry(key).or_insert_with(new).forgotten.push(Forgotten {
             workspace: workspace.work(),
             scratch: workspace.scratch(),
             mark,
             resume_key: record.and_then(|record| record.resume_key),
-            user,
         });
         sides.push((session, AgentSide::Gone));
     }
     let mut left = HashSet::new();
-    for (driver, forgotten) in by_driver.into_values() {
-        left.extend(forget_by(&*driver, forgotten).await.into_iter().map(|mark| mark.to_string()));
+    for asking in askings.into_values() {
+        left.extend(ask(shared, asking, stop).await.into_iter().map(|mark| mark.to_string()));
     }
     for (session, side) in &mut sides {
         if left.contains(&session.id.to_string()) {
@@ -142,19 +153,62 @@ async fn forget(shared: &Arc<Shared>, due: Vec<Session>) -> Result<Vec<(Session,
     Ok(sides)
 }
 
+/// What one driver is asked.
+struct Asking {
+    driver: Arc<dyn AgentDriver>,
+    /// Whose agents they were.
+    user: Option<AppUser>,
+    forgotten: Vec<Forgotten>,
+}
+
 /// Has one driver forget; the marks of those that may be left come back.
-async fn forget_by(driver: &dyn AgentDriver, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
-    let all = forgotten.iter().map(|one| one.mark.clone()).collect();
-    // What a driver does for tidiness must not stop the sweep.
-    let forgetting = AssertUnwindSafe(driver.forget(forgotten)).catch_unwind();
-    match tokio::time::timeout(FORGET_WAIT_MAX, forgetting).await {
-        Ok(Ok(left)) => left,
-        Ok(Err(_panic)) => {
-            tracing::error!(agent.name = %driver.name(), "forgetting sessions that are to be erased panicked");
-            all
+///
+/// The agent that it may start for that is on record as a process to be shared is, so that no end of the service
+/// leaves it behind. It takes no slot: it does no work, there is one at a time, and it has little time.
+async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> Vec<TreeMark> {
+    let Asking { driver, user, forgotten } = asking;
+    let all: Vec<TreeMark> = forgotten.iter().map(|one| one.mark.clone()).collect();
+    if stop.is_cancelled() {
+        return all;
+    }
+    let id = shared.ids.make(HostId::new);
+    let (dir, given_up) = (shared.workspaces.of_host(id), stop.child_token());
+    let place = match shared.note_host(id, &dir, user, given_up.clone()).await {
+        Ok(place) => place,
+        Err(failure) => {
+            tracing::warn!(agent.name = %driver.name(), reason = failure.message, "an agent cannot be asked to forget now");
+            shared.forget_host(id, dir).await;
+            return all;
         }
-        Err(_) => {
-            tracing::warn!(agent.name = %driver.name(), "what an agent keeps of sessions could not be removed in time");
+    };
+    // What a driver does for tidiness must not stop the sweep.
+    let forgetting = AssertUnwindSafe(driver.forget(forgotten, place)).catch_unwind();
+    let too_long = async {
+        tokio::select! {
+            () = tokio::time::sleep(FORGET_WAIT_MAX) => {}
+            () = stop.cancelled() => {}
+        }
+        given_up.cancel();
+        tokio::time::sleep(FORGET_END_MAX).await;
+    };
+    // Dropped, it kills what it has started.
+    let report = tokio::select! {
+        biased;
+        report = forgetting => report.ok(),
+        () = too_long => None,
+    };
+    match report {
+        Some(ForgetReport { left, survivors: 0 }) => {
+            shared.forget_host(id, dir).await;
+            left
+        }
+        Some(ForgetReport { left, survivors }) => {
+            tracing::error!(agent.name = %driver.name(), process.survivors = survivors,
+                "an agent that was started to forget could not be ended; the next start looks for it");
+            left
+        }
+        None => {
+            tracing::error!(agent.name = %driver.name(), "forgetting sessions that are to be erased panicked or hangs");
             all
         }
     }

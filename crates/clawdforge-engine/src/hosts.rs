@@ -110,13 +110,24 @@ impl Shared {
         user: Option<AppUser>,
         given_up: CancellationToken,
     ) -> Result<Box<dyn AgentHost>, Failure> {
+        hosting.start(self.note_host(id, dir, user, given_up).await?).await
+    }
+
+    /// Puts a process on record that is about to be started, and makes its directory.
+    pub(crate) async fn note_host(
+        &self,
+        id: HostId,
+        dir: &Workspace,
+        user: Option<AppUser>,
+        given_up: CancellationToken,
+    ) -> Result<HostSpec, Failure> {
         let mark = TreeMark::new(id.to_string()).map_err(|error| unprepared(&error.to_string()))?;
         let (made, owner) = (dir.clone(), user.clone());
         let made = tokio::task::spawn_blocking(move || made.make(owner.as_ref())).await;
         made.map_err(|error| unprepared(&error.to_string()))??;
         let noted = Commit { writes: vec![Write::NoteHost(id, self.ids.now())], ..Commit::default() };
         self.recorder.plain(noted).await.map_err(|error| unprepared(&error.to_string()))?;
-        hosting.start(HostSpec { cwd: dir.work(), scratch: dir.scratch(), mark, user, given_up }).await
+        Ok(HostSpec { cwd: dir.work(), scratch: dir.scratch(), mark, user, given_up })
     }
 
     /// A place in a process of this app and agent that has one left.
@@ -148,7 +159,7 @@ impl Shared {
 
     /// Removes what is on record and on disk of a process that is gone. Where that cannot be recorded, the
     /// next start looks for the process and finds none.
-    async fn forget_host(&self, id: HostId, dir: Workspace) {
+    pub(crate) async fn forget_host(&self, id: HostId, dir: Workspace) {
         let forgotten = Commit { writes: vec![Write::ForgetHost(id)], ..Commit::default() };
         if let Err(error) = self.recorder.plain(forgotten).await {
             tracing::warn!(host.id = %id, %error, "the end of a process could not be recorded");

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure};
-use clawdforge_process::{Spawner, TreeMark};
-use tokio_util::sync::CancellationToken;
+use clawdforge_process::Spawner;
 
 use super::host::AcpHost;
 use super::info::AgentInfo;
 use crate::locate::locate;
 use crate::profile::Profile;
-use crate::{AgentDriver, AgentHost, AgentLimits, AgentLink, Forgotten, HostSpec, Hosting, OpenSpec, Presence};
+use crate::{
+    AgentDriver, AgentHost, AgentLimits, AgentLink, ForgetReport, Forgotten, HostSpec, Hosting, OpenSpec, Presence,
+};
 
 /// How long an agent may take to leave once it has erased its records.
 const FORGET_GRACE: Duration = Duration::from_secs(1);
@@ -67,28 +68,26 @@ impl AcpDriver {
         Ok(info)
     }
 
-    /// Has the agent erase its records of conversations by its own ids of them, started in the place of one of them.
-    /// Those of which something may be left come back.
-    pub(crate) async fn erase(&self, keys: BTreeSet<String>, place: &Forgotten) -> BTreeSet<String> {
+    /// Has the agent erase its records of conversations by its own ids of them, in a process of its own. Those of which
+    /// something may be left come back, and how many processes were still there at the end.
+    pub(crate) async fn erase(&self, keys: BTreeSet<String>, place: HostSpec) -> (BTreeSet<String>, usize) {
         if keys.is_empty() {
-            return keys;
+            return (keys, 0);
         }
-        let Forgotten { workspace, scratch, mark, user, .. } = place.clone();
-        let spec = HostSpec { cwd: workspace, scratch, mark, user, given_up: CancellationToken::new() };
-        match self.greeted(spec).await {
+        let given_up = place.given_up.clone();
+        match self.greeted(place).await {
             Ok(host) => {
                 let asked = keys.len();
-                let left = host.erase(keys).await;
+                let left = host.erase(keys, &given_up).await;
                 tracing::debug!(agent.name = %self.profile.name, asked, left = left.len(), "had an agent erase its records");
-                host.end(FORGET_GRACE).await;
-                left
+                (left, host.end(FORGET_GRACE).await.survivors)
             }
             Err(failure) => {
                 tracing::warn!(
                     agent.name = %self.profile.name, reason = failure.message,
                     "an agent could not be started to erase its records of erased sessions"
                 );
-                keys
+                (keys, 0)
             }
         }
     }
@@ -127,12 +126,11 @@ impl AgentDriver for AcpDriver {
 
     /// Starts the agent once for all of them. An agent that cannot erase (it declares no `delete`) keeps its
     /// transcripts where its own settings say.
-    async fn forget(&self, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
+    async fn forget(&self, forgotten: Vec<Forgotten>, place: HostSpec) -> ForgetReport {
         let keys = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
-        let Some(first) = forgotten.first() else { return Vec::new() };
-        let left = self.erase(keys, first).await;
+        let (left, survivors) = self.erase(keys, place).await;
         let is_left = |one: &Forgotten| one.resume_key.as_ref().is_some_and(|key| left.contains(key));
-        forgotten.into_iter().filter(is_left).map(|one| one.mark).collect()
+        ForgetReport { left: forgotten.into_iter().filter(is_left).map(|one| one.mark).collect(), survivors }
     }
 }
 

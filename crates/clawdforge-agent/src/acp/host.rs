@@ -19,6 +19,7 @@ use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree};
 use serde_json::json;
 use tokio::fs::DirBuilder;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::driver::Choices;
 use super::link::AcpLink;
@@ -129,7 +130,7 @@ impl AcpHost {
 
     /// Has the agent erase its own record of conversations, by its ids of them; those it may still have come back. An
     /// agent that cannot erase keeps them where its own settings say, and is not asked again.
-    pub(super) async fn erase(&self, mut keys: BTreeSet<String>) -> BTreeSet<String> {
+    pub(super) async fn erase(&self, mut keys: BTreeSet<String>, given_up: &CancellationToken) -> BTreeSet<String> {
         if self.capabilities().session_capabilities.delete.is_none() {
             return BTreeSet::new();
         }
@@ -138,7 +139,11 @@ impl AcpHost {
         for key in keys.clone() {
             let request = DeleteSessionRequest::new(key.clone());
             let answer = connection.to_agent().send_request(request).block_task();
-            match connection.wait(answer).await {
+            let answered = tokio::select! {
+                answered = connection.wait(answer) => answered,
+                () = given_up.cancelled() => break,
+            };
+            match answered {
                 // What it does not know it does not have.
                 Err(error) if error.code != ErrorCode::RESOURCE_NOT_FOUND => {
                     tracing::warn!(agent.name = %self.name, %error, "an agent did not erase its record of a conversation");
@@ -348,7 +353,7 @@ async fn private_dir(profile: &Profile, user: Option<&AppUser>, dir: &Path) -> R
 /// What comes of a step on the way to a conversation, unless it takes too long or nobody wants it any more.
 async fn within<T>(
     name: &AgentName,
-    given_up: &tokio_util::sync::CancellationToken,
+    given_up: &CancellationToken,
     step: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     tokio::select! {

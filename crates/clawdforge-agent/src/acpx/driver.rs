@@ -24,7 +24,7 @@ use crate::locate::locate;
 use crate::oneshot::{name_tmp_dir, not_started, tmp_dir};
 use crate::profile::Profile;
 use crate::version::Versions;
-use crate::{AgentDriver, AgentLimits, AgentLink, Forgotten, LinkContext, OpenSpec, Presence};
+use crate::{AgentDriver, AgentLimits, AgentLink, ForgetReport, Forgotten, HostSpec, LinkContext, OpenSpec, Presence};
 
 /// The oldest version that is used. Before it, a time limit ended with neither a result nor an error, and the
 /// rest of that turn came out of the next one (openclaw/acpx#632).
@@ -238,11 +238,10 @@ impl AgentDriver for AcpxDriver {
     }
 
     /// First the agent's own records, natively, then those of acpx: they hold ids that nobody else knows.
-    async fn forget(&self, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
-        let Some(first) = forgotten.first().cloned() else { return Vec::new() };
+    async fn forget(&self, forgotten: Vec<Forgotten>, place: HostSpec) -> ForgetReport {
         let agent = self.profile.name.as_str();
         let common = self.profile.env.get(OsStr::new("HOME")).map(PathBuf::from);
-        let home = first.user.as_ref().map(|user| user.home.clone()).or(common);
+        let home = place.user.as_ref().map(|user| user.home.clone()).or(common);
         let marks: Vec<TreeMark> = forgotten.iter().map(|one| one.mark.clone()).collect();
         let noted: Vec<Option<String>> = forgotten.iter().map(|one| one.resume_key.clone()).collect();
         let in_home = home.clone();
@@ -254,19 +253,19 @@ impl AgentDriver for AcpxDriver {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(agent.name = agent, %error, "what acpx keeps of erased sessions could not be looked for");
-                return marks;
+                return ForgetReport { left: marks, survivors: 0 };
             }
         };
         for (found, noted) in found.iter_mut().zip(noted) {
             found.keys.extend(noted);
         }
         let keys = found.iter().flat_map(|found| found.keys.iter().cloned()).collect();
-        let left = self.natively.erase(keys, &first).await;
+        let (left, survivors) = self.natively.erase(keys, place).await;
         let (kept, erased): (Vec<_>, Vec<_>) =
             marks.into_iter().zip(found).partition(|(_, found)| !found.keys.is_disjoint(&left));
         let mut left: Vec<TreeMark> = kept.into_iter().map(|(mark, _)| mark).collect();
         let (marks, erased): (Vec<_>, Vec<_>) = erased.into_iter().unzip();
-        let Some(home) = home else { return left };
+        let Some(home) = home else { return ForgetReport { left, survivors } };
         match in_files(move || records::remove(&home, &erased)).await {
             Ok(files) => tracing::debug!(agent.name = agent, files, "removed what acpx kept of erased sessions"),
             Err(error) => {
@@ -274,7 +273,7 @@ impl AgentDriver for AcpxDriver {
                 left.extend(marks);
             }
         }
-        left
+        ForgetReport { left, survivors }
     }
 }
 

@@ -217,7 +217,6 @@ mod tests {
             scratch: PathBuf::new(),
             mark: TreeMark::new("m").unwrap(),
             resume_key: None,
-            user: None,
         }
     }
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clawdforge_agent::{AgentDriver, Forgotten};
+use clawdforge_agent::{AcpDriver, AgentDriver, Choices, ForgetReport, Forgotten, HostSpec};
+use clawdforge_process::TreeMark;
 
 use crate::support::{Bench, soon};
 
@@ -14,6 +15,7 @@ case "$line" in
 *'"initialize"'*) answer='"result":{"protocolVersion":1,"agentCapabilities":{"sessionCapabilities":{"delete":{}}}}' ;;
 *'"session/delete"'*)
   printf '%s' "$line" | sed 's/.*"sessionId":"\([^"]*\)".*/\1\n/' >> "$HOME/deleted"
+  [ ! -e "$HOME/hang" ] || sleep 600
   answer=$(cat "$HOME/answer" 2>/dev/null || echo '"result":{}') ;;
 esac
 printf '{"jsonrpc":"2.0","id":%s,%s}\n' "$id" "$answer"
@@ -30,9 +32,20 @@ fn keeper() -> (Bench, PathBuf, Forgotten) {
         scratch: bench.spec.scratch.clone(),
         mark: bench.spec.mark.clone(),
         resume_key: Some("noted".into()),
-        user: None,
     };
     (bench, home, forgotten)
+}
+
+async fn forget(bench: &Bench, driver: &dyn AgentDriver, forgotten: &[&Forgotten]) -> Vec<TreeMark> {
+    let forgotten = forgotten.iter().map(|one| (*one).clone()).collect();
+    let ForgetReport { left, survivors } = soon(driver.forget(forgotten, HostSpec::of(&bench.spec))).await;
+    assert_eq!(survivors, 0);
+    bench.nothing_is_left();
+    left
+}
+
+fn native(bench: &Bench) -> AcpDriver {
+    AcpDriver::new(bench.profile.clone(), Choices::default(), bench.spawner.clone())
 }
 
 fn deleted(home: &std::path::Path) -> Vec<String> {
@@ -45,18 +58,14 @@ fn deleted(home: &std::path::Path) -> Vec<String> {
 #[tokio::test]
 async fn an_agent_that_cannot_be_started_or_refuses_leaves_its_records_for_another_try() {
     let (mut bench, home, forgotten) = keeper();
-    let driver = |bench: &Bench| {
-        clawdforge_agent::AcpDriver::new(bench.profile.clone(), Default::default(), bench.spawner.clone())
-    };
     let program = bench.profile.own_program.replace(bench.folder.path().join("none"));
-    assert_eq!(soon(driver(&bench).forget(vec![forgotten.clone()])).await, std::slice::from_ref(&forgotten.mark));
+    assert_eq!(forget(&bench, &native(&bench), &[&forgotten]).await, std::slice::from_ref(&forgotten.mark));
     bench.profile.own_program = program;
     fs::write(home.join("answer"), r#""error":{"code":-32603,"message":"no"}"#).unwrap();
-    assert_eq!(soon(driver(&bench).forget(vec![forgotten.clone()])).await, std::slice::from_ref(&forgotten.mark));
+    assert_eq!(forget(&bench, &native(&bench), &[&forgotten]).await, std::slice::from_ref(&forgotten.mark));
     fs::remove_file(home.join("answer")).unwrap();
-    assert_eq!(soon(driver(&bench).forget(vec![forgotten])).await, []);
+    assert_eq!(forget(&bench, &native(&bench), &[&forgotten]).await, []);
     assert_eq!(deleted(&home), ["noted", "noted"]);
-    bench.nothing_is_left();
 }
 
 #[tokio::test]
@@ -81,14 +90,33 @@ async fn the_agent_behind_acpx_erases_its_own_records_before_acpx_loses_their_id
         mark: "other".parse().unwrap(),
         ..forgotten.clone()
     };
-    let left_of = soon(driver.forget(vec![forgotten.clone(), others])).await;
+    let left_of = forget(&bench, &driver, &[&forgotten, &others]).await;
     assert_eq!(left_of, std::slice::from_ref(&forgotten.mark), "of the other there was nothing");
     assert_eq!((deleted(&home).len(), left()), (3, 2));
 
     fs::remove_file(home.join("deleted")).unwrap();
     fs::write(home.join("answer"), r#""error":{"code":-32002,"message":"not found"}"#).unwrap();
-    assert_eq!(soon(driver.forget(vec![forgotten])).await, []);
+    assert_eq!(forget(&bench, &driver, &[&forgotten]).await, []);
     assert_eq!(deleted(&home), ["begun", "noted", "recorded"]);
     assert_eq!(left(), 0, "what the agent does not know it does not have");
-    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn an_agent_that_does_not_answer_is_ended_when_it_is_given_up() {
+    let (bench, home, forgotten) = keeper();
+    fs::write(home.join("hang"), "").unwrap();
+    let given_up = bench.spec.given_up.clone();
+    let give_up = async {
+        soon(async {
+            while deleted(&home).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        given_up.cancel();
+    };
+    let driver = native(&bench);
+    let forgotten = [&forgotten];
+    let (left, ()) = tokio::join!(forget(&bench, &driver, &forgotten), give_up);
+    assert_eq!(left, std::slice::from_ref(&forgotten[0].mark));
 }

@@ -129,6 +129,22 @@ async fn what_an_agent_keeps_that_is_not_configured_any_more_is_told_as_left() {
     assert_eq!(outcomes(&scene).await, [Some("agent_records_left".to_owned())]);
 }
 
+#[tokio::test]
+async fn an_agent_that_is_to_forget_is_on_record_and_hears_that_the_service_stops() {
+    let scene = Scene::with(true, at_once).await;
+    *scene.talker.memory.lock().unwrap() = Memory::Hangs;
+    let session = closed(&scene).await;
+    let place = || scene.talker.forgetting_at.lock().unwrap().as_ref().map(ToString::to_string);
+    until(|| place().is_some()).await;
+    let hosts = || async { scene.opened.store.sessions.hosts().await.unwrap() };
+    assert_eq!(hosts().await.iter().map(ToString::to_string).collect::<Vec<_>>(), [place().unwrap()]);
+    let began = std::time::Instant::now();
+    scene.engine.drain(Duration::from_secs(5)).await;
+    assert!(began.elapsed() < Duration::from_secs(9), "its own time of ten seconds was not waited for");
+    assert_eq!(hosts().await, []);
+    assert!(is_there(&scene, session).await, "it is for the next sweep");
+}
+
 /// A door that loses the answer of the first erasure.
 struct LosesAnErasure {
     inner: Arc<dyn CommitDoor>,

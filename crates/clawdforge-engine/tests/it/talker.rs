@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_agent::{
-    AgentDriver, AgentLimits, AgentLink, CloseReport, Forgotten, LinkContext, OpenSpec, Presence, Prompt,
+    AgentDriver, AgentLimits, AgentLink, CloseReport, ForgetReport, Forgotten, HostSpec, LinkContext, OpenSpec,
+    Presence, Prompt,
 };
 use clawdforge_core::agent::{AgentName, AgentSignal, Exit, Failure, TurnEnd};
 use clawdforge_process::TreeMark;
@@ -34,6 +35,8 @@ pub struct Talker {
     pub forgotten: Mutex<Vec<(Forgotten, bool)>>,
     /// What comes of telling it to forget.
     pub memory: Mutex<Memory>,
+    /// The mark of the process in which it hangs while it is to forget.
+    pub forgetting_at: Mutex<Option<TreeMark>>,
 }
 
 /// What comes of telling an agent to forget.
@@ -43,6 +46,8 @@ pub enum Memory {
     KeepsFirst(usize),
     /// A bug in its driver.
     Panics,
+    /// It does not answer until it is given up.
+    Hangs,
 }
 
 impl Talker {
@@ -58,6 +63,7 @@ impl Talker {
             alive: AtomicUsize::new(0),
             forgotten: Mutex::default(),
             memory: Mutex::new(Memory::KeepsFirst(0)),
+            forgetting_at: Mutex::default(),
         })
     }
 
@@ -108,26 +114,32 @@ impl AgentDriver for TalkerDriver {
         Ok(Box::new(TalkerLink { talker, resumed, number, key, turn: Turn::None, ready: VecDeque::new(), gone: false }))
     }
 
-    async fn forget(&self, forgotten: Vec<Forgotten>) -> Vec<TreeMark> {
+    async fn forget(&self, forgotten: Vec<Forgotten>, place: HostSpec) -> ForgetReport {
         let marks: Vec<TreeMark> = forgotten.iter().map(|one| one.mark.clone()).collect();
         let with_folders = forgotten.into_iter().map(|forgotten| {
             let is_there = forgotten.workspace.is_dir();
             (forgotten, is_there)
         });
-        let mut all = self.0.forgotten.lock().unwrap();
-        all.extend(with_folders);
+        let times_told = {
+            let mut all = self.0.forgotten.lock().unwrap();
+            all.extend(with_folders);
+            let first = all.first().map(|(first, _)| first.mark.clone()).filter(|first| marks.contains(first));
+            first.map(|first| (all.iter().filter(|(one, _)| one.mark == first).count(), first))
+        };
         let memory = *self.0.memory.lock().unwrap();
-        match memory {
+        let (left, survivors) = match memory {
             Memory::KeepsFirst(times) => {
-                let first = all.first().map(|(first, _)| first.mark.clone());
-                let told = all.iter().filter(|(one, _)| Some(&one.mark) == first.as_ref()).count();
-                marks.into_iter().filter(|mark| Some(mark) == first.as_ref() && told <= times).collect()
+                let kept = times_told.filter(|(told, _)| *told <= times);
+                (kept.into_iter().map(|(_, first)| first).collect(), 0)
             }
-            Memory::Panics => {
-                drop(all);
-                panic!("a bug in a driver")
+            Memory::Panics => panic!("a bug in a driver"),
+            Memory::Hangs => {
+                self.0.forgetting_at.lock().unwrap().replace(place.mark.clone());
+                place.given_up.cancelled().await;
+                (marks, 0)
             }
-        }
+        };
+        ForgetReport { left, survivors }
     }
 }
 

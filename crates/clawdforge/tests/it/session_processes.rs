@@ -140,3 +140,38 @@ async fn sessions_of_a_process_that_dies_are_taken_up_and_nothing_outlives_the_s
     assert_eq!(said(&app, &one, "recall").await?["context"], "resumed");
     Ok(())
 }
+
+/// An agent that answers every prompt, leaves its input alone and hangs when it is to erase a conversation.
+const HANGS_AT_DELETE: &str = r#"#!/bin/sh
+while read -r line; do
+id=$(printf '%s' "$line" | sed 's/.*"id":\("[^"]*"\|[0-9]*\).*/\1/')
+case "$line" in
+*'"initialize"'*) answer='{"protocolVersion":1,"agentCapabilities":{"sessionCapabilities":{"delete":{}}}}' ;;
+*'"session/new"'*) answer='{"sessionId":"s1"}' ;;
+*'"session/delete"'*) trap '' TERM; sleep 600 ;;
+*) answer='{"stopReason":"end_turn"}' ;;
+esac
+printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$answer"
+done
+"#;
+
+#[tokio::test]
+async fn an_agent_that_is_erasing_a_session_does_not_outlive_the_service() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let program = folder.path().join("agent");
+    std::fs::write(&program, HANGS_AT_DELETE)?;
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let config = format!("[agents.keeper]\ndialect = \"acp\"\ncommand = {}\n", json!(program));
+    let quick = setup().demo().config(config).env("CLAWDFORGE_SESSION_WARM_UP", "false");
+    let quick = quick.env("CLAWDFORGE_SESSION_HARD_TTL_SECS", "1").env("CLAWDFORGE_SWEEP_INTERVAL_SECS", "1");
+    let mut app = quick.start().await?;
+    let id = app.open_session(json!({ "agent": "keeper" })).await?;
+    said(&app, &id, "hello").await?;
+    close(&app, &id).await?;
+    app.wait_for_processes(|pids| pids.len() == 2).await?;
+    app.signal(Signal::KILL)?;
+    app.ended().await?;
+    let app = app.restart_as(setup().demo()).await?;
+    assert_eq!(app.agent_processes(), Vec::<i32>::new());
+    Ok(())
+}

@@ -122,7 +122,7 @@ pub trait AgentHost: Send + Sync {
     /// cannot be brought to leave it, not the process. The marks of the specification are not used.
     ///
     /// # Errors
-    /// As [`AgentDriver::open`]. The process stays.
+    /// As [`AgentDriver::open`]. The process stays, without the conversation or without taking in another.
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure>;
 
     /// The process, in the text form recovery needs.
@@ -131,8 +131,9 @@ pub trait AgentHost: Send + Sync {
     /// Whether one conversation can be ended without the others.
     fn ends_conversations(&self) -> bool;
 
-    /// Whether the process is there.
-    async fn is_alive(&self) -> bool;
+    /// Whether the process is there and may take in another conversation: not where it was left with one that could not
+    /// begin and that it does not let go of.
+    async fn takes_in(&self) -> bool;
 
     /// Ends the process and all it started, and the conversations with it; as [`AgentLink::close`].
     async fn close(&self, grace: Duration) -> CloseReport;

@@ -141,10 +141,10 @@ impl Shared {
                 Arc::clone(hosted)
             };
             let place = Place::taken(self, key.clone(), hosted);
-            if place.is_alive().await {
+            if place.takes_in().await {
                 return Some(place);
             }
-            // Those who are there notice by themselves.
+            // Those who are there notice by themselves where it is gone.
             place.shut();
             place.leave(None).await;
         }
@@ -182,9 +182,9 @@ impl Place {
         Self { shared: Arc::clone(shared), key, hosted: Some(hosted) }
     }
 
-    async fn is_alive(&self) -> bool {
+    async fn takes_in(&self) -> bool {
         match &self.hosted {
-            Some(hosted) => hosted.host.is_alive().await,
+            Some(hosted) => hosted.host.takes_in().await,
             None => false,
         }
     }

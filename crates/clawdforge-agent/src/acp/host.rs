@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::mem;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
-    AgentCapabilities, ClientCapabilities, DeleteSessionRequest, Implementation, InitializeRequest, InitializeResponse,
-    LoadSessionRequest, NewSessionRequest, ResumeSessionRequest, SessionConfigOption, SessionConfigOptionCategory,
-    SetSessionConfigOptionRequest,
+    AgentCapabilities, ClientCapabilities, CloseSessionRequest, DeleteSessionRequest, Implementation,
+    InitializeRequest, InitializeResponse, LoadSessionRequest, NewSessionRequest, ResumeSessionRequest,
+    SessionConfigOption, SessionConfigOptionCategory, SetSessionConfigOptionRequest,
 };
 use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
 use async_trait::async_trait;
@@ -41,6 +43,10 @@ const LEAVE_MAX: Duration = Duration::from_secs(1);
 /// How long an agent that could not begin may take to leave when asked.
 const FAILED_GRACE: Duration = Duration::from_millis(500);
 
+/// How long an agent whose process others share may take to let go of a conversation that could not begin: first for
+/// the answer to what it was asked before it was given up, then for the close.
+const LET_GO_MAX: Duration = Duration::from_secs(2);
+
 /// An agent process that has greeted.
 pub(super) struct AcpHost {
     name: AgentName,
@@ -52,6 +58,17 @@ pub(super) struct AcpHost {
     tree: tokio::sync::Mutex<Option<Tree>>,
     /// The end of its error stream, once it is closed.
     last_words: Mutex<String>,
+    /// It may hold a conversation that nobody has.
+    holds_stray: AtomicBool,
+}
+
+/// A conversation that is beginning in a shared process. Dropped, it is one that nobody has.
+struct Beginning<'a>(&'a AtomicBool);
+
+impl Drop for Beginning<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A process that has not greeted yet.
@@ -81,6 +98,7 @@ impl AcpHost {
                 connection: Mutex::new(Some(connection)),
                 tree: tokio::sync::Mutex::new(Some(newborn.tree)),
                 last_words: Mutex::default(),
+                holds_stray: AtomicBool::new(false),
             }),
             Err(failure) => {
                 tell_survivors(&newborn.name, newborn.tree.end(FAILED_GRACE).await.survivors);
@@ -89,10 +107,34 @@ impl AcpHost {
         }
     }
 
-    /// Takes up the conversation of the specification, or begins one. A link that owns the process ends it
-    /// when it is closed.
+    /// Takes up the conversation of the specification, or begins one. A link that owns the process ends it when it is
+    /// closed; else a conversation that could not begin is closed, and a process that cannot be brought to that is
+    /// known for it.
     pub(super) async fn converse(self: &Arc<Self>, spec: &OpenSpec, owns: bool) -> Result<AcpLink, Failure> {
-        within(&self.name, &spec.given_up, self.begin(spec, owns)).await
+        let mut begin = Box::pin(self.begin(spec, owns));
+        if owns {
+            return within(&self.name, &spec.given_up, begin).await;
+        }
+        let beginning = Beginning(&self.holds_stray);
+        let mut is_over = false;
+        let begun = async {
+            let begun = begin.as_mut().await;
+            is_over = true;
+            begun
+        };
+        let begun = within(&self.name, &spec.given_up, begun).await;
+        // What the agent was asked last may have begun the conversation all the same.
+        let is_settled = is_over
+            || match timeout(LET_GO_MAX, begin).await {
+                Ok(Ok(mut link)) => link.leave(LET_GO_MAX).await,
+                Ok(Err(_)) => true,
+                Err(_) => false,
+            };
+        if is_settled {
+            // It is somebody's, or closed, or `begin` has said that it is neither.
+            mem::forget(beginning);
+        }
+        begun
     }
 
     /// As [`Self::converse`], for whoever has just started the process for this one conversation: where the
@@ -182,7 +224,12 @@ impl AcpHost {
             Err(error) => return Err(self.refused(&error).await),
         };
         let Opened { mut peer, context, options } = opened;
-        self.choose(spec, &mut peer, options).await?;
+        if let Err(failure) = self.choose(spec, &mut peer, options).await {
+            if !owns && !let_go(&mut peer).await {
+                self.holds_stray.store(true, Ordering::Relaxed);
+            }
+            return Err(failure);
+        }
         Ok(AcpLink::new(Arc::clone(self), owns, leader, peer, context))
     }
 
@@ -286,7 +333,10 @@ impl AgentHost for Arc<AcpHost> {
         self.capabilities().session_capabilities.close.is_some()
     }
 
-    async fn is_alive(&self) -> bool {
+    async fn takes_in(&self) -> bool {
+        if self.holds_stray.load(Ordering::Relaxed) {
+            return false;
+        }
         match self.tree.lock().await.as_ref() {
             Some(tree) => tree.watch_leader().is_ok_and(|leader| !leader.has_ended()),
             None => false,
@@ -384,6 +434,17 @@ async fn set(
     let request = SetSessionConfigOptionRequest::new(peer.session().to_owned(), option.id.clone(), value);
     let answer = peer.to_agent().send_request(request).block_task();
     Some(peer.wait(answer).await.map(|set| set.config_options))
+}
+
+/// Has the agent close a conversation; false where it does not.
+async fn let_go(peer: &mut Peer) -> bool {
+    let request = CloseSessionRequest::new(peer.session().to_owned());
+    let closing = peer.to_agent().send_request(request).block_task();
+    match timeout(LET_GO_MAX, peer.wait(closing)).await {
+        Ok(Err(error)) => error.code == ErrorCode::RESOURCE_NOT_FOUND,
+        Ok(Ok(_)) => true,
+        Err(_) => false,
+    }
 }
 
 fn tell_survivors(name: &AgentName, survivors: usize) {

@@ -142,7 +142,7 @@ impl AcpLink {
     }
 
     /// Leaves the conversation and lets the process go on with others; false where the agent does not let go.
-    async fn leave(&mut self, grace: Duration) -> bool {
+    pub(super) async fn leave(&mut self, grace: Duration) -> bool {
         if self.state == State::Gone || self.exit.is_some() {
             return true;
         }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::blocks;
 use super::host::AcpHost;
-use super::peer::{Closed, Inbound, Peer};
+use super::peer::{Inbound, Over, Peer};
 use super::quirks::Quirks;
 use super::translate::{Turn, is_without_program};
 use crate::{AgentLink, CloseReport, LinkContext, Prompt};
@@ -61,6 +61,8 @@ enum State {
     Usable,
     /// The agent lives, but has lost the conversation.
     Forgotten,
+    /// The agent lives and has the conversation, but nobody listened to it for too long.
+    Overrun,
     /// The agent is gone, and that was told.
     Gone,
 }
@@ -130,6 +132,16 @@ impl AcpLink {
         }
     }
 
+    /// What the agent says after this is lost, and the turn with it. The agent is not told: closing the link ends its turn.
+    fn overrun(&mut self) {
+        self.state = State::Overrun;
+        if self.turn.take().is_some() {
+            let message = "the service did not keep up with what the agent said, and lost some; send the prompt again";
+            let failure = Some(Failure::new(FailureKind::Internal, message));
+            self.ready.push_back(AgentSignal::TurnEnded(TurnEnd { failure, ..TurnEnd::default() }));
+        }
+    }
+
     async fn gone(&mut self) -> AgentSignal {
         let stderr = match self.exit {
             Some(_) => self.host.all_last_words().await,
@@ -170,6 +182,7 @@ impl AcpLink {
 
 enum Noticed {
     Inbound(Inbound),
+    Overrun,
     Closed,
     Answered(Result<PromptResponse, Error>),
     Exit(ExitReport),
@@ -227,13 +240,18 @@ impl AgentLink for AcpLink {
             // Every branch is cancel-safe: what is under way lives in fields.
             let noticed = tokio::select! {
                 biased;
-                inbound = self.peer.next(), if !self.silent => inbound.map_or_else(|Closed| Noticed::Closed, Noticed::Inbound),
+                inbound = self.peer.next(), if !self.silent && self.state != State::Overrun => match inbound {
+                    Ok(inbound) => Noticed::Inbound(inbound),
+                    Err(Over::Closed) => Noticed::Closed,
+                    Err(Over::Overrun) => Noticed::Overrun,
+                },
                 answer = present(&mut self.prompting) => Noticed::Answered(answer),
                 exit = self.leader.exited(), if self.exit.is_none() => Noticed::Exit(exit),
                 () = until(self.end_by) => Noticed::TimeUp,
             };
             match noticed {
                 Noticed::Inbound(inbound) => self.take_in(inbound),
+                Noticed::Overrun => self.overrun(),
                 Noticed::Answered(answer) => self.answered(answer),
                 Noticed::Exit(exit) => {
                     self.exit = Some(exit);

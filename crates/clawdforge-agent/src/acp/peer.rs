@@ -6,6 +6,7 @@ use std::future::{Future, pending};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use agent_client_protocol::v1::ConnectionTo;
 use agent_client_protocol::v1::schema::{
@@ -20,9 +21,15 @@ use futures_util::{FutureExt, Sink, Stream, sink, stream};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
-/// What came for one conversation and was not looked at yet. When it is full, the agent waits.
+/// What came for one conversation and was not looked at yet. When it is full, the agent waits, and with it every
+/// conversation in its process.
 const INBOX_MAX: usize = 256;
+
+/// How long they wait for a conversation that looks at nothing. An owner looks away while it records, which takes
+/// milliseconds; one whose disk hangs for longer than this has lost its turn.
+const INBOX_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Drives the connection. Every conversation has a clone; whoever is polled drives it for all.
 type Driving = Shared<Pin<Box<dyn Future<Output = ()> + Send>>>;
@@ -64,6 +71,15 @@ pub(super) struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Closed;
 
+/// Why nothing more will come for a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// The connection is.
+    Closed,
+    /// Nobody looked at what came for too long: the rest is lost.
+    Overrun,
+}
+
 /// Where what comes for a conversation goes, by the agent's own id of it.
 #[derive(Clone, Default)]
 struct Inboxes(Arc<Mutex<HashMap<String, mpsc::Sender<Inbound>>>>);
@@ -74,21 +90,22 @@ impl Inboxes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What comes for a conversation nobody has (any more) belongs to none.
+    /// What comes for a conversation nobody has (any more) belongs to none. One that looks at nothing loses its inbox,
+    /// so that it does not hold up the others.
     async fn put(&self, session: &str, inbound: Inbound) {
-        let inbox = self.lock().get(session).cloned();
-        if let Some(inbox) = inbox {
-            // Nobody takes it in any more when the link is being closed.
-            let _ = inbox.send(inbound).await;
+        let Some(inbox) = self.lock().get(session).cloned() else { return };
+        // The inner error: nobody takes it in any more when the link is being closed.
+        if timeout(INBOX_WAIT_MAX, inbox.send(inbound)).await.is_err() {
+            tracing::warn!("nobody looked at what an agent sent for a conversation; it is cut off from the agent");
+            self.lock().remove(session);
         }
     }
 
     /// What cannot be told to belong to one conversation is for all of them.
     async fn put_to_all(&self, inbound: &Inbound) {
-        let inboxes: Vec<_> = self.lock().values().cloned().collect();
-        for inbox in inboxes {
-            // As above.
-            let _ = inbox.send(inbound.clone()).await;
+        let sessions: Vec<String> = self.lock().keys().cloned().collect();
+        for session in sessions {
+            self.put(&session, inbound.clone()).await;
         }
     }
 }
@@ -180,25 +197,26 @@ impl Peer {
     /// Waits for an answer; what the agent sends meanwhile is passed over.
     pub(super) async fn wait<T>(&mut self, answer: impl Future<Output = T>) -> T {
         tokio::pin!(answer);
+        let mut is_cut_off = false;
         loop {
             tokio::select! {
                 biased;
                 answered = &mut answer => return answered,
-                passed_over = self.inbox.recv() => if passed_over.is_none() { pending::<()>().await },
+                passed_over = self.inbox.recv(), if !is_cut_off => is_cut_off = passed_over.is_none(),
                 () = present(&mut self.driving) => self.driving = None,
             }
         }
     }
 
     /// The next thing the agent sent, or that nothing more will come. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Result<Inbound, Closed> {
+    pub(super) async fn next(&mut self) -> Result<Inbound, Over> {
         loop {
             if self.driving.is_none() {
-                return self.inbox.try_recv().map_err(|_| Closed);
+                return self.inbox.try_recv().map_err(|_| Over::Closed);
             }
             tokio::select! {
                 biased;
-                inbound = self.inbox.recv() => return inbound.ok_or(Closed),
+                inbound = self.inbox.recv() => return inbound.ok_or(Over::Overrun),
                 () = present(&mut self.driving) => self.driving = None,
             }
         }

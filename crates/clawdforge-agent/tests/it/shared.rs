@@ -103,6 +103,42 @@ async fn when_the_process_dies_every_conversation_hears_it_and_is_taken_up_elsew
     soon(host.close(GRACE)).await;
 }
 
+#[tokio::test]
+async fn a_conversation_nobody_listens_to_loses_its_turn_and_does_not_hold_up_the_others() {
+    let bench = Bench::conversation(false);
+    let host = host(&bench).await;
+    let mut unheard = soon(host.open(another(&bench, "one"))).await.unwrap();
+    let mut other = soon(host.open(another(&bench, "two"))).await.unwrap();
+    // More than is kept of what nobody looks at.
+    let flood = "say: word\n".repeat(1_000);
+    unheard.begin_turn(flood.as_str().into()).await.unwrap();
+    assert_eq!(first_text(&mut *unheard).await, "word");
+    assert_eq!(answer(&mut *other, "hello").await, "You said: hello");
+
+    let (signals, last) = to_the_end(&mut *unheard).await;
+    assert!(signals.len() < 1_000, "{}", signals.len());
+    let AgentSignal::TurnEnded(TurnEnd { failure: Some(failure), .. }) = last else { panic!("{last:?}") };
+    assert!(failure.kind == FailureKind::Internal && failure.message.contains("keep up"), "{failure:?}");
+    assert!(!unheard.is_usable() && other.is_usable());
+    assert_eq!(soon(unheard.close(GRACE)).await.killed, 0);
+    assert!(host.takes_in().await, "the agent let go of it");
+    assert_eq!(answer(&mut *other, "recall").await, "hello");
+    soon(host.close(GRACE)).await;
+    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_flood_that_is_listened_to_is_taken_in_whole() {
+    let bench = Bench::conversation(false);
+    let host = host(&bench).await;
+    let mut flooded = soon(host.open(another(&bench, "one"))).await.unwrap();
+    flooded.begin_turn("say: word\n".repeat(3_000).as_str().into()).await.unwrap();
+    let (signals, last) = to_the_end(&mut *flooded).await;
+    assert!(matches!(last, AgentSignal::TurnEnded(TurnEnd { failure: None, .. })), "{last:?}");
+    assert_eq!(signals.iter().filter(|signal| matches!(signal, AgentSignal::Text(_))).count(), 3_000);
+    soon(host.close(GRACE)).await;
+}
+
 /// An agent that notes what it hears. It begins a conversation when there is a file `go`, and closes one unless there
 /// is a file `deaf`.
 const NOTES: &str = r#"cd "${0%/*}" || exit 9

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Shared;
 use crate::error::EngineError;
+use crate::hosts::is_gone;
 
 /// Conversations that are erased together: each agent is started once for its own of them.
 const SESSIONS_PER_FORGETTING: usize = 32;
@@ -83,6 +84,8 @@ pub(crate) async fn closed_sessions(
         // What is being closed would write down again what was erased; it is for the next sweep.
         left.extend(due.iter().map(|session| session.id).filter(|id| shared.registry.is_owned(*id)));
         due.retain(|session| !left.contains(&session.id));
+        left.extend(survived(shared, &due).await?);
+        due.retain(|session| !left.contains(&session.id));
         for (session, side) in forget(shared, due, stop).await? {
             if side == AgentSide::Left && stop.is_cancelled() {
                 // Perhaps only because of that.
@@ -104,6 +107,19 @@ pub(crate) async fn closed_sessions(
         }
     }
     Ok(erased)
+}
+
+/// Those of which a process is on record that could not be ended, and still cannot be.
+async fn survived(shared: &Arc<Shared>, due: &[Session]) -> Result<Vec<SessionId>, EngineError> {
+    let linked: HashSet<_> =
+        shared.store.sessions.linked_conversations().await?.into_iter().map(|(id, _)| id).collect();
+    let mut survived = Vec::new();
+    for session in due.iter().filter(|session| linked.contains(&session.id)) {
+        if !is_gone(&session.id).await {
+            survived.push(session.id);
+        }
+    }
+    Ok(survived)
 }
 
 /// Has the agents of conversations erase their side.
@@ -177,7 +193,7 @@ async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> 
         Ok(place) => place,
         Err(failure) => {
             tracing::warn!(agent.name = %driver.name(), reason = failure.message, "an agent cannot be asked to forget now");
-            shared.forget_host(id, dir).await;
+            shared.forget_host(id).await;
             return all;
         }
     };
@@ -197,21 +213,20 @@ async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> 
         report = forgetting => report.ok(),
         () = too_long => None,
     };
-    match report {
-        Some(ForgetReport { left, survivors: 0 }) => {
-            shared.forget_host(id, dir).await;
-            left
+    let left = match report {
+        // Where all went well it is known to be gone.
+        Some(ForgetReport { left, survivors: 0 }) if left.is_empty() => {
+            shared.forget_host(id).await;
+            return left;
         }
-        Some(ForgetReport { left, survivors }) => {
-            tracing::error!(agent.name = %driver.name(), process.survivors = survivors,
-                "an agent that was started to forget could not be ended; the next start looks for it");
-            left
-        }
+        Some(ForgetReport { left, .. }) => left,
         None => {
             tracing::error!(agent.name = %driver.name(), "forgetting sessions that are to be erased panicked or hangs");
             all
         }
-    }
+    };
+    shared.look_for_host(id).await;
+    left
 }
 
 /// Erases a conversation from the store, and its directory.

@@ -9,6 +9,8 @@
 //! - a process never holds conversations of two apps or two agents.
 
 use std::collections::HashMap;
+use std::fmt::Display;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +22,8 @@ use clawdforge_core::agent::{AgentName, AgentSignal, Failure};
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::id::{AppId, HostId};
 use clawdforge_core::session::Session;
-use clawdforge_process::TreeMark;
+use clawdforge_process::reaper::Leftover;
+use clawdforge_process::{TreeMark, reaper};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Shared;
@@ -28,6 +31,9 @@ use crate::owner::run::unprepared;
 use crate::owner::tell_of_closing;
 use crate::tasks::{OnError, TaskKind};
 use crate::workspace::Workspace;
+
+/// How long one look for what is left of an agent may take, where there is something.
+const LOOK_WAIT_MAX: Duration = Duration::from_secs(5);
 
 const LET_GO: TaskKind = TaskKind { name: "let-go", on_error: OnError::Log };
 
@@ -44,15 +50,19 @@ impl HostKey {
     }
 }
 
-/// Those that may take in another conversation.
+/// The processes there are.
 #[derive(Default)]
-pub(crate) struct Hosts(Mutex<HashMap<HostKey, Vec<Arc<Hosted>>>>);
+pub(crate) struct Hosts {
+    /// Those that may take in another conversation.
+    open: Mutex<HashMap<HostKey, Vec<Arc<Hosted>>>>,
+    /// Those that could not be ended. They stay on record, and are looked for again.
+    lost: Mutex<Vec<HostId>>,
+}
 
 /// A process that is on record.
 struct Hosted {
     id: HostId,
     host: Box<dyn AgentHost>,
-    dir: Workspace,
     /// Conversations that have it. Changed under the lock of the shared ones.
     conversations: Mutex<usize>,
 }
@@ -78,7 +88,7 @@ impl Shared {
         }
         let hosted = self.start_host(hosting, spec.user.clone(), spec.given_up.clone()).await?;
         if hosted.host.ends_conversations() {
-            lock(&self.hosts.0).entry(key.clone()).or_default().push(Arc::clone(&hosted));
+            lock(&self.hosts.open).entry(key.clone()).or_default().push(Arc::clone(&hosted));
         }
         Place::taken(self, key, hosted).open(spec).await
     }
@@ -94,9 +104,9 @@ impl Shared {
         let dir = self.workspaces.of_host(id);
         let started = self.start_noted(hosting, id, &dir, user, given_up).await;
         match started {
-            Ok(host) => Ok(Arc::new(Hosted { id, host, dir, conversations: Mutex::new(1) })),
+            Ok(host) => Ok(Arc::new(Hosted { id, host, conversations: Mutex::new(1) })),
             Err(failure) => {
-                self.forget_host(id, dir).await;
+                self.look_for_host(id).await;
                 Err(failure)
             }
         }
@@ -134,7 +144,7 @@ impl Shared {
     async fn join(self: &Arc<Self>, key: &HostKey) -> Option<Place> {
         loop {
             let hosted = {
-                let shared = lock(&self.hosts.0);
+                let shared = lock(&self.hosts.open);
                 let mut all = shared.get(key)?.iter();
                 let hosted = all.find(|hosted| *lock(&hosted.conversations) < self.options.sessions_per_process)?;
                 *lock(&hosted.conversations) += 1;
@@ -153,21 +163,61 @@ impl Shared {
     async fn let_go(self: &Arc<Self>, hosted: Arc<Hosted>) -> CloseReport {
         let report = hosted.host.close(self.options.kill_grace).await;
         tell_of_closing(&hosted.id, &report);
-        self.forget_host(hosted.id, hosted.dir.clone()).await;
+        if report.survivors == 0 {
+            self.forget_host(hosted.id).await;
+        } else {
+            lock(&self.hosts.lost).push(hosted.id);
+        }
         report
+    }
+
+    /// Looks again for processes that could not be ended.
+    pub(crate) async fn look_for_lost_hosts(&self) {
+        let lost = mem::take(&mut *lock(&self.hosts.lost));
+        for id in lost {
+            self.look_for_host(id).await;
+        }
+    }
+
+    /// Processes of the last service that were still there when this one began.
+    pub(crate) fn lose_hosts(&self, ids: Vec<HostId>) {
+        lock(&self.hosts.lost).extend(ids);
+    }
+
+    /// Ends what may be left of a process that nobody has any more, and forgets it where nothing is.
+    pub(crate) async fn look_for_host(&self, id: HostId) {
+        if is_gone(&id).await {
+            self.forget_host(id).await;
+        } else {
+            lock(&self.hosts.lost).push(id);
+        }
     }
 
     /// Removes what is on record and on disk of a process that is gone. Where that cannot be recorded, the
     /// next start looks for the process and finds none.
-    pub(crate) async fn forget_host(&self, id: HostId, dir: Workspace) {
+    pub(crate) async fn forget_host(&self, id: HostId) {
         let forgotten = Commit { writes: vec![Write::ForgetHost(id)], ..Commit::default() };
         if let Err(error) = self.recorder.plain(forgotten).await {
             tracing::warn!(host.id = %id, %error, "the end of a process could not be recorded");
         }
+        let dir = self.workspaces.of_host(id);
         if tokio::task::spawn_blocking(move || dir.remove()).await.is_err() {
             tracing::error!(host.id = %id, "removing the directory of a process panicked");
         }
     }
+}
+
+/// Ends whatever carries a mark that nobody uses any more; false where something of it is still there.
+pub(crate) async fn is_gone(mark: &impl Display) -> bool {
+    let Ok(leftover) = TreeMark::new(mark.to_string()).map(|mark| Leftover { mark, identity: None }) else {
+        return true;
+    };
+    let ended = reaper::end_leftovers(&[leftover], LOOK_WAIT_MAX).await;
+    if ended.survivors > 0 {
+        tracing::error!(process.mark = %mark, process.survivors = ended.survivors,
+            "processes of an agent could not be ended; they stay on record");
+    }
+    ended.survivors == 0
 }
 
 /// The place of one conversation in a process. Dropped, it is left later.
@@ -203,7 +253,7 @@ impl Place {
     /// Lets nobody else into the process.
     fn shut(&self) {
         if let Some(hosted) = &self.hosted {
-            shut(&mut lock(&self.shared.hosts.0), &self.key, hosted);
+            shut(&mut lock(&self.shared.hosts.open), &self.key, hosted);
         }
     }
 
@@ -212,7 +262,7 @@ impl Place {
     async fn leave(mut self, inner: Option<(Box<dyn AgentLink>, Duration)>) -> CloseReport {
         let Some(hosted) = self.hosted.take() else { return CloseReport::default() };
         let alone = {
-            let mut shared = lock(&self.shared.hosts.0);
+            let mut shared = lock(&self.shared.hosts.open);
             let alone = *lock(&hosted.conversations) == 1;
             if alone {
                 shut(&mut shared, &self.key, &hosted);
@@ -247,7 +297,7 @@ impl Drop for Place {
 
 /// One conversation less; true where it was the last.
 fn give_up(shared: &Shared, key: &HostKey, hosted: &Arc<Hosted>) -> bool {
-    let mut all = lock(&shared.hosts.0);
+    let mut all = lock(&shared.hosts.open);
     let mut conversations = lock(&hosted.conversations);
     *conversations = conversations.saturating_sub(1);
     let last = *conversations == 0;

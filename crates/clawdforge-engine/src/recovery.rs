@@ -67,7 +67,12 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(RecoveryReport, Pro
         end_turn(shared, found).await?;
         report.interrupted += 1;
     }
-    forget_links(shared).await?;
+    // What could not be ended stays on record for the sweep and the next start. Which it is, is not known.
+    if report.processes_left == 0 {
+        forget_links(shared).await?;
+    } else {
+        shared.lose_hosts(shared.store.sessions.hosts().await?);
+    }
     report.strays_removed = remove_strays(shared).await?;
     Ok((report, promised))
 }

@@ -73,6 +73,7 @@ async fn sweep(shared: &Arc<Shared>, tries: &mut Tries, stop: &CancellationToken
     if reaped > 0 {
         tracing::debug!(reaped, "collected processes whose parents had left them to the service");
     }
+    shared.look_for_lost_hosts().await;
     // After a doubtful commit while the store could not be read either, the memory heals here.
     shared.tokens.refresh().await?;
     let report = SweepReport {

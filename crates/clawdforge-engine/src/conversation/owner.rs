@@ -22,6 +22,7 @@ use super::mailbox::{self, Accepted, Mailbox};
 use super::opening::{Asked, open_ahead, opening};
 use super::registry::Desk;
 use crate::engine::Shared;
+use crate::hosts::is_gone;
 use crate::owner::log::TurnLog;
 use crate::owner::run::waited_too_long;
 use crate::owner::{Player, tell_of_closing};
@@ -150,7 +151,7 @@ impl Owner {
         match link {
             Some(link) => self.warm = Some(Warm { link, slot, since: Instant::now(), is_new: true }),
             None => {
-                cold(&self.shared, &self.desk).await;
+                cold(&self.shared, &self.desk, true).await;
                 drop(slot);
             }
         }
@@ -226,7 +227,7 @@ impl Owner {
                 drop(slot);
             }
             None => {
-                cold(&self.shared, &self.desk).await;
+                cold(&self.shared, &self.desk, player.may_survive).await;
                 drop(slot);
             }
         }
@@ -290,13 +291,17 @@ impl Owner {
 async fn close(shared: &Shared, desk: &Desk, link: Box<dyn AgentLink>) {
     let report = link.close(shared.options.kill_grace).await;
     tell_of_closing(&desk.session, &report);
-    cold(shared, desk).await;
+    cold(shared, desk, report.survivors > 0).await;
 }
 
-/// Notes that there is no process any more. Where that cannot be recorded, the next start looks for one
-/// and finds none.
-async fn cold(shared: &Shared, desk: &Desk) {
+/// Notes that there is no process any more. Where something of it may have survived, that is looked for first; what
+/// is still there stays on record, and is looked for again when the next process is closed, when the conversation is
+/// erased, and at the next start. Where the end cannot be recorded, that start looks and finds none.
+async fn cold(shared: &Shared, desk: &Desk, may_survive: bool) {
     desk.warm.store(false, Ordering::Relaxed);
+    if may_survive && !is_gone(&desk.session).await {
+        return;
+    }
     let writes = vec![Write::NoteLink(desk.session, None)];
     if let Err(error) = shared.recorder.plain(Commit { writes, ..Commit::default() }).await {
         tracing::warn!(session.id = %desk.session, %error, "the end of a process could not be recorded");

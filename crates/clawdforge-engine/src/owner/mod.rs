@@ -63,6 +63,8 @@ pub(crate) struct Player {
     pub given_up: CancellationToken,
     /// What its agent is allowed.
     pub limits: AgentLimits,
+    /// An agent was closed, or could not be opened, and processes of it may still be there.
+    pub may_survive: bool,
     shared: Arc<Shared>,
     started: Option<Instant>,
     opening: Option<Opening>,
@@ -86,6 +88,7 @@ impl Player {
             mailbox: None,
             given_up: CancellationToken::new(),
             limits: AgentLimits::default(),
+            may_survive: false,
             shared,
             started: None,
             opening: None,
@@ -261,11 +264,15 @@ impl Player {
                         self.opened(opened);
                         Input::LinkOpened
                     }
-                    Err(failure) => Input::OpenFailed(failure),
+                    Err(failure) => {
+                        self.may_survive = true;
+                        Input::OpenFailed(failure)
+                    }
                 }
             }
             report = present(&mut self.closing) => {
                 self.closing = None;
+                self.may_survive |= report.survivors > 0;
                 self.tell_of_closing(&report);
                 Input::LinkClosed { stderr: report.stderr }
             }
@@ -325,6 +332,7 @@ impl Player {
     /// its directory. What panicked may do so again; its tree was dropped then, which kills it.
     async fn close_whatever_is_open(&mut self) {
         self.given_up.cancel();
+        self.may_survive = true;
         let grace = self.shared.options.kill_grace;
         let (link, warm) = (self.link.take(), self.warm.take());
         let (opening, closing) = (self.opening.take(), self.closing.take());

@@ -8,5 +8,6 @@ mod faults;
 mod owner;
 mod scene;
 mod stage;
+mod survivors;
 mod talker;
 mod tokens;

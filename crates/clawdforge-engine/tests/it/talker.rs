@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_agent::{
-    AgentDriver, AgentLimits, AgentLink, CloseReport, ForgetReport, Forgotten, HostSpec, LinkContext, OpenSpec,
-    Presence, Prompt,
+    AgentDriver, AgentHost, AgentLimits, AgentLink, CloseReport, ForgetReport, Forgotten, HostSpec, Hosting,
+    LinkContext, OpenSpec, Presence, Prompt,
 };
 use clawdforge_core::agent::{AgentName, AgentSignal, Exit, Failure, TurnEnd};
 use clawdforge_process::TreeMark;
@@ -31,6 +31,8 @@ pub struct Talker {
     pub asked: Mutex<Vec<Prompt>>,
     /// Processes there are.
     pub alive: AtomicUsize,
+    /// Processes that closing it leaves behind, as it says.
+    pub survivors: AtomicUsize,
     /// What it was told to forget, and whether its workspace was still there.
     pub forgotten: Mutex<Vec<(Forgotten, bool)>>,
     /// What comes of telling it to forget.
@@ -61,6 +63,7 @@ impl Talker {
             opened: Mutex::default(),
             asked: Mutex::default(),
             alive: AtomicUsize::new(0),
+            survivors: AtomicUsize::new(0),
             forgotten: Mutex::default(),
             memory: Mutex::new(Memory::KeepsFirst(0)),
             forgetting_at: Mutex::default(),
@@ -73,6 +76,10 @@ impl Talker {
 
     pub fn opens(&self) -> usize {
         self.opened.lock().unwrap().len()
+    }
+
+    fn closed(&self) -> CloseReport {
+        CloseReport { survivors: self.survivors.load(Ordering::SeqCst), ..CloseReport::default() }
     }
 
     pub fn alive(&self) -> usize {
@@ -114,6 +121,10 @@ impl AgentDriver for TalkerDriver {
         Ok(Box::new(TalkerLink { talker, resumed, number, key, turn: Turn::None, ready: VecDeque::new(), gone: false }))
     }
 
+    fn hosting(&self) -> Option<&dyn Hosting> {
+        Some(self)
+    }
+
     async fn forget(&self, forgotten: Vec<Forgotten>, place: HostSpec) -> ForgetReport {
         let marks: Vec<TreeMark> = forgotten.iter().map(|one| one.mark.clone()).collect();
         let with_folders = forgotten.into_iter().map(|forgotten| {
@@ -140,6 +151,39 @@ impl AgentDriver for TalkerDriver {
             }
         };
         ForgetReport { left, survivors }
+    }
+}
+
+/// A process that conversations share.
+struct TalkerHost(Arc<Talker>);
+
+#[async_trait]
+impl Hosting for TalkerDriver {
+    async fn start(&self, _: HostSpec) -> Result<Box<dyn AgentHost>, Failure> {
+        Ok(Box::new(TalkerHost(Arc::clone(&self.0))))
+    }
+}
+
+#[async_trait]
+impl AgentHost for TalkerHost {
+    async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
+        TalkerDriver(Arc::clone(&self.0)).open(spec).await
+    }
+
+    fn process(&self) -> String {
+        "1:1:not-a-boot".to_owned()
+    }
+
+    fn ends_conversations(&self) -> bool {
+        true
+    }
+
+    async fn takes_in(&self) -> bool {
+        true
+    }
+
+    async fn close(&self, _: Duration) -> CloseReport {
+        self.0.closed()
     }
 }
 
@@ -241,6 +285,6 @@ impl AgentLink for TalkerLink {
     }
 
     async fn close(self: Box<Self>, _: Duration) -> CloseReport {
-        CloseReport::default()
+        self.talker.closed()
     }
 }

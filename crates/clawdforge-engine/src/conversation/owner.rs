@@ -25,23 +25,23 @@ use crate::engine::Shared;
 use crate::hosts::is_gone;
 use crate::owner::log::TurnLog;
 use crate::owner::run::waited_too_long;
-use crate::owner::{Player, tell_of_closing};
+use crate::owner::{Player, at, tell_of_closing};
 use crate::record::Facts;
 use crate::slots::{Rest, Slot, Ticket};
 use crate::tasks::{OnError, TaskKind};
 
 const OWNER: TaskKind = TaskKind { name: "conversation", on_error: OnError::Log };
 
-/// How often a turn that is about to begin is looked for in the store; the pauses double from 50 ms, so this
-/// is about 13 seconds.
-const READ_TRIES_MAX: u32 = 8;
-
-/// First pause before a turn is looked for again.
+/// First pause before a turn that could not be read is looked for again; each further one is twice as long.
 const READ_RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest such pause: what the store is asked then is small, and everybody waits for it.
+const READ_RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Starts the task that owns a conversation.
 pub(super) fn start(shared: &Arc<Shared>, desk: Arc<Desk>, mailbox: Mailbox) {
-    let owner = Owner { shared: Arc::clone(shared), desk, mailbox: Some(mailbox), warm: None, known: None };
+    let owner =
+        Owner { shared: Arc::clone(shared), desk, mailbox: Some(mailbox), warm: None, known: None, unread: None };
     shared.work.spawn(OWNER, owner.own());
 }
 
@@ -53,6 +53,8 @@ struct Owner {
     warm: Option<Warm>,
     /// What is on record after the turn before, which nobody else changes.
     known: Option<Known>,
+    /// The first turn that waits could not be read.
+    unread: Option<Unread>,
 }
 
 /// What a turn goes on from.
@@ -60,6 +62,13 @@ struct Known {
     record: SessionRecord,
     /// The number of the last event.
     head: EventSeq,
+}
+
+/// When a turn that could not be read is looked for again.
+#[derive(Clone, Copy)]
+struct Unread {
+    again_at: Instant,
+    pause: Duration,
 }
 
 /// The agent between two turns, and the slot it keeps.
@@ -90,15 +99,42 @@ impl Owner {
     async fn own(mut self) {
         loop {
             match self.next().await {
-                Next::Turn(accepted) => {
-                    self.turn(*accepted).await;
-                    self.desk.unfinished.fetch_sub(1, Ordering::Relaxed);
-                }
+                Next::Turn(accepted) => self.begin(*accepted).await,
                 Next::WarmUp(slot) => self.warm_up(slot).await,
                 Next::Park => self.park().await,
                 Next::Leave => return,
             }
         }
+    }
+
+    /// Plays a turn, or puts it back where it was: no other overtakes it.
+    async fn begin(&mut self, mut accepted: Accepted) {
+        let found = match (self.known.take(), accepted.prompt.take()) {
+            (Some(known), Some(prompt)) => Ok(Some((known, prompt))),
+            _ => Self::look_up(&self.shared, &accepted.turn).await,
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let Turn { session, index, .. } = accepted.turn;
+                tracing::error!(session.id = %session, turn.index = index, %error, "a turn could not be read; it is tried again");
+                let pause = self.unread.map_or(READ_RETRY_PAUSE, |unread| READ_RETRY_PAUSE_MAX.min(unread.pause * 2));
+                self.unread = Some(Unread { again_at: Instant::now() + pause, pause });
+                if let Some(mailbox) = self.mailbox.as_mut() {
+                    mailbox.turns.push_front(accepted);
+                }
+                return;
+            }
+        };
+        self.unread = None;
+        match found {
+            Some((known, prompt)) => self.turn(accepted, known, prompt).await,
+            None => {
+                let Turn { session, index, .. } = accepted.turn;
+                tracing::error!(session.id = %session, turn.index = index, "a turn is not where it was accepted");
+            }
+        }
+        self.desk.unfinished.fetch_sub(1, Ordering::Relaxed);
     }
 
     async fn next(&mut self) -> Next {
@@ -109,12 +145,15 @@ impl Owner {
             if let Some(slot) = mailbox.warm_up.take() {
                 return Next::WarmUp(slot);
             }
-            if mailbox.closed || stopping {
-                if self.warm.is_some() {
-                    return Next::Park;
-                }
+            let again_at = self.unread.map(|unread| unread.again_at).filter(|at| *at > Instant::now());
+            if (mailbox.closed || stopping) && self.warm.is_some() {
+                return Next::Park;
+            }
+            if again_at.is_some() && !stopping {
+                // Whatever else there is to do comes after the turn that cannot be read.
+            } else if mailbox.closed || stopping {
                 // Turns of a conversation that is only stopped stay where they are recorded, for the next start.
-                if let Some(accepted) = mailbox.turns.pop_front().filter(|_| mailbox.closed) {
+                if let Some(accepted) = mailbox.turns.pop_front().filter(|_| mailbox.closed && again_at.is_none()) {
                     return Next::Turn(Box::new(accepted));
                 }
                 for closer in mailbox.closers.drain(..) {
@@ -130,13 +169,14 @@ impl Owner {
                 return Next::Leave;
             }
             // Who tried to leave has taken in what came last, and nobody will tell of that again.
-            if mailbox.has_work() {
+            if mailbox.has_work() && again_at.is_none() {
                 continue;
             }
             let rest = self.warm.as_ref().and_then(|warm| warm.slot.rest());
             tokio::select! {
                 () = mailbox.take_in() => {}
                 () = self.shared.stopping.cancelled(), if !stopping => {}
+                () = at(again_at) => {}
                 () = cooled(self.warm.as_mut(), rest.as_ref(), self.shared.options.session_warm_max) => return Next::Park,
             }
         }
@@ -165,16 +205,9 @@ impl Owner {
     }
 
     /// Plays one turn to its recorded end.
-    async fn turn(&mut self, accepted: Accepted) {
-        let Accepted { turn, prompt, place, mut publisher } = accepted;
+    async fn turn(&mut self, accepted: Accepted, Known { record, head }: Known, prompt: EventBody) {
+        let Accepted { turn, place, mut publisher, .. } = accepted;
         let began = Instant::now();
-        let (Known { record, head }, prompt) = match (self.known.take(), prompt) {
-            (Some(known), Some(prompt)) => (known, prompt),
-            _ => match Self::look_up(&self.shared, &turn).await {
-                Some((record, head, prompt)) => (Known { record, head }, prompt),
-                None => return,
-            },
-        };
         publisher.begins_at(head + 1);
         let asked = Asked::of(&record, &prompt, self.shared.isolation_of_session(&record.session));
         let facts = asked.facts(turn.session, turn.index);
@@ -233,37 +266,17 @@ impl Owner {
         }
     }
 
-    /// What a turn that is about to begin needs from the store, which is asked again while it is not available.
-    /// A turn that is not found has no owner any more; one that could not be read waits for the next start.
-    async fn look_up(shared: &Shared, turn: &Turn) -> Option<(SessionRecord, EventSeq, EventBody)> {
+    /// What a turn that is about to begin needs from the store; `None` where the turn is not there.
+    async fn look_up(shared: &Shared, turn: &Turn) -> Result<Option<(Known, EventBody)>, ReadError> {
         let store = &shared.store;
-        let read = async || {
-            // Nobody else writes what is read here, so it need not be read at one moment; side by side it takes a
-            // third of the time.
-            let (record, head, prompt) = tokio::try_join!(
-                store.sessions.conversation(turn.session),
-                store.events.head(turn.session),
-                store.sessions.queued_prompt(turn.id),
-            )?;
-            Ok::<_, ReadError>(record.zip(prompt).map(|(record, prompt)| (record, head, prompt)))
-        };
-        let mut pause = READ_RETRY_PAUSE;
-        for tries_left in (0..READ_TRIES_MAX).rev() {
-            match read().await {
-                Ok(found) => {
-                    if found.is_none() {
-                        tracing::error!(session.id = %turn.session, turn.index, "a turn is not where it was accepted");
-                    }
-                    return found;
-                }
-                Err(error) => {
-                    tracing::error!(session.id = %turn.session, turn.index, %error, tries_left, "a turn could not be read");
-                }
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        None
+        // Nobody else writes what is read here, so it need not be read at one moment; side by side it takes a
+        // third of the time.
+        let (record, head, prompt) = tokio::try_join!(
+            store.sessions.conversation(turn.session),
+            store.events.head(turn.session),
+            store.sessions.queued_prompt(turn.id),
+        )?;
+        Ok(record.zip(prompt).map(|(record, prompt)| (Known { record, head }, prompt)))
     }
 
     fn is_closed(&self, record: &SessionRecord) -> bool {

@@ -382,7 +382,8 @@ async fn present<T>(future: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>
     }
 }
 
-async fn at(instant: Option<Instant>) {
+/// Waits for the instant, or for ever where there is none.
+pub(crate) async fn at(instant: Option<Instant>) {
     match instant {
         Some(instant) => tokio::time::sleep_until(instant).await,
         None => std::future::pending().await,

@@ -1,6 +1,7 @@
 //! Conversations: turns in order, warm and cold, closed, restarted.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use clawdforge_agent::{AgentLimits, OpenSpec};
@@ -12,6 +13,9 @@ use clawdforge_core::limits::TURNS_QUEUED_PER_SESSION_MAX;
 use clawdforge_core::session::{DriverName, OnContextLoss};
 use clawdforge_engine::{EngineError, EngineOptions, SessionWish, TurnRequest};
 
+use clawdforge_store::Store;
+
+use crate::faults::Blind;
 use crate::scene::{DEADLINE, Scene, ended, failure, soon, until};
 use crate::stage::{engine_with, request};
 use crate::talker::TalkerDriver;
@@ -34,6 +38,50 @@ async fn turns_of_a_session_are_done_one_after_the_other_by_one_process() {
     assert_eq!(scene.context(session, &third).await, Some(ContextSource::Warm));
     assert_eq!((first.first, second.first, third.first), (1, first.last + 1, second.last + 1));
     assert_eq!(third.outcome.answer.as_deref(), Some("third"));
+}
+
+/// A scene whose store cannot be read the first so many times that a turn is about to begin.
+async fn scene_with_a_blind_store(looks: usize) -> Scene {
+    Scene::over(
+        true,
+        |_| {},
+        |store| {
+            let events = Blind { inner: Arc::clone(&store.events), looks: AtomicUsize::new(looks) };
+            Store { events: Arc::new(events), ..store }
+        },
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_turn_that_cannot_be_read_for_long_is_not_overtaken_and_not_lost() {
+    // Turns that overtook each other at every look would be in order again after some of these.
+    for looks in [3, 4, 9] {
+        let scene = scene_with_a_blind_store(looks).await;
+        let session = scene.open().await;
+        let first = scene.submit(session, "first").await.unwrap();
+        let second = scene.submit(session, "second").await.unwrap();
+        assert_eq!(ended(first).await.outcome.answer.as_deref(), Some("first"));
+        assert_eq!(ended(second).await.outcome.answer.as_deref(), Some("second"));
+        assert_eq!(scene.talker.asked(), ["first", "second"]);
+    }
+}
+
+#[tokio::test]
+async fn a_turn_that_cannot_be_read_is_ended_by_a_close_when_it_can_and_kept_by_a_stop() {
+    let scene = scene_with_a_blind_store(5).await;
+    let session = scene.open().await;
+    let waiting = scene.submit(session, "first").await.unwrap();
+    assert_eq!(scene.close(session).await, Ok(true));
+    assert_eq!(failure(&ended(waiting).await), Some(FailureKind::SessionClosed));
+
+    let scene = scene_with_a_blind_store(usize::MAX).await;
+    let session = scene.open().await;
+    let waiting = scene.submit(session, "first").await.unwrap();
+    scene.engine.drain(DEADLINE).await;
+    assert_eq!(soon(waiting.outcome()).await.err(), Some(EngineError::Deferred));
+    assert_eq!(scene.opened.store.sessions.unfinished_turns().await.unwrap().len(), 1, "it is for the next start");
+    assert_eq!(scene.talker.asked(), Vec::<String>::new());
 }
 
 #[tokio::test]

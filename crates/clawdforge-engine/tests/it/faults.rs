@@ -68,9 +68,9 @@ async fn check(store: &Store, seen: &Result<String, EngineError>, interrupted: u
 }
 
 /// Reads of the event log, whose first looks at a head fail.
-struct Blind {
-    inner: Arc<dyn EventReads>,
-    looks: AtomicUsize,
+pub struct Blind {
+    pub inner: Arc<dyn EventReads>,
+    pub looks: AtomicUsize,
 }
 
 #[async_trait]

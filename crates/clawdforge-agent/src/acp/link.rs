@@ -199,12 +199,14 @@ impl AgentLink for AcpLink {
         let blocks = blocks(prompt, embeds).await;
         let request = PromptRequest::new(self.peer.session().to_owned(), blocks);
         let quirks = Quirks::of(self.host.offered());
+        self.peer.turn_begins();
         self.turn = Some(Turn::after(self.cost).of(quirks, self.told.clone()));
         self.prompting = Some(Box::pin(self.peer.to_agent().send_request(request).block_task()));
         Ok(())
     }
 
     fn cancel_turn(&mut self) {
+        self.peer.turn_is_cancelled();
         if let Err(error) =
             self.peer.to_agent().send_notification(CancelNotification::new(self.peer.session().to_owned()))
         {

@@ -82,10 +82,17 @@ pub(super) enum Over {
 
 /// Where what comes for a conversation goes, by the agent's own id of it.
 #[derive(Clone, Default)]
-struct Inboxes(Arc<Mutex<HashMap<String, mpsc::Sender<Inbound>>>>);
+struct Inboxes(Arc<Mutex<HashMap<String, Inbox>>>);
+
+/// The near end of a conversation's inbox.
+struct Inbox {
+    sender: mpsc::Sender<Inbound>,
+    /// Its turn was cancelled: from then on nothing is permitted.
+    is_cancelled: bool,
+}
 
 impl Inboxes {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, mpsc::Sender<Inbound>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Inbox>> {
         // An entry is there or not, so a poisoned lock is usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,11 +100,22 @@ impl Inboxes {
     /// What comes for a conversation nobody has (any more) belongs to none. One that looks at nothing loses its inbox,
     /// so that it does not hold up the others.
     async fn put(&self, session: &str, inbound: Inbound) {
-        let Some(inbox) = self.lock().get(session).cloned() else { return };
+        let Some(inbox) = self.lock().get(session).map(|inbox| inbox.sender.clone()) else { return };
         // The inner error: nobody takes it in any more when the link is being closed.
         if timeout(INBOX_WAIT_MAX, inbox.send(inbound)).await.is_err() {
             tracing::warn!("nobody looked at what an agent sent for a conversation; it is cut off from the agent");
             self.lock().remove(session);
+        }
+    }
+
+    /// Whether a conversation is under way, so that its agent may be permitted anything.
+    fn is_at_work(&self, session: &str) -> bool {
+        self.lock().get(session).is_some_and(|inbox| !inbox.is_cancelled)
+    }
+
+    fn set_cancelled(&self, session: &str, is_cancelled: bool) {
+        if let Some(inbox) = self.lock().get_mut(session) {
+            inbox.is_cancelled = is_cancelled;
         }
     }
 
@@ -116,7 +134,7 @@ impl Connection {
         let inboxes = Inboxes::default();
         let transport = Lines::new(outgoing(stdin), incoming(stdout, inboxes.clone()));
         let (hand_out, handed) = oneshot::channel();
-        let receiving = inboxes.clone();
+        let (receiving, asking) = (inboxes.clone(), inboxes.clone());
         let connecting = Client
             .v1()
             .name("clawdforge")
@@ -129,7 +147,10 @@ impl Connection {
                 on_receive_notification!(),
             )
             .on_receive_request(
-                async move |request: RequestPermissionRequest, responder, _| responder.respond(decide(&request)),
+                async move |request: RequestPermissionRequest, responder, _| {
+                    let is_at_work = asking.is_at_work(&request.session_id.to_string());
+                    responder.respond(decide(&request, is_at_work))
+                },
                 on_receive_request!(),
             )
             .connect_with(transport, async move |to_agent: ConnectionTo<Agent>| {
@@ -172,7 +193,7 @@ impl Connection {
     /// A conversation's own end. What the agent sent for it before is passed over.
     pub(super) fn of(&self, session: &str) -> Peer {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
-        self.inboxes.lock().insert(session.to_owned(), sender);
+        self.inboxes.lock().insert(session.to_owned(), Inbox { sender, is_cancelled: false });
         Peer {
             driving: Some(self.driving.clone()),
             to_agent: self.to_agent.clone(),
@@ -192,6 +213,16 @@ impl Peer {
     /// The agent's own id of the conversation.
     pub(super) fn session(&self) -> &str {
         &self.session
+    }
+
+    /// From now on, until the next turn begins, the agent is permitted nothing in this conversation.
+    pub(super) fn turn_is_cancelled(&self) {
+        self.inboxes.set_cancelled(&self.session, true);
+    }
+
+    /// A turn begins.
+    pub(super) fn turn_begins(&self) {
+        self.inboxes.set_cancelled(&self.session, false);
     }
 
     /// Waits for an answer; what the agent sends meanwhile is passed over.
@@ -242,8 +273,13 @@ async fn present(driving: &mut Option<Driving>) {
 }
 
 /// The one place where a permission request is decided. Sessions approve everything, as the first versions
-/// did. By kind, never by place or id: those are the agent's own.
-fn decide(request: &RequestPermissionRequest) -> RequestPermissionResponse {
+/// did. By kind, never by place or id: those are the agent's own. Once a turn is cancelled, every question that is
+/// open or comes has to be answered with that (<https://agentclientprotocol.com/protocol/prompt-turn#cancellation>);
+/// so has one of a conversation that nobody has any more.
+fn decide(request: &RequestPermissionRequest, is_at_work: bool) -> RequestPermissionResponse {
+    if !is_at_work {
+        return RequestPermissionResponse::new(RequestPermissionOutcome::Cancelled);
+    }
     let of_kind = |kind| request.options.iter().find(|option| option.kind == kind);
     let chosen = of_kind(PermissionOptionKind::AllowOnce).or_else(|| of_kind(PermissionOptionKind::AllowAlways));
     RequestPermissionResponse::new(match chosen {

@@ -105,6 +105,12 @@ impl<V: Voice> Player<V> {
                 let answer = self.wire.ask(&tool)?;
                 self.say(answer)?;
             }
+            Step::AskOnCancel(tool) => {
+                self.wire.pause(None);
+                let answer = self.wire.ask(&tool)?;
+                self.say(answer)?;
+                return Ok(Flow::Cancelled);
+            }
             Step::Recall => {
                 let memory = self.wire.memory();
                 self.say(if memory.is_empty() { "nothing".to_owned() } else { memory.join(" | ") })?;

@@ -180,6 +180,21 @@ async fn a_cancelled_turn_ends_and_the_next_one_begins() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_open_when_the_turn_is_cancelled_is_answered_with_that() {
+    let bench = Bench::conversation(false);
+    let mut link = bench.open().await.unwrap();
+    link.begin_turn("say: here\nask on cancel: Bash".into()).await.unwrap();
+    first_text(&mut *link).await;
+    link.cancel_turn();
+    let (_, end) = ended(&mut *link).await;
+    assert_eq!(end.stop_reason.as_deref(), Some("cancelled"));
+    assert_eq!(end.answer.as_deref(), Some("here\n{\"outcome\":\"cancelled\"}"));
+    // It was that turn's cancel: the next one is permitted what it asks for.
+    assert_eq!(answer(&mut *link, "ask: Bash").await, r#"{"outcome":"selected","optionId":"yes"}"#);
+    close(&bench, link).await;
+}
+
+#[tokio::test]
 async fn an_agent_that_ignores_a_cancel_is_ended_with_its_link() {
     let bench = Bench::conversation(false);
     let mut link = bench.open().await.unwrap();

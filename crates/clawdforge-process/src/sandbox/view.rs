@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
+use rustix::process::umask;
 
 use super::policy::{Access, Rule};
 
@@ -50,6 +51,14 @@ const RECURSIVE: libc::c_int = 0x8000;
 /// Makes the view. Must be called in a mount namespace of its own, by whoever may mount there, before the
 /// working directory matters: it is entered anew. Links on the `ways` stay where they are. What is writable beside the rules comes back as rules.
 pub(super) fn make(private: &Path, ways: &[PathBuf], rules: &[Rule]) -> io::Result<Vec<Rule>> {
+    // The folders on the way to a place are passed through by the agent's user; the agent keeps the mask it is given.
+    let mask = umask(Mode::WGRP | Mode::WOTH);
+    let made = make_passable(private, ways, rules);
+    umask(mask);
+    made
+}
+
+fn make_passable(private: &Path, ways: &[PathBuf], rules: &[Rule]) -> io::Result<Vec<Rule>> {
     let cwd = std::env::current_dir()?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let covers = covers(private, rules);

@@ -19,18 +19,24 @@ pub mod confine;
 pub mod demo;
 pub mod environment;
 mod files;
+mod furnish;
+pub mod home;
 pub mod locate;
 pub mod oneshot;
 pub mod profile;
 pub mod registry;
+pub mod sign_in;
+pub mod surroundings;
 pub mod version;
 
 pub use acp::{AcpDriver, Choices};
 pub use acpx::AcpxDriver;
-pub use confine::AppUser;
+pub use home::Home;
 pub use oneshot::OneShotDriver;
 pub use profile::{Dialect, Profile};
 pub use registry::{Agents, SessionAgent, SessionAgents};
+pub use sign_in::SignIn;
+pub use surroundings::{surroundings, tmp_dir};
 pub use version::Versions;
 
 /// Knows how to start one configured agent and how to speak to it.
@@ -72,7 +78,7 @@ pub trait AgentDriver: Send + Sync {
     }
 
     /// Erases what the agent's side keeps of conversations that are about to be erased: their records and
-    /// transcripts outside of their directories. All had agents of the user of `place`. Called when these are long gone;
+    /// transcripts outside of their directories. All had agents in the home of `place`. Called when these are long gone;
     /// their directories are still there. Safe to repeat. Where a process has to be started for it, there is one at most,
     /// at `place`, and it is gone when this returns; whoever asks cancels `given_up` when it takes too long.
     async fn forget(&self, forgotten: Vec<Forgotten>, place: HostSpec) -> ForgetReport {
@@ -223,8 +229,8 @@ pub struct OpenSpec {
     pub system_mode: SystemMode,
     /// How hard the model should think.
     pub effort: Option<Effort>,
-    /// Who the agent is, where it is not the service's own user.
-    pub user: Option<AppUser>,
+    /// Where the agent lives, where that is not the service's own home.
+    pub home: Option<Home>,
     /// Cancelled when nobody wants the link any more: opening ends then, and with it whatever it started.
     pub given_up: CancellationToken,
 }
@@ -238,8 +244,8 @@ pub struct HostSpec {
     pub scratch: PathBuf,
     /// The mark every process of the tree carries.
     pub mark: TreeMark,
-    /// Who the agent is, where it is not the service's own user.
-    pub user: Option<AppUser>,
+    /// Where the agent lives, where that is not the service's own home.
+    pub home: Option<Home>,
     /// Cancelled when nobody wants the process any more; starting ends then.
     pub given_up: CancellationToken,
 }
@@ -252,7 +258,7 @@ impl HostSpec {
             cwd: spec.workspace.clone(),
             scratch: spec.scratch.clone(),
             mark: spec.mark.clone(),
-            user: spec.user.clone(),
+            home: spec.home.clone(),
             given_up: spec.given_up.clone(),
         }
     }

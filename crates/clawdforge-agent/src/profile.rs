@@ -12,6 +12,8 @@ use std::sync::Arc;
 use clawdforge_core::agent::AgentName;
 use clawdforge_process::Confinement;
 
+use crate::sign_in::SignIn;
+
 /// How an agent is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -57,8 +59,14 @@ pub struct Profile {
     /// Arguments in front of ours.
     pub args: Vec<String>,
     /// The whole environment of the agent (see [`crate::environment`]) but for the few variables the
-    /// driver adds where they are absent.
+    /// driver adds where they are absent, and without what signs it in.
     pub env: BTreeMap<OsString, OsString>,
+    /// What signs it in: only for processes that work for somebody.
+    pub sign_in: SignIn,
+    /// A folder of the operator's whose files are laid into every home of the agent, at the same places.
+    pub home_files: Option<PathBuf>,
+    /// Whether it may obey settings, hooks and tool servers that it finds in a workspace.
+    pub trusts_workspace: bool,
     /// How often the agent may try its model again before it reports a failure.
     pub retries_max: u32,
     /// What to do when the program is missing, as an imperative without a full stop:
@@ -78,6 +86,7 @@ impl fmt::Debug for Profile {
             .field("own_program", &self.own_program)
             .field("args", &self.args)
             .field("env_names", &self.env.keys())
+            .field("sign_in", &self.sign_in)
             .field("retries_max", &self.retries_max)
             .finish_non_exhaustive()
     }
@@ -100,6 +109,9 @@ mod tests {
             env: BTreeMap::from([("ANTHROPIC_API_KEY".into(), "sk-very-secret".into())]),
             retries_max: 2,
             install_hint: String::new(),
+            sign_in: SignIn::default(),
+            home_files: None,
+            trusts_workspace: false,
             confinement: None,
         };
         let shown = format!("{profile:?}");

@@ -25,6 +25,7 @@ use crate::conversation::registry::Registry;
 use crate::conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};
 use crate::error::EngineError;
 use crate::files::{Files, Upload};
+use crate::homes::Homes;
 use crate::hosts::Hosts;
 use crate::hub::Ended;
 use crate::ids::Ids;
@@ -35,7 +36,6 @@ use crate::runs::RunTicket;
 use crate::slots::{SlotLimits, Slots};
 use crate::tasks::{OnError, TaskKind, Tasks};
 use crate::tokens::{Minted, Tokens};
-use crate::users::Users;
 use crate::workspace::Workspaces;
 use crate::{drain, sweep};
 
@@ -89,7 +89,7 @@ pub(crate) struct Shared {
     pub tokens: Tokens,
     pub files: Files,
     pub workspaces: Workspaces,
-    pub users: Option<Users>,
+    pub homes: Homes,
     pub slots: Slots,
     pub operator: TokenHash,
     /// Owners and submissions: what a drain waits for.
@@ -139,7 +139,7 @@ impl Engine {
             default_driver,
             files: Files::new(&options.data_dir, options.upload_bytes_max)?,
             workspaces: Workspaces::new(&options.data_dir, options.users.is_some())?,
-            users: options.users.clone().map(|range| Users::new(range, &options.data_dir)).transpose()?,
+            homes: Homes::new(&options)?,
             slots: Slots::new(limits),
             work: Tasks::default(),
             background: Tasks::default(),

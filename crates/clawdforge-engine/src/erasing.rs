@@ -10,7 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdforge_agent::{AgentDriver, AppUser, ForgetReport, Forgotten};
+use clawdforge_agent::{AgentDriver, ForgetReport, Forgotten, Home};
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::id::{HostId, SessionId};
 use clawdforge_core::ledger::LedgerFact;
@@ -136,8 +136,8 @@ async fn forget(
             sides.push((session, AgentSide::Unknown));
             continue;
         };
-        let user = match shared.user_of(session.app).await {
-            Ok(user) => user,
+        let home = match shared.home_of(session.app, &session.agent, &workspace).await {
+            Ok(home) => home,
             Err(failure) => {
                 tracing::warn!(session.id = %session.id, reason = failure.message, "an agent cannot be asked to forget now");
                 sides.push((session, AgentSide::Left));
@@ -147,8 +147,8 @@ async fn forget(
         let record = shared.store.sessions.conversation(session.id).await?;
         let spoken = session.conversation.as_ref().map(|chosen| chosen.driver);
         // What an agent keeps is where its home is.
-        let key = (session.agent.clone(), spoken, user.as_ref().map(|user| user.home.clone()));
-        let new = || Asking { driver: Arc::clone(driver), user, forgotten: Vec::new() };
+        let key = (session.agent.clone(), spoken, home.as_ref().map(|home| home.path.clone()));
+        let new = || Asking { driver: Arc::clone(driver), home, forgotten: Vec::new() };
         askings.entry(key).or_insert_with(new).forgotten.push(Forgotten {
             workspace: workspace.work(),
             scratch: workspace.scratch(),
@@ -172,8 +172,8 @@ async fn forget(
 /// What one driver is asked.
 struct Asking {
     driver: Arc<dyn AgentDriver>,
-    /// Whose agents they were.
-    user: Option<AppUser>,
+    /// Where their agents lived.
+    home: Option<Home>,
     forgotten: Vec<Forgotten>,
 }
 
@@ -182,14 +182,14 @@ struct Asking {
 /// The agent that it may start for that is on record as a process to be shared is, so that no end of the service
 /// leaves it behind. It takes no slot: it does no work, there is one at a time, and it has little time.
 async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> Vec<TreeMark> {
-    let Asking { driver, user, forgotten } = asking;
+    let Asking { driver, home, forgotten } = asking;
     let all: Vec<TreeMark> = forgotten.iter().map(|one| one.mark.clone()).collect();
     if stop.is_cancelled() {
         return all;
     }
     let id = shared.ids.make(HostId::new);
     let (dir, given_up) = (shared.workspaces.of_host(id), stop.child_token());
-    let place = match shared.note_host(id, &dir, user, given_up.clone()).await {
+    let place = match shared.note_host(id, &dir, home, given_up.clone()).await {
         Ok(place) => place,
         Err(failure) => {
             tracing::warn!(agent.name = %driver.name(), reason = failure.message, "an agent cannot be asked to forget now");

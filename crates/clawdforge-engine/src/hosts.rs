@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_agent::{
-    AgentDriver, AgentHost, AgentLink, AppUser, CloseReport, HostSpec, Hosting, LinkContext, OpenSpec, Prompt,
+    AgentDriver, AgentHost, AgentLink, CloseReport, Home, HostSpec, Hosting, LinkContext, OpenSpec, Prompt,
 };
 use clawdforge_core::agent::{AgentName, AgentSignal, Failure};
 use clawdforge_core::commit::{Commit, Write};
@@ -86,7 +86,7 @@ impl Shared {
         if let Some(place) = self.join(&key).await {
             return place.open(spec).await;
         }
-        let hosted = self.start_host(hosting, spec.user.clone(), spec.given_up.clone()).await?;
+        let hosted = self.start_host(hosting, spec.home.clone(), spec.given_up.clone()).await?;
         if hosted.host.ends_conversations() {
             lock(&self.hosts.open).entry(key.clone()).or_default().push(Arc::clone(&hosted));
         }
@@ -97,12 +97,12 @@ impl Shared {
     async fn start_host(
         self: &Arc<Self>,
         hosting: &dyn Hosting,
-        user: Option<AppUser>,
+        home: Option<Home>,
         given_up: CancellationToken,
     ) -> Result<Arc<Hosted>, Failure> {
         let id = self.ids.make(HostId::new);
         let dir = self.workspaces.of_host(id);
-        let started = self.start_noted(hosting, id, &dir, user, given_up).await;
+        let started = self.start_noted(hosting, id, &dir, home, given_up).await;
         match started {
             Ok(host) => Ok(Arc::new(Hosted { id, host, conversations: Mutex::new(1) })),
             Err(failure) => {
@@ -117,10 +117,10 @@ impl Shared {
         hosting: &dyn Hosting,
         id: HostId,
         dir: &Workspace,
-        user: Option<AppUser>,
+        home: Option<Home>,
         given_up: CancellationToken,
     ) -> Result<Box<dyn AgentHost>, Failure> {
-        hosting.start(self.note_host(id, dir, user, given_up).await?).await
+        hosting.start(self.note_host(id, dir, home, given_up).await?).await
     }
 
     /// Puts a process on record that is about to be started, and makes its directory.
@@ -128,16 +128,16 @@ impl Shared {
         &self,
         id: HostId,
         dir: &Workspace,
-        user: Option<AppUser>,
+        home: Option<Home>,
         given_up: CancellationToken,
     ) -> Result<HostSpec, Failure> {
         let mark = TreeMark::new(id.to_string()).map_err(|error| unprepared(&error.to_string()))?;
-        let (made, owner) = (dir.clone(), user.clone());
+        let (made, owner) = (dir.clone(), home.clone());
         let made = tokio::task::spawn_blocking(move || made.make(owner.as_ref())).await;
         made.map_err(|error| unprepared(&error.to_string()))??;
         let noted = Commit { writes: vec![Write::NoteHost(id, self.ids.now())], ..Commit::default() };
         self.recorder.plain(noted).await.map_err(|error| unprepared(&error.to_string()))?;
-        Ok(HostSpec { cwd: dir.work(), scratch: dir.scratch(), mark, user, given_up })
+        Ok(HostSpec { cwd: dir.work(), scratch: dir.scratch(), mark, home, given_up })
     }
 
     /// A place in a process of this app and agent that has one left.

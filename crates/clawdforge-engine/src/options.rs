@@ -6,6 +6,18 @@ use std::time::Duration;
 
 use clawdforge_core::isolation::Isolation;
 
+/// Which agents live in one home, with their settings, sign-ins, transcripts and caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AgentHome {
+    /// Those of one name and one app.
+    #[default]
+    App,
+    /// The agent of one session, or of one run; the home is erased with it.
+    Session,
+    /// All of them, in the home of the service's user.
+    Shared,
+}
+
 /// Plain settings; the configuration table holds their defaults and bounds.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -16,6 +28,8 @@ pub struct EngineOptions {
     pub isolation: Isolation,
     /// The numbers of the users that agents run as, one for each app; `None` leaves them the service's own.
     pub users: Option<RangeInclusive<u32>>,
+    /// Whose home an agent has.
+    pub agent_home: AgentHome,
     /// Agent process trees at the same time.
     pub slots: usize,
     /// Accepted runs that may wait for a slot, over all apps.

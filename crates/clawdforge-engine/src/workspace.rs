@@ -1,8 +1,8 @@
 //! The directory of a run or of a conversation: what the agent works in, and a private one beside it.
 //!
 //! `runs/<run>/work` is the agent's working directory with its attachments; `runs/<run>/scratch` holds
-//! its temporary files and what is handed to it outside the prompt. Both go when the run is over. A
-//! conversation has the same below `sessions/<session>` until it is erased; the attachments of its turns
+//! its temporary files and what is handed to it outside the prompt, `runs/<run>/home` is the agent's home where it has
+//! one for the run alone. All go when the run is over. A conversation has the same below `sessions/<session>` until it is erased; the attachments of its turns
 //! are in `work/attachments/turn-<n>`. A process that conversations share starts in `hosts/<host>/work`.
 
 use std::io::{self, Read};
@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use clawdforge_agent::AppUser;
-use clawdforge_agent::confine::hand_over;
+use clawdforge_agent::Home;
+use clawdforge_agent::home::hand_over;
 use clawdforge_core::agent::{Failure, FailureKind};
 use clawdforge_core::file::{File, safe_extension};
 use clawdforge_core::id::{FileId, HostId, RunId, SessionId};
@@ -123,17 +123,22 @@ impl Workspace {
         self.root.join("scratch")
     }
 
+    /// Its home, where it has one of its own.
+    pub fn home(&self) -> PathBuf {
+        self.root.join("home")
+    }
+
     /// Makes the directories and lays the attachments of a run in; their names come back.
     /// Blocking: copies take as long as the disk does, or until they are given up.
     pub fn prepare(
         &self,
-        user: Option<&AppUser>,
+        home: Option<&Home>,
         attachments: &[(File, PathBuf)],
         given_up: &CancellationToken,
     ) -> Result<Vec<String>, Failure> {
-        self.make(user)?;
+        self.make(home)?;
         // No agent was ever here.
-        self.lay_in(&self.work(), user, attachments, given_up)
+        self.lay_in(&self.work(), home, attachments, given_up)
     }
 
     /// Makes the directories and lays the attachments of one turn of a conversation in; their paths come
@@ -141,11 +146,11 @@ impl Workspace {
     pub fn prepare_turn(
         &self,
         index: u32,
-        user: Option<&AppUser>,
+        home: Option<&Home>,
         attachments: &[(File, PathBuf)],
         given_up: &CancellationToken,
     ) -> Result<Vec<PathBuf>, Failure> {
-        self.make(user)?;
+        self.make(home)?;
         if attachments.is_empty() {
             return Ok(Vec::new());
         }
@@ -154,27 +159,27 @@ impl Workspace {
         // step is taken from a folder that is held open, and none follows a link.
         let of_turn = (|| {
             let work = Held::open(CWD, &self.work())?;
-            let all = work.folder(ATTACHMENTS_DIR, user)?;
+            let all = work.folder(ATTACHMENTS_DIR, home)?;
             remove_stray(&all.path().join(&name));
-            all.folder(&name, user)
+            all.folder(&name, home)
         })();
         let of_turn = of_turn.map_err(|error| self.broken(&error))?;
-        let names = self.lay_in(&of_turn.path(), user, attachments, given_up)?;
+        let names = self.lay_in(&of_turn.path(), home, attachments, given_up)?;
         let shown = self.work().join(ATTACHMENTS_DIR).join(name);
         Ok(names.into_iter().map(|name| shown.join(name)).collect())
     }
 
     /// Makes the directories, the user's own where there is one. Blocking.
-    pub fn make(&self, user: Option<&AppUser>) -> Result<(), Failure> {
+    pub fn make(&self, home: Option<&Home>) -> Result<(), Failure> {
         let made = || {
             // The service's own, so that nobody puts something else into the place of what is below.
             make_private_dir(&self.root)?;
-            if user.is_some() {
+            if home.is_some_and(|home| home.owner.is_some()) {
                 open_to_pass(&self.root)?;
             }
             for dir in [self.work(), self.scratch()] {
                 make_private_dir(&dir)?;
-                hand_over(user, &dir)?;
+                hand_over(home, &dir)?;
             }
             Ok(())
         };
@@ -189,14 +194,14 @@ impl Workspace {
     fn lay_in(
         &self,
         dir: &Path,
-        user: Option<&AppUser>,
+        home: Option<&Home>,
         attachments: &[(File, PathBuf)],
         given_up: &CancellationToken,
     ) -> Result<Vec<String>, Failure> {
         let mut names = Vec::with_capacity(attachments.len());
         for (place, (file, bytes)) in attachments.iter().enumerate() {
             let name = format!("attachment-{}{}", place + 1, safe_extension(&file.name));
-            attach(bytes, &dir.join(&name), user, given_up).map_err(|error| match error.kind() {
+            attach(bytes, &dir.join(&name), home, given_up).map_err(|error| match error.kind() {
                 io::ErrorKind::NotFound => expired(file.id),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     tracing::error!(path = %self.root.display(), %error, "an attachment found no room");
@@ -230,7 +235,7 @@ impl Held {
     }
 
     /// Opens a folder in it, which is made where it is missing or something else is there.
-    fn folder(&self, name: &str, user: Option<&AppUser>) -> io::Result<Self> {
+    fn folder(&self, name: &str, home: Option<&Home>) -> io::Result<Self> {
         let there = Path::new(name);
         match Self::open(&self.0, there) {
             Ok(folder) => return Ok(folder),
@@ -239,8 +244,8 @@ impl Held {
         }
         mkdirat(&self.0, there, Mode::RWXU)?;
         let folder = Self::open(&self.0, there)?;
-        if let Some(user) = user {
-            std::os::unix::fs::fchown(&folder.0, Some(user.identity.number()), Some(user.identity.number()))?;
+        if let Some(owner) = home.and_then(|home| home.owner) {
+            std::os::unix::fs::fchown(&folder.0, Some(owner.number()), Some(owner.number()))?;
         }
         Ok(folder)
     }
@@ -300,12 +305,12 @@ fn open_up(path: &Path) -> io::Result<()> {
 /// Copies an upload into place, as the agent's own to change. Never a link: what an agent writes must not
 /// reach the upload, which other runs attach as well. On file systems that share blocks (Btrfs, XFS) the
 /// kernel copies nothing.
-fn attach(from: &Path, to: &Path, user: Option<&AppUser>, given_up: &CancellationToken) -> io::Result<()> {
+fn attach(from: &Path, to: &Path, home: Option<&Home>, given_up: &CancellationToken) -> io::Result<()> {
     let mut from = std::fs::File::open(from)?;
     let mut to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
-    if let Some(user) = user {
+    if let Some(owner) = home.and_then(|home| home.owner) {
         // The file that was made, whatever lies at its place by now.
-        std::os::unix::fs::fchown(&to, Some(user.identity.number()), Some(user.identity.number()))?;
+        std::os::unix::fs::fchown(&to, Some(owner.number()), Some(owner.number()))?;
     }
     while io::copy(&mut (&mut from).take(COPY_STEP_BYTES), &mut to)? > 0 {
         if given_up.is_cancelled() {

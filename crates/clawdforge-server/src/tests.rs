@@ -73,6 +73,7 @@ async fn app(dir: &tempfile::TempDir) -> App {
             data_dir: dir.path().to_owned(),
             isolation: clawdforge_core::isolation::Isolation::Off,
             users: None,
+            agent_home: Default::default(),
             slots: 1,
             queue_max: 1,
             queue_per_app_max: 1,

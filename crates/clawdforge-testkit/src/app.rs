@@ -54,7 +54,7 @@ pub struct TestApp {
     http: reqwest::Client,
 }
 
-/// The folder of a service. What acpx makes outside of it, for the home in it, goes with it.
+/// The folder of a service. What acpx makes outside of it, for the homes in it, goes with it.
 #[derive(Debug)]
 struct Root(TempDir);
 
@@ -66,13 +66,27 @@ impl Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        let sockets = socket_folder(&self.path().join(HOME));
-        // Most services never call acpx. Sockets are what owners leave that were killed.
-        for socket in std::fs::read_dir(&sockets).into_iter().flatten().flatten() {
-            let _ = std::fs::remove_file(socket.path());
+        let homes = homes_below(&self.path().join("data"));
+        for home in homes.into_iter().chain([self.path().join(HOME)]) {
+            let sockets = socket_folder(&home);
+            // Most services never call acpx. Sockets are what owners leave that were killed.
+            for socket in std::fs::read_dir(&sockets).into_iter().flatten().flatten() {
+                let _ = std::fs::remove_file(socket.path());
+            }
+            let _ = std::fs::remove_dir(sockets);
         }
-        let _ = std::fs::remove_dir(sockets);
     }
+}
+
+/// The homes of agents below a data directory, by app and agent.
+fn homes_below(data_dir: &Path) -> Vec<PathBuf> {
+    let inner = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    let mut homes: Vec<PathBuf> = inner(data_dir.join("homes")).into_iter().flat_map(inner).collect();
+    homes.sort();
+    homes
 }
 
 /// An answer, read whole.
@@ -248,6 +262,11 @@ impl TestApp {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.root.path().join("data")
+    }
+
+    /// The homes of agents there are below the data directory, by app and agent.
+    pub fn agent_homes(&self) -> Vec<PathBuf> {
+        homes_below(&self.data_dir())
     }
 
     /// The home the service runs in.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clawdforge_core::isolation::Isolation;
+use clawdforge_engine::AgentHome;
 use clawdforge_process::sandbox::probe::{self, ProbeError};
 use clawdforge_process::sandbox::{Attack, Helper, Outcome, can_contain, landlock_abi, resolved};
 use clawdforge_process::{Confinement, Identity, SpawnError, Spawner};
@@ -69,7 +70,22 @@ pub fn chosen(config: &Config) -> anyhow::Result<Isolation> {
             config.sessions_per_process
         );
     }
+    let with_users = level >= Isolation::Uid && lacking(config, Isolation::Uid).is_none();
+    if with_users && config.agent_home == AgentHome::Shared {
+        bail!(
+            "`agent_home` is `shared`, but users of `isolation_users` cannot use one home (agents keep files in it that \
+             only one of them may read); set it to `app`, or name no users"
+        );
+    }
+    if config.sessions_per_process > 1 && config.agent_home == AgentHome::Session {
+        bail!(
+            "`sessions_per_process` is {}, but with `agent_home = \"session\"` no two sessions can share a process; set \
+             one of them otherwise",
+            config.sessions_per_process
+        );
+    }
     if level > Isolation::Off
+        && config.agent_home == AgentHome::Shared
         && let Some(home) = config.environment.get("HOME").map(Path::new)
         && is_same(home, &config.data_dir)
     {
@@ -165,7 +181,7 @@ impl Standing {
     }
 }
 
-/// Every app's agents write there, as long as they have no home of their own.
+/// Every app's agents write there, where the operator wants it so.
 const SHARED_HOME: &str = "shared_home";
 
 /// Agents behind acpx have no namespaces: its calls must find each other's processes.
@@ -211,8 +227,11 @@ pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Stand
         );
     }
     let mut gaps: Vec<_> = findings.gaps().map(|(attack, _)| attack.name()).collect();
+    if config.agent_home == AgentHome::Shared {
+        gaps.push(SHARED_HOME);
+    }
     if identity.is_none() {
-        gaps.extend([SHARED_HOME, UNBOUNDED_PROCESSES]);
+        gaps.push(UNBOUNDED_PROCESSES);
     }
     gaps.push(UNBOUNDED_MEMORY_AND_CPU);
     gaps.extend((level == Isolation::Namespaces).then_some(ACPX_WITHOUT_NAMESPACES));
@@ -255,7 +274,8 @@ pub fn outcomes(standing: &Standing) -> impl Iterator<Item = (&'static str, &'st
 pub fn risk_of_home(config: &Config) -> Option<String> {
     let home = Path::new(config.environment.get("HOME").unwrap_or(OsStr::new("")));
     let around = home.is_absolute() && can_contain(home, &config.data_dir) && home != config.data_dir;
-    (around && config.isolation_mode != Some(Isolation::Off)).then(|| {
+    let lived_in = around && config.agent_home == AgentHome::Shared;
+    (lived_in && config.isolation_mode != Some(Isolation::Off)).then(|| {
         format!(
             "the data directory {} lies in the home of the agents, who therefore reach only what is in that home \
              already and cannot make new files at its top; move `data_dir` out of it",

@@ -9,6 +9,7 @@ mod cli;
 mod clock;
 mod config;
 mod doctor;
+mod homes;
 mod isolation;
 mod logs;
 mod profiles;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use anyhow::Context;
+use clawdforge_agent::SignIn;
 use clawdforge_agent::environment;
 use clawdforge_agent::oneshot::OneShotDriver;
 use clawdforge_agent::profile::{Dialect, Profile};
@@ -101,7 +102,10 @@ pub fn acpx_profile(config: &Config) -> anyhow::Result<Profile> {
         own_program: catalogue::own_program(&config.data_dir, ACPX),
         search_path: config.environment.get("PATH").map(OsString::from),
         args: Vec::new(),
-        env: environment_of(config, ACPX, None),
+        env: asked(environment_of(config, ACPX, None)),
+        sign_in: SignIn::default(),
+        home_files: None,
+        trusts_workspace: false,
         retries_max: 0,
         install_hint: "run `clawdforge agents install acpx`, or put acpx on the PATH of the service".to_owned(),
         confinement: config.confinement.clone(),
@@ -124,7 +128,12 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
         Dialect::Claude | Dialect::Acp => catalogue::own_program(&config.data_dir, CLAUDE),
     };
     let command = entry.and_then(|entry| entry.command.as_ref());
+    let mut env = environment_of(config, dialect.as_str(), entry);
     Ok(Profile {
+        sign_in: sign_in_of(&mut env, entry),
+        home_files: entry.and_then(|entry| entry.home_files.clone()),
+        trusts_workspace: entry.is_some_and(|entry| entry.trust_workspace),
+        env,
         install_hint: format!("run `clawdforge agents install {CLAUDE}`, or put claude on the PATH of the service"),
         program: dialect.as_str().to_owned(),
         dialect,
@@ -132,11 +141,21 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
         own_program,
         search_path: config.environment.get("PATH").map(OsString::from),
         args,
-        env: environment_of(config, dialect.as_str(), entry),
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
         confinement: config.confinement.clone(),
         name,
     })
+}
+
+/// Takes what signs an agent in out of its environment.
+pub fn sign_in_of(env: &mut BTreeMap<OsString, OsString>, entry: Option<&AgentEntry>) -> SignIn {
+    SignIn::taken_from(env, entry.map(|entry| entry.sign_in.clone()).unwrap_or_default())
+}
+
+/// The environment of a program that is only asked something: without what signs anybody in.
+fn asked(mut env: BTreeMap<OsString, OsString>) -> BTreeMap<OsString, OsString> {
+    let _not_its_own = SignIn::taken_from(&mut env, BTreeMap::new());
+    env
 }
 
 /// The environment of an agent of a family, as its entry has it.

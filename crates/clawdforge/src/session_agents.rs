@@ -15,6 +15,7 @@ use clawdforge_agent::{
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::session::DriverName;
 use clawdforge_process::Spawner;
+use serde_json::{Map, Value, json};
 
 use crate::agents::catalogue;
 use crate::cli::DEMO_AGENT;
@@ -178,9 +179,11 @@ pub fn all(config: &Config) -> anyhow::Result<Vec<Agent>> {
     names.dedup();
     let agent = |name: AgentName| {
         let entry = config.agents.get(&name);
+        let is_claude = is_claude(&name, entry);
         let (profile, mode) = profile(config, name, entry)?;
         let choices = Choices {
             mode,
+            session_meta: (is_claude && !profile.trusts_workspace).then(narrowed),
             default_model: entry.and_then(|entry| entry.default_model.clone()),
             model_option: entry.and_then(|entry| entry.model_option.clone()),
         };
@@ -213,6 +216,21 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
     } else {
         (claude(config, name, entry)?, CLAUDE_ACP.mode.map(str::to_owned))
     })
+}
+
+/// Whether Claude Code's adapter speaks for an agent.
+fn is_claude(name: &AgentName, entry: Option<&AgentEntry>) -> bool {
+    match entry {
+        Some(entry) => entry.dialect == config::Dialect::Claude && !is_known(name.as_str()),
+        None => name.as_str() == CLAUDE,
+    }
+}
+
+/// What Claude's adapter is told, so that only the home's settings count: it would have hooks, permissions and tool servers
+/// that lie in a workspace, by default.
+fn narrowed() -> Map<String, Value> {
+    let told = json!({"claudeCode": {"options": {"settingSources": ["user"]}}});
+    told.as_object().cloned().unwrap_or_default()
 }
 
 fn demo(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<Profile> {
@@ -288,14 +306,18 @@ fn claude(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyho
 }
 
 fn base(config: &Config, name: AgentName, entry: Option<&AgentEntry>, family: &str) -> Profile {
+    let mut env = profiles::environment_of(config, family, entry);
     Profile {
+        sign_in: profiles::sign_in_of(&mut env, entry),
+        home_files: entry.and_then(|entry| entry.home_files.clone()),
+        trusts_workspace: entry.is_some_and(|entry| entry.trust_workspace),
         dialect: Dialect::Acp,
         program: String::new(),
         command: None,
         own_program: None,
         search_path: config.environment.get("PATH").map(OsString::from),
         args: Vec::new(),
-        env: profiles::environment_of(config, family, entry),
+        env,
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
         install_hint: String::new(),
         confinement: config.confinement.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure};
 use clawdforge_process::Spawner;
+use serde_json::{Map, Value};
 
 use super::host::AcpHost;
 use super::info::AgentInfo;
@@ -34,6 +35,8 @@ pub struct Choices {
     pub mode: Option<String>,
     /// The model where a conversation names none; `None` leaves it to the agent.
     pub default_model: Option<String>,
+    /// What the agent is told of every conversation beside the protocol's own fields (`_meta`).
+    pub session_meta: Option<Map<String, Value>>,
     /// The id of the option by which the model is chosen; `None` finds it by its category.
     pub model_option: Option<String>,
 }
@@ -127,6 +130,10 @@ impl AgentDriver for AcpDriver {
     /// Starts the agent once for all of them. An agent that cannot erase (it declares no `delete`) keeps its
     /// transcripts where its own settings say.
     async fn forget(&self, forgotten: Vec<Forgotten>, place: HostSpec) -> ForgetReport {
+        if place.home.as_ref().is_some_and(|home| home.is_passing) {
+            // A home that is erased as well takes everything with it.
+            return ForgetReport::default();
+        }
         let keys = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
         let (left, survivors) = self.erase(keys, place).await;
         let is_left = |one: &Forgotten| one.resume_key.as_ref().is_some_and(|key| left.contains(key));

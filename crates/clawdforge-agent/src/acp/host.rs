@@ -27,11 +27,13 @@ use super::driver::Choices;
 use super::link::AcpLink;
 use super::peer::{Connection, Peer};
 use super::translate::failure;
-use crate::confine::{self, hand_over};
+use crate::confine;
+use crate::home::{Home, hand_over};
 use crate::locate::locate;
-use crate::oneshot::{name_tmp_dir, not_started, tmp_dir};
+use crate::oneshot::not_started;
 use crate::profile::Profile;
-use crate::{AgentHost, AgentLink, AppUser, CloseReport, HostSpec, LinkContext, OpenSpec};
+use crate::surroundings::{surroundings, tmp_dir};
+use crate::{AgentHost, AgentLink, CloseReport, HostSpec, LinkContext, OpenSpec};
 
 /// How long an agent may take to greet, and again to begin a conversation. The slowest known takes 3 s
 /// for both on a busy machine; agents that hang here are known as well.
@@ -238,13 +240,16 @@ impl AcpHost {
         let cwd = spec.workspace.clone();
         let offered = self.capabilities();
         let to_agent = connection.to_agent();
+        let meta = self.choices.session_meta.clone();
         if let Some(key) = spec.resume.clone() {
             let taken_up = if offered.session_capabilities.resume.is_some() {
-                let answer = to_agent.send_request(ResumeSessionRequest::new(key.clone(), cwd.clone())).block_task();
+                let request = ResumeSessionRequest::new(key.clone(), cwd.clone()).meta(meta.clone());
+                let answer = to_agent.send_request(request).block_task();
                 Some(connection.wait(answer).await.map(|resumed| resumed.config_options))
             } else if offered.load_session {
                 // The replay of what we have in our own log goes to nobody.
-                let answer = to_agent.send_request(LoadSessionRequest::new(key.clone(), cwd.clone())).block_task();
+                let request = LoadSessionRequest::new(key.clone(), cwd.clone()).meta(meta.clone());
+                let answer = to_agent.send_request(request).block_task();
                 Some(connection.wait(answer).await.map(|loaded| loaded.config_options))
             } else {
                 None
@@ -261,7 +266,7 @@ impl AcpHost {
                 None => {}
             }
         }
-        let answer = to_agent.send_request(NewSessionRequest::new(cwd)).block_task();
+        let answer = to_agent.send_request(NewSessionRequest::new(cwd).meta(meta)).block_task();
         let new = connection.wait(answer).await?;
         let peer = connection.of(&new.session_id.to_string());
         Ok(Opened { peer, context: LinkContext::Fresh, options: new.config_options.unwrap_or_default() })
@@ -378,23 +383,19 @@ impl Newborn {
 }
 
 async fn spawn(profile: &Profile, spawner: &Spawner, spec: HostSpec) -> Result<Tree, Failure> {
-    let HostSpec { cwd, scratch, mark, user, .. } = spec;
+    let HostSpec { cwd, scratch, mark, home, .. } = spec;
     let found = locate(profile)?;
-    private_dir(profile, user.as_ref(), &tmp_dir(&scratch)).await?;
-    let mut env = profile.env.clone();
-    if let Some(user) = &user {
-        user.move_in(&mut env);
-    }
-    name_tmp_dir(&mut env, &scratch);
+    private_dir(profile, home.as_ref(), &tmp_dir(&scratch)).await?;
+    let env = surroundings(profile, home.as_ref(), &scratch, &mark).await?;
     let args = profile.args.iter().map(OsString::from).collect();
-    let sandbox = confine::sandbox(profile, &env, user.as_ref(), vec![cwd.clone(), scratch]);
+    let sandbox = confine::sandbox(profile, &env, home.as_ref(), vec![cwd.clone(), scratch]);
     let spec = SpawnSpec { program: found.path, args, env, cwd, mark, stdin: StdinMode::Piped, sandbox };
     spawner.spawn(spec).await.map_err(|error| not_started(profile.name.as_str(), &error))
 }
 
-async fn private_dir(profile: &Profile, user: Option<&AppUser>, dir: &Path) -> Result<(), Failure> {
+async fn private_dir(profile: &Profile, home: Option<&Home>, dir: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(dir).await;
-    made.and_then(|()| hand_over(user, dir)).map_err(|error| {
+    made.and_then(|()| hand_over(home, dir)).map_err(|error| {
         tracing::error!(agent.name = %profile.name, %error, "could not make an agent's private folder");
         Failure::new(FailureKind::StartFailed, "the agent's private folder could not be made; is the disk full?")
     })

@@ -4,6 +4,8 @@
 //! sandbox of its own with the same rights, and the kernel lets no signal pass between two of them. acpx asks
 //! with a signal whether the owner is alive and takes the refusal for a no, which is why every call gets a
 //! [preload](PRELOAD). Nobody else needs signals there: we end the owner ourselves, by its mark.
+//!
+//! The same way is taken to narrow what Claude obeys ([`NARROWED`]), with and without a sandbox.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use sha2::{Digest as _, Sha256};
 
-use crate::confine::{AppUser, hand_over};
+use crate::home::{Home, hand_over};
 
 /// Where acpx keeps its sockets; it looks nowhere else.
 const SOCKETS: &str = "/tmp";
@@ -41,14 +43,32 @@ process.kill = function (pid, signal) {
 };
 "#;
 
+/// Loaded as well, by acpx and by what it starts, where the workspace is not trusted. acpx (0.19.1) has Claude's adapter obey the
+/// settings of the project and not those of the user, and no option of it says otherwise.
+pub(super) const NARROWED: &str = r#"'use strict';
+const children = require('node:child_process');
+const spawn = children.spawn;
+const OPTION = '--setting-sources';
+children.spawn = function (program, args, ...rest) {
+  const narrowed = Array.isArray(args)
+    ? args.map((arg, at) => {
+        if (args[at - 1] === OPTION) return 'user';
+        return String(arg).startsWith(OPTION + '=') ? OPTION + '=user' : arg;
+      })
+    : args;
+  return spawn.call(this, program, narrowed, ...rest);
+};
+require('node:module').syncBuiltinESMExports();
+"#;
+
 /// Makes what a sandboxed acpx cannot make itself, for the home it gets; what it may write comes back.
 /// Blocking.
-pub(super) fn prepare(home: &Path, user: Option<&AppUser>) -> io::Result<Vec<PathBuf>> {
+pub(super) fn prepare(path: &Path, home: Option<&Home>) -> io::Result<Vec<PathBuf>> {
     // Named by itself, because a home around the data directory is not writable as a whole.
-    let records = home.join(".acpx");
-    let sockets = socket_folder(home);
+    let records = path.join(".acpx");
+    let sockets = socket_folder(path);
     for folder in [&records, &sockets] {
-        own_folder(folder, user)?;
+        own_folder(folder, home)?;
     }
     // It is in use from now on, although nothing is in it yet: what is erased meanwhile leaves it alone.
     let now = Timestamps { last_access: NOW, last_modification: NOW };
@@ -75,13 +95,14 @@ pub(super) fn short_hash(bytes: &[u8], digits: usize) -> String {
 
 /// Makes a folder of the agent's own. One that is there must be its own or ours: its name can be foretold, and
 /// what it were a link to would be opened to the agent.
-fn own_folder(path: &Path, user: Option<&AppUser>) -> io::Result<()> {
+fn own_folder(path: &Path, home: Option<&Home>) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let found = std::fs::symlink_metadata(path)?;
             let is_ours = found.uid() == rustix::process::geteuid().as_raw();
-            let is_theirs = user.is_some_and(|user| found.uid() == user.identity.number());
+            let owner = home.and_then(|home| home.owner);
+            let is_theirs = owner.is_some_and(|owner| found.uid() == owner.number());
             if !found.is_dir() || !(is_ours || is_theirs) {
                 let message = format!("{} is there, and is no folder of the agent's user", path.display());
                 return Err(io::Error::new(io::ErrorKind::AlreadyExists, message));
@@ -89,7 +110,7 @@ fn own_folder(path: &Path, user: Option<&AppUser>) -> io::Result<()> {
         }
         Err(error) => return Err(error),
     }
-    hand_over(user, path)
+    hand_over(home, path)
 }
 
 /// Has Node load a file first, beside what the operator has it load.

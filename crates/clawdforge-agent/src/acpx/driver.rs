@@ -18,11 +18,13 @@ use super::link::AcpxLink;
 use super::records::Found;
 use super::{confined, records};
 use crate::acp::{AcpDriver, Choices};
-use crate::confine::{self, hand_over};
+use crate::confine;
 use crate::files::write_anew;
+use crate::home::hand_over;
 use crate::locate::locate;
-use crate::oneshot::{name_tmp_dir, not_started, tmp_dir};
+use crate::oneshot::not_started;
 use crate::profile::Profile;
+use crate::surroundings::{surroundings, tmp_dir};
 use crate::version::Versions;
 use crate::{AgentDriver, AgentLimits, AgentLink, ForgetReport, Forgotten, HostSpec, LinkContext, OpenSpec, Presence};
 
@@ -86,18 +88,16 @@ impl AcpxDriver {
         accept(&version)?;
         let agent = locate(&self.profile)?.path;
         let mcp_config = spec.scratch.join("acpx-mcp.json");
-        let mut env = self.profile.env.clone();
-        if let Some(user) = &spec.user {
-            user.move_in(&mut env);
-        }
-        name_tmp_dir(&mut env, &spec.scratch);
+        let mut env = surroundings(&self.profile, spec.home.as_ref(), &spec.scratch, &spec.mark).await?;
         let prepared = async {
             let tmp_dir = tmp_dir(&spec.scratch);
             DirBuilder::new().recursive(true).mode(0o700).create(&tmp_dir).await?;
-            hand_over(spec.user.as_ref(), &tmp_dir)?;
+            hand_over(spec.home.as_ref(), &tmp_dir)?;
             write_anew(&mcp_config, br#"{"mcpServers": []}"#).await?;
-            hand_over(spec.user.as_ref(), &mcp_config)?;
-            self.sandbox(spec, &agent, &mut env).await
+            hand_over(spec.home.as_ref(), &mcp_config)?;
+            let sandbox = self.sandbox(spec, &agent, &env).await?;
+            self.preload(spec, sandbox.is_some(), &mut env).await?;
+            Ok::<_, io::Error>(sandbox)
         };
         let sandbox = prepared.await.map_err(|error| {
             tracing::error!(agent.name = %self.profile.name, %error, "could not prepare an agent's private folder");
@@ -121,24 +121,42 @@ impl AcpxDriver {
         &self,
         spec: &OpenSpec,
         agent: &Path,
-        env: &mut BTreeMap<OsString, OsString>,
+        env: &BTreeMap<OsString, OsString>,
     ) -> io::Result<Option<Sandbox>> {
-        let user = spec.user.as_ref();
+        let home = spec.home.as_ref();
         let write = vec![spec.workspace.clone(), spec.scratch.clone()];
-        let Some(mut sandbox) = confine::sandbox(&self.profile, env, user, write) else { return Ok(None) };
+        let Some(mut sandbox) = confine::sandbox(&self.profile, env, home, write) else { return Ok(None) };
         // What a call leaves behind stays, and the next call looks for it by its number.
         sandbox.namespaces = false;
         sandbox.programs.push(agent.to_owned());
-        if let Some(home) = env.get(OsStr::new("HOME")).map(PathBuf::from) {
-            let owner = spec.user.clone();
-            let made = tokio::task::spawn_blocking(move || confined::prepare(&home, owner.as_ref())).await;
+        if let Some(path) = env.get(OsStr::new("HOME")).map(PathBuf::from) {
+            let owned = spec.home.clone();
+            let made = tokio::task::spawn_blocking(move || confined::prepare(&path, owned.as_ref())).await;
             sandbox.write.extend(made.map_err(io::Error::other)??);
         }
-        let file = spec.scratch.join("acpx-preload.cjs");
-        write_anew(&file, confined::PRELOAD.as_bytes()).await?;
-        hand_over(user, &file)?;
-        confined::preload(env, &file);
         Ok(Some(sandbox))
+    }
+
+    /// Has acpx, and what it starts, load what they lack.
+    async fn preload(
+        &self,
+        spec: &OpenSpec,
+        is_confined: bool,
+        env: &mut BTreeMap<OsString, OsString>,
+    ) -> io::Result<()> {
+        // Whatever is to be told to Claude's adapter, acpx tells it something else.
+        let is_narrowed = self.choices.session_meta.is_some();
+        let scripts = [
+            ("acpx-preload.cjs", confined::PRELOAD, is_confined),
+            ("acpx-narrowed.cjs", confined::NARROWED, is_narrowed),
+        ];
+        for (name, script, _) in scripts.into_iter().filter(|(_, _, is_needed)| *is_needed) {
+            let file = spec.scratch.join(name);
+            write_anew(&file, script.as_bytes()).await?;
+            hand_over(spec.home.as_ref(), &file)?;
+            confined::preload(env, &file);
+        }
+        Ok(())
     }
 
     /// Takes up the conversation, or begins one; the agent's own id of it comes back.
@@ -241,7 +259,7 @@ impl AgentDriver for AcpxDriver {
     async fn forget(&self, forgotten: Vec<Forgotten>, place: HostSpec) -> ForgetReport {
         let agent = self.profile.name.as_str();
         let common = self.profile.env.get(OsStr::new("HOME")).map(PathBuf::from);
-        let home = place.user.as_ref().map(|user| user.home.clone()).or(common);
+        let home = place.home.as_ref().map(|home| home.path.clone()).or(common);
         let marks: Vec<TreeMark> = forgotten.iter().map(|one| one.mark.clone()).collect();
         let noted: Vec<Option<String>> = forgotten.iter().map(|one| one.resume_key.clone()).collect();
         let in_home = home.clone();
@@ -259,7 +277,10 @@ impl AgentDriver for AcpxDriver {
         for (found, noted) in found.iter_mut().zip(noted) {
             found.keys.extend(noted);
         }
-        let keys = found.iter().flat_map(|found| found.keys.iter().cloned()).collect();
+        // A home that is erased as well takes the agent's own records with it.
+        let is_passing = place.home.as_ref().is_some_and(|home| home.is_passing);
+        let asked = found.iter().filter(|_| !is_passing);
+        let keys = asked.flat_map(|found| found.keys.iter().cloned()).collect();
         let (left, survivors) = self.natively.erase(keys, place).await;
         let (kept, erased): (Vec<_>, Vec<_>) =
             marks.into_iter().zip(found).partition(|(_, found)| !found.keys.is_disjoint(&left));

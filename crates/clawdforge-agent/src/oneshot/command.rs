@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use clawdforge_core::run::{Effort, SystemMode};
 
 use crate::OpenSpec;
-use crate::profile::Profile;
+use crate::profile::{Dialect, Profile};
 
 /// Arguments and environment of one agent process.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,25 +27,10 @@ pub fn system_file(scratch: &Path) -> PathBuf {
     scratch.join("system.txt")
 }
 
-/// The agent's folder for temporary files. Claude Code puts a socket below it, whose path the kernel
-/// bounds to 107 bytes: `scratch` should have less than 80.
+/// Composes the command line and the environment of a turn; `env` is what the agent finds around it anyway.
 #[must_use]
-pub fn tmp_dir(scratch: &Path) -> PathBuf {
-    scratch.join("tmp")
-}
-
-/// Tells an agent where its temporary files go. Claude Code puts those of its shell tool elsewhere unless it
-/// is told by a name of its own; elsewhere is shared, and closed to an agent in a sandbox.
-pub(crate) fn name_tmp_dir(env: &mut BTreeMap<OsString, OsString>, scratch: &Path) {
-    let tmp = tmp_dir(scratch).into_os_string();
-    env.entry("CLAUDE_CODE_TMPDIR".into()).or_insert_with(|| tmp.clone());
-    env.insert("TMPDIR".into(), tmp);
-}
-
-/// Composes the command line and the environment of a turn.
-#[must_use]
-pub fn launch(profile: &Profile, spec: &OpenSpec) -> Launch {
-    Launch { args: args(profile, spec), env: env(profile, spec) }
+pub fn launch(profile: &Profile, spec: &OpenSpec, env: BTreeMap<OsString, OsString>) -> Launch {
+    Launch { args: args(profile, spec), env: with_switches(profile, env) }
 }
 
 fn args(profile: &Profile, spec: &OpenSpec) -> Vec<OsString> {
@@ -56,6 +41,10 @@ fn args(profile: &Profile, spec: &OpenSpec) -> Vec<OsString> {
         ["-p", "--output-format", "stream-json", "--verbose", "--include-partial-messages"].map(OsString::from),
     );
     args.push("--no-session-persistence".into());
+    if profile.dialect == Dialect::Claude && !profile.trusts_workspace {
+        // Otherwise hooks, permissions and tool servers of the workspace were the agent's own.
+        args.push("--setting-sources=user".into());
+    }
     // One argument: a model that begins with a dash must not become an option.
     if let Some(model) = &spec.model {
         args.push(format!("--model={model}").into());
@@ -73,12 +62,7 @@ fn args(profile: &Profile, spec: &OpenSpec) -> Vec<OsString> {
     args
 }
 
-fn env(profile: &Profile, spec: &OpenSpec) -> BTreeMap<OsString, OsString> {
-    let mut env = profile.env.clone();
-    if let Some(user) = &spec.user {
-        user.move_in(&mut env);
-    }
-    name_tmp_dir(&mut env, &spec.scratch);
+fn with_switches(profile: &Profile, mut env: BTreeMap<OsString, OsString>) -> BTreeMap<OsString, OsString> {
     let retries = profile.retries_max.to_string();
     for (name, value) in [
         // Ten retries by default: a failing API would be reported after three minutes.
@@ -106,10 +90,10 @@ pub fn prompt_input(prompt: String) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::Dialect;
+    use crate::sign_in::SignIn;
     use clawdforge_process::TreeMark;
 
-    fn profile(env: &[(&str, &str)]) -> Profile {
+    fn profile() -> Profile {
         Profile {
             name: "claude".parse().unwrap(),
             dialect: Dialect::Claude,
@@ -118,9 +102,12 @@ mod tests {
             own_program: None,
             search_path: None,
             args: vec!["--first".into()],
-            env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            env: BTreeMap::new(),
             retries_max: 2,
             install_hint: String::new(),
+            sign_in: SignIn::default(),
+            home_files: None,
+            trusts_workspace: false,
             confinement: None,
         }
     }
@@ -135,13 +122,13 @@ mod tests {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
-            user: None,
+            home: None,
             given_up: tokio_util::sync::CancellationToken::new(),
         }
     }
 
     fn line(spec: &OpenSpec) -> String {
-        let launch = launch(&profile(&[]), spec);
+        let launch = launch(&profile(), spec, BTreeMap::new());
         launch.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
@@ -150,8 +137,11 @@ mod tests {
         assert_eq!(
             line(&spec()),
             "--first -p --output-format stream-json --verbose --include-partial-messages --no-session-persistence \
-             --model=sonnet"
+             --setting-sources=user --model=sonnet"
         );
+        let trusting = Profile { trusts_workspace: true, ..profile() };
+        let args = super::launch(&trusting, &spec(), BTreeMap::new()).args;
+        assert!(!args.iter().any(|arg| arg == "--setting-sources=user"), "{args:?}");
         let full = OpenSpec {
             system: Some("secret words".into()),
             system_mode: SystemMode::Replace,
@@ -166,11 +156,11 @@ mod tests {
 
     #[test]
     fn switches_are_set_unless_the_operator_did() {
-        let env = launch(&profile(&[("CLAUDE_CODE_MAX_RETRIES", "7"), ("TMPDIR", "/elsewhere")]), &spec()).env;
+        let own = BTreeMap::from([("CLAUDE_CODE_MAX_RETRIES".into(), "7".into())]);
+        let env = launch(&profile(), &spec(), own).env;
         assert_eq!(env[OsStr::new("CLAUDE_CODE_MAX_RETRIES")], "7");
         assert_eq!(env[OsStr::new("DISABLE_AUTOUPDATER")], "1");
-        assert_eq!(env[OsStr::new("TMPDIR")], "/s/tmp");
-        assert_eq!(launch(&profile(&[]), &spec()).env[OsStr::new("CLAUDE_CODE_MAX_RETRIES")], "2");
+        assert_eq!(launch(&profile(), &spec(), BTreeMap::new()).env[OsStr::new("CLAUDE_CODE_MAX_RETRIES")], "2");
     }
 
     #[test]

@@ -8,12 +8,14 @@ use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use clawdforge_process::Spawner;
 use tokio::fs::DirBuilder;
 
-use super::command::{launch, system_file, tmp_dir};
+use super::command::{launch, system_file};
 use super::link::{OneShotLink, Start};
-use crate::confine::{self, hand_over};
+use crate::confine;
 use crate::files::write_private;
+use crate::home::hand_over;
 use crate::locate::{Found, locate};
 use crate::profile::Profile;
+use crate::surroundings::{surroundings, tmp_dir};
 use crate::version::{VersionError, Versions};
 use crate::{AgentDriver, AgentLimits, AgentLink, OpenSpec, Presence};
 
@@ -89,7 +91,8 @@ impl AgentDriver for OneShotDriver {
             tracing::error!(agent.name = %self.profile.name, error = %error, "could not prepare an agent's private folder");
             Failure::new(FailureKind::StartFailed, "the agent's private folder could not be written; is the disk full?")
         })?;
-        let launch = launch(&self.profile, &spec);
+        let env = surroundings(&self.profile, spec.home.as_ref(), &spec.scratch, &spec.mark).await?;
+        let launch = launch(&self.profile, &spec, env);
         let start = Start {
             spawner: self.spawner.clone(),
             agent: self.profile.name.to_string(),
@@ -97,7 +100,7 @@ impl AgentDriver for OneShotDriver {
             sandbox: confine::sandbox(
                 &self.profile,
                 &launch.env,
-                spec.user.as_ref(),
+                spec.home.as_ref(),
                 vec![spec.workspace.clone(), spec.scratch],
             ),
             launch,
@@ -112,11 +115,11 @@ impl AgentDriver for OneShotDriver {
 async fn prepare(spec: &OpenSpec) -> io::Result<()> {
     let tmp = tmp_dir(&spec.scratch);
     DirBuilder::new().recursive(true).mode(0o700).create(&tmp).await?;
-    hand_over(spec.user.as_ref(), &tmp)?;
+    hand_over(spec.home.as_ref(), &tmp)?;
     if let Some(text) = &spec.system {
         let file = system_file(&spec.scratch);
         write_private(&file, text.as_bytes()).await?;
-        hand_over(spec.user.as_ref(), &file)?;
+        hand_over(spec.home.as_ref(), &file)?;
     }
     Ok(())
 }

@@ -12,6 +12,5 @@ mod link;
 pub mod output;
 mod running;
 
-pub(crate) use command::{name_tmp_dir, tmp_dir};
 pub use driver::OneShotDriver;
 pub(crate) use link::not_started;

@@ -111,6 +111,9 @@ impl Bench {
             retries_max: 1,
             install_hint: "build it".into(),
             confinement: None,
+            sign_in: Default::default(),
+            home_files: None,
+            trusts_workspace: false,
         };
         let spec = OpenSpec {
             workspace,
@@ -121,7 +124,7 @@ impl Bench {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
-            user: None,
+            home: None,
             given_up: CancellationToken::new(),
         };
         Self { folder, profile, spec, spawner: Spawner::start().unwrap() }

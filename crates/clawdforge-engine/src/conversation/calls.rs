@@ -345,7 +345,7 @@ impl Shared {
     /// How well the agents of a driver are kept apart.
     fn isolation_of(&self, driver: &dyn AgentDriver) -> Isolation {
         match self.options.isolation {
-            Isolation::Namespaces if !driver.has_namespaces() => match self.users {
+            Isolation::Namespaces if !driver.has_namespaces() => match self.options.users {
                 Some(_) => Isolation::Uid,
                 None => Isolation::Landlock,
             },

@@ -175,10 +175,10 @@ async fn prepare(
 ) -> Result<Vec<PathBuf>, Failure> {
     let files = attachments(shared, files).await?;
     let workspace = shared.workspaces.of_conversation(session.id);
-    let user = shared.user_of(session.app).await?;
+    let home = shared.home_of(session.app, &session.agent, &workspace).await?;
     let wanted = given_up.clone();
     let prepared =
-        tokio::task::spawn_blocking(move || workspace.prepare_turn(index, user.as_ref(), &files, &wanted)).await;
+        tokio::task::spawn_blocking(move || workspace.prepare_turn(index, home.as_ref(), &files, &wanted)).await;
     prepared.map_err(|error| unprepared(&error.to_string()))?
 }
 
@@ -201,7 +201,7 @@ async fn link_for(
         system: None,
         system_mode: SystemMode::Append,
         effort: chosen.and_then(|chosen| chosen.effort),
-        user: shared.user_of(session.app).await?,
+        home: shared.home_of(session.app, &session.agent, &workspace).await?,
         given_up,
     };
     shared.open_link(HostKey::of(session), &driver, spec).await

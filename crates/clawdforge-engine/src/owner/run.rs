@@ -140,10 +140,10 @@ fn opening(
     let given_up = player.given_up.clone();
     let (shared, app) = (Arc::clone(shared), player.log.session.app);
     Box::pin(async move {
-        let user = shared.user_of(app).await?;
+        let home = shared.home_of(app, driver.name(), &workspace).await?;
         let mark = TreeMark::new(mark).map_err(|error| unprepared(&error.to_string()))?;
         let text = std::mem::take(&mut request.prompt);
-        let (laid, owner, wanted) = (workspace.clone(), user.clone(), given_up.clone());
+        let (laid, owner, wanted) = (workspace.clone(), home.clone(), given_up.clone());
         let prepared = tokio::task::spawn_blocking(move || {
             let names = laid.prepare(owner.as_ref(), &files, &wanted)?;
             Ok::<_, Failure>(with_manifest(text, &names))
@@ -158,7 +158,7 @@ fn opening(
             system: request.system,
             system_mode: request.system_mode,
             effort: request.effort,
-            user,
+            home,
             given_up,
         };
         let link = driver.open(spec).await?;

@@ -128,6 +128,7 @@ pub async fn engine_with(
         data_dir: dir.to_owned(),
         isolation: clawdforge_core::isolation::Isolation::Off,
         users: None,
+        agent_home: Default::default(),
         slots: 2,
         queue_max: 2,
         queue_per_app_max: 2,

@@ -9,6 +9,8 @@
 
 use std::path::{Path, PathBuf};
 
+use clawdforge_engine::AgentHome;
+
 use super::platform::Platform;
 
 /// Name of the folder of installed agents in the data directory.
@@ -38,8 +40,11 @@ pub struct Entry {
     pub disk_mb: u64,
     /// Arguments with which its program says whether it is signed in, by exit code 0 or 1.
     pub status_args: Option<&'static [&'static str]>,
-    /// How to sign in: an imperative without a full stop, `PROGRAM` standing for the program.
+    /// How to sign in for agents in whatever home: an imperative without a full stop, `PROGRAM` standing for the
+    /// program.
     pub sign_in: &'static str,
+    /// Arguments with which its program signs in the home it is started in.
+    pub log_in: Option<&'static str>,
 }
 
 /// What this version of the service can do with an agent.
@@ -88,7 +93,7 @@ const CLAUDE_PROGRAM: Program =
     Program { path: "@anthropic-ai/claude-code-linux-{arch}{-musl}/claude", version: CLAUDE_CODE.version };
 
 const CLAUDE_STATUS: Option<&[&str]> = Some(&["auth", "status"]);
-const CLAUDE_SIGN_IN: &str = "run `PROGRAM auth login` as the service's user, or set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN for the service";
+const CLAUDE_SIGN_IN: &str = "run `PROGRAM setup-token` and give the service what it prints as CLAUDE_CODE_OAUTH_TOKEN (a variable, or a file of mode 0600 that `sign_in` of the agent names), or give it ANTHROPIC_API_KEY";
 
 /// Every agent that can be installed.
 pub static CATALOGUE: &[Entry] = &[
@@ -104,6 +109,7 @@ pub static CATALOGUE: &[Entry] = &[
         disk_mb: 364,
         status_args: CLAUDE_STATUS,
         sign_in: CLAUDE_SIGN_IN,
+        log_in: Some("auth login"),
     },
     Entry {
         name: "claude-acp",
@@ -117,6 +123,7 @@ pub static CATALOGUE: &[Entry] = &[
         disk_mb: 442,
         status_args: None,
         sign_in: "sign in as for `claude`",
+        log_in: None,
     },
     Entry {
         name: "acpx",
@@ -130,6 +137,7 @@ pub static CATALOGUE: &[Entry] = &[
         disk_mb: 44,
         status_args: None,
         sign_in: "sign in the agent it drives",
+        log_in: None,
     },
     Entry {
         name: "codex",
@@ -148,7 +156,8 @@ pub static CATALOGUE: &[Entry] = &[
         node_major_min: Some(20),
         disk_mb: 457,
         status_args: Some(&["login", "status"]),
-        sign_in: "run `PROGRAM login` as the service's user, or set OPENAI_API_KEY for the service",
+        sign_in: "give the service OPENAI_API_KEY (a variable, or a file of mode 0600 that `sign_in` of the agent names)",
+        log_in: Some("login"),
     },
     Entry {
         name: "copilot",
@@ -161,7 +170,8 @@ pub static CATALOGUE: &[Entry] = &[
         node_major_min: None,
         disk_mb: 189,
         status_args: None,
-        sign_in: "run `PROGRAM login` as the service's user, or set COPILOT_GITHUB_TOKEN for the service",
+        sign_in: "give the service COPILOT_GITHUB_TOKEN (a variable, or a file of mode 0600 that `sign_in` of the agent names)",
+        log_in: Some("login"),
     },
 ];
 
@@ -174,6 +184,23 @@ impl Entry {
     /// The agent's own version.
     pub fn version(&self) -> &'static str {
         self.programs.first().map_or("", |program| program.version)
+    }
+
+    /// What the operator does so that agents are signed in.
+    pub fn how_to_sign_in(&self, program: &Path, homes: AgentHome) -> String {
+        let program = program.to_string_lossy();
+        let (everywhere, log_in) = (self.sign_in.replace("PROGRAM", &program), self.log_in);
+        match (log_in, homes) {
+            (None, _) => everywhere,
+            (Some(args), AgentHome::Shared) => {
+                format!("run `{program} {args}` as the service's user; or {everywhere}")
+            }
+            (Some(args), AgentHome::App | AgentHome::Session) => {
+                format!(
+                    "{everywhere} (`{program} {args}` signs in one home only, the service's, and agents have others: it needs `agent_home = \"shared\"`)"
+                )
+            }
+        }
     }
 
     /// Where the agent is installed.

@@ -82,12 +82,13 @@ pub async fn ask_versions(agents: &mut [FoundAgent], spawner: &Spawner, versions
 
 /// An agent that no driver of this version speaks to: our own installation, else the search path.
 fn look_for(entry: &'static Entry, config: &Config) -> anyhow::Result<FoundAgent> {
-    let env = environment::compose(
+    let mut env = environment::compose(
         config.environment.select(["*"]),
         environment::documented(entry.family),
         &[],
         &BTreeMap::new(),
     );
+    let config_entry = config.agents.iter().find(|(name, _)| name.as_str() == entry.name).map(|(_, entry)| entry);
     let mut profile = Profile {
         name: entry.name.parse()?,
         // Nothing is said to it but flags that the catalogue lists.
@@ -97,6 +98,9 @@ fn look_for(entry: &'static Entry, config: &Config) -> anyhow::Result<FoundAgent
         own_program: own_program(&config.data_dir, entry.name),
         search_path: None,
         args: Vec::new(),
+        sign_in: profiles::sign_in_of(&mut env, config_entry),
+        home_files: config_entry.and_then(|entry| entry.home_files.clone()),
+        trusts_workspace: false,
         env,
         retries_max: 0,
         install_hint: format!("run `clawdforge agents install {}`", entry.name),

@@ -24,6 +24,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clawdforge_agent::version::Versions;
 use clawdforge_client::commands::{Exit, Interrupts, Io};
+use clawdforge_engine::AgentHome;
 use clawdforge_process::Spawner;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -134,7 +135,7 @@ fn told(entry: &Entry, outcome: &Outcome) -> String {
             format!("{name} {version} is installed already: {}", program.display())
         }
         Outcome::Installed { program, bytes, took } => {
-            let sign_in = entry.sign_in.replace("PROGRAM", &program.to_string_lossy());
+            let sign_in = entry.how_to_sign_in(program, AgentHome::default());
             let (size, took) = (progress::size(*bytes), progress::elapsed(*took));
             let program = program.display();
             format!(

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::probe;
 use crate::config::Config;
+use crate::homes;
 use crate::session_agents;
 
 /// How long an agent may take to greet; the slowest known takes 3 s on a busy machine.
@@ -43,7 +44,7 @@ pub async fn look(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Sess
     for agent in session_agents::all(config)? {
         let program = locate(&agent.profile);
         let info = match &program {
-            Ok(_) => Some(greeting(&agent, spawner, folder.path()).await?),
+            Ok(_) => Some(greeting(config, &agent, spawner, folder.path()).await?),
             Err(_) => None,
         };
         agents.push(SessionAgent { agent, program, info });
@@ -52,6 +53,7 @@ pub async fn look(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Sess
 }
 
 async fn greeting(
+    config: &Config,
     agent: &session_agents::Agent,
     spawner: &Spawner,
     folder: &Path,
@@ -60,12 +62,13 @@ async fn greeting(
     let driver = AcpDriver::new(agent.profile.clone(), agent.choices.clone(), spawner.clone());
     let name = &agent.profile.name;
     let given_up = CancellationToken::new();
+    let home = homes::tried(config, name.as_str(), folder)?;
     let spec = HostSpec {
         cwd: folder.to_owned(),
         scratch: folder.to_owned(),
         mark: TreeMark::new(format!("greeting.{}.{name}", std::process::id()))
             .context("an agent's name marks a process")?,
-        user: None,
+        home,
         given_up: given_up.clone(),
     };
     let asking = driver.describe(spec, GRACE);

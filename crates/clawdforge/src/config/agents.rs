@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use clawdforge_agent::AgentLimits;
+use clawdforge_agent::{AgentLimits, sign_in};
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::secret::SecretString;
 use clawdforge_core::session::DriverName;
@@ -14,7 +14,9 @@ use serde_json::json;
 use toml::de::{DeTable, DeValue};
 
 use super::file::Page;
-use super::kinds::{Choice, EnvNames, Kind, Model, Program, REDACTED, Span, Unit, Words, is_env_name};
+use super::kinds::{
+    Choice, EnvNames, FilePath, Kind, Model, Program, REDACTED, Span, Switch, Unit, Words, is_env_name,
+};
 use super::origin::ConfigError;
 use super::raw::Raw;
 use super::show::Row;
@@ -36,6 +38,12 @@ pub struct AgentEntry {
     /// Variables of the service's environment it gets too: names, or beginnings with a `*` behind;
     /// for [`Environment::select`](super::Environment::select).
     pub pass_env: Vec<String>,
+    /// Files that hold what signs it in, by the variable that gets the value.
+    pub sign_in: BTreeMap<String, PathBuf>,
+    /// A folder whose files are laid into each of its homes.
+    pub home_files: Option<PathBuf>,
+    /// Whether it may obey the settings that it finds in a workspace.
+    pub trust_workspace: bool,
     /// How it is spoken to.
     pub dialect: Dialect,
     /// The model where a request names none.
@@ -79,7 +87,7 @@ pub struct AgentKey {
 }
 
 /// Every key of an agent's table.
-pub const AGENT_KEYS: [AgentKey; 10] = [
+pub const AGENT_KEYS: [AgentKey; 13] = [
     AgentKey {
         key: "dialect",
         example: "\"claude\"",
@@ -104,6 +112,21 @@ pub const AGENT_KEYS: [AgentKey; 10] = [
         key: "pass_env",
         example: "[\"ANTHROPIC_*\"]",
         help: "Variables of the service's own environment that the agent gets too; a `*` at the end stands for any rest. Variables of the service itself are never passed.",
+    },
+    AgentKey {
+        key: "sign_in",
+        example: "{ CLAUDE_CODE_OAUTH_TOKEN = \"/etc/clawdforge/claude-token\" }",
+        help: "What signs the agent in: variables, each with the file that holds its value. A file must be closed to everybody but the service's user (mode 0600); it is read at each start of the agent.",
+    },
+    AgentKey {
+        key: "home_files",
+        example: "\"/etc/clawdforge/claude-home\"",
+        help: "A folder whose files (settings, tool servers, skills) are laid into each home of the agent, at the same places, as read-only copies that are renewed at each start of the agent.",
+    },
+    AgentKey {
+        key: "trust_workspace",
+        example: "true",
+        help: "Whether Claude Code obeys settings, hooks and tool servers that lie in a workspace, where an upload, an earlier turn or a page may have put them; `false` unless set. Other agents decide that themselves.",
     },
     AgentKey { key: "default_model", example: "\"opus\"", help: "The model where a request names none." },
     AgentKey {
@@ -179,6 +202,9 @@ impl Reader<'_> {
         let command = self.value("command", &Program);
         let args = self.value("args", &Words).unwrap_or_default();
         let env = self.env();
+        let sign_in = self.sign_in(&env);
+        let home_files = self.value("home_files", &FilePath);
+        let trust_workspace = self.value("trust_workspace", &Switch).unwrap_or_default();
         let pass_env = self.value("pass_env", &EnvNames).unwrap_or_default();
         let default_model = self.value("default_model", &Model);
         let model_option = self.value("model_option", &Model);
@@ -195,7 +221,20 @@ impl Reader<'_> {
             self.errors.push(self.page.error(at, message));
             return None;
         };
-        Some(AgentEntry { command, args, env, pass_env, dialect, default_model, model_option, limits, session_driver })
+        Some(AgentEntry {
+            command,
+            args,
+            env,
+            pass_env,
+            sign_in,
+            home_files,
+            trust_workspace,
+            dialect,
+            default_model,
+            model_option,
+            limits,
+            session_driver,
+        })
     }
 
     fn dialect_by_name(&self) -> Option<Dialect> {
@@ -259,5 +298,39 @@ impl Reader<'_> {
             }
         }
         env
+    }
+
+    /// Each file is looked at now, so that a mistake is told at the start and not by the first request.
+    fn sign_in(&mut self, env: &BTreeMap<String, SecretString>) -> BTreeMap<String, PathBuf> {
+        let mut files = BTreeMap::new();
+        let Some((at, value)) = self.table.iter().find(|(each, _)| each.get_ref() == "sign_in") else { return files };
+        let key = format!("agents.{}.sign_in", self.name);
+        let DeValue::Table(variables) = value.get_ref() else {
+            let message = format!("`{key}` must be a table of variables, each with the path of a file");
+            self.errors.push(self.page.error(&at.span(), message));
+            return files;
+        };
+        for (variable, value) in variables {
+            let name: &str = variable.get_ref();
+            let at = variable.span();
+            let wrong = match FilePath.read(&Raw::of(value.get_ref()), self.page.dir) {
+                _ if !is_env_name(name) => format!("`{key}`: `{name}` cannot name a variable"),
+                _ if env.contains_key(name) => format!("`{key}.{name}` is given by `env` as well; keep one of them"),
+                // Not repeated: whoever mistakes this for the place of the value writes a secret here.
+                Err(_no_path) => format!("`{key}.{name}` must be the path of a file that holds the value"),
+                Ok(path) => match sign_in::read(&path) {
+                    Ok(_) => {
+                        let (key, text) = (format!("{key}.{name}"), path.display().to_string());
+                        let origin = self.page.origin(&at);
+                        self.rows.push(Row { key, value: text.clone(), json: json!(text), origin });
+                        files.insert(name.to_owned(), path);
+                        continue;
+                    }
+                    Err(error) => format!("`{key}.{name}`: {error}"),
+                },
+            };
+            self.errors.push(self.page.error(&at, wrong));
+        }
+        files
     }
 }

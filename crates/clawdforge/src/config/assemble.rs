@@ -11,6 +11,7 @@ use super::origin::{ConfigError, Origin};
 use super::raw::Raw;
 use super::resolve::Resolver;
 use super::{Config, Inputs, options};
+use crate::homes;
 use crate::isolation;
 
 /// Bytes of a file that holds one secret.
@@ -37,6 +38,7 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
     let isolation_read = resolver.value(&options::ISOLATION_READ);
     let isolation_write = resolver.value(&options::ISOLATION_WRITE);
     let isolation_off_as_root = resolver.value(&options::ISOLATION_OFF_AS_ROOT);
+    let agent_home = resolver.value(&options::AGENT_HOME);
     let default_timeout = resolver.value(&options::DEFAULT_TIMEOUT_SECS);
     let timeout_max = resolver.value(&options::TIMEOUT_MAX_SECS);
     let silence_max = resolver.value(&options::SILENCE_MAX_SECS);
@@ -87,6 +89,7 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         isolation_read: isolation_read?,
         isolation_write: isolation_write?,
         isolation_off_as_root: isolation_off_as_root?,
+        agent_home: agent_home?,
         default_timeout: default_timeout?,
         timeout_max: timeout_max?,
         silence_max: silence_max?,
@@ -181,5 +184,6 @@ pub fn risks(config: &Config) -> Vec<String> {
         ));
     }
     risks.extend(isolation::risk_of_home(config));
+    risks.extend(homes::risks(config));
     risks
 }

@@ -39,6 +39,7 @@ use clawdforge_core::agent::AgentName;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::secret::SecretString;
 use clawdforge_core::session::DriverName;
+use clawdforge_engine::AgentHome;
 use clawdforge_process::Confinement;
 use clawdforge_server::AllowedHost;
 use ipnet::IpNet;
@@ -97,6 +98,8 @@ pub struct Config {
     pub isolation_write: Vec<PathBuf>,
     /// Whether root may go without isolation.
     pub isolation_off_as_root: bool,
+    /// Which agents share a home.
+    pub agent_home: AgentHome,
     /// Time limit of a run that asks for none; at most `timeout_max`.
     pub default_timeout: Duration,
     /// Longest time limit a run may ask for.

@@ -6,6 +6,7 @@
 
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::session::DriverName;
+use clawdforge_engine::AgentHome;
 
 use super::kinds::{
     Address, Agent, Bytes, Choice, Choices, Cidrs, Count, FilePath, Hosts, Kind, LogFilter, Maybe, Model, OrForEver,
@@ -165,6 +166,7 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &ISOLATION_READ,
     &ISOLATION_WRITE,
     &ISOLATION_OFF_AS_ROOT,
+    &AGENT_HOME,
     &DEFAULT_TIMEOUT_SECS,
     &TIMEOUT_MAX_SECS,
     &SILENCE_MAX_SECS,
@@ -416,52 +418,54 @@ pub static ISOLATION_USERS: Opt<Maybe<Users>> = Opt {
             "isolation_users",
             &["CLAWDFORGE_ISOLATION_USERS"],
             "",
-            "The users that a service of root's runs agents as, one for each app, each with an empty home of its own: agents sign in by environment then.",
+            "The users that a service of root's runs agents as, one for each app, each app with one of its own.",
         )
     },
     kind: Maybe(Users),
 };
 
 pub static ISOLATION_READ: Opt<Paths> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Isolation,
-            "isolation_read",
-            &["CLAWDFORGE_ISOLATION_READ"],
-            "",
-            "Files and directories that every agent may read and run, beside the system's programs and its own.",
-        )
-    },
+    spec: since_0_2(
+        Group::Isolation,
+        "isolation_read",
+        &["CLAWDFORGE_ISOLATION_READ"],
+        "",
+        "Files and directories that every agent may read and run, beside the system's programs and its own.",
+    ),
     kind: Paths,
 };
 
 pub static ISOLATION_WRITE: Opt<Paths> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Isolation,
-            "isolation_write",
-            &["CLAWDFORGE_ISOLATION_WRITE"],
-            "",
-            "Files and directories that every agent may write, beside its workspace and its home; every app reaches what another one leaves there.",
-        )
-    },
+    spec: since_0_2(
+        Group::Isolation,
+        "isolation_write",
+        &["CLAWDFORGE_ISOLATION_WRITE"],
+        "",
+        "Files and directories that every agent may write, beside its workspace and its home; every app reaches what another one leaves there.",
+    ),
     kind: Paths,
 };
 
 pub static ISOLATION_OFF_AS_ROOT: Opt<Switch> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Isolation,
-            "isolation_off_as_root",
-            &["CLAWDFORGE_ISOLATION_OFF_AS_ROOT"],
-            "false",
-            "Lets a service of root's start with `isolation_mode = \"off\"`: every prompt is then a shell of root's.",
-        )
-    },
+    spec: since_0_2(
+        Group::Isolation,
+        "isolation_off_as_root",
+        &["CLAWDFORGE_ISOLATION_OFF_AS_ROOT"],
+        "false",
+        "Lets a service of root's start with `isolation_mode = \"off\"`: every prompt is then a shell of root's.",
+    ),
     kind: Switch,
+};
+
+pub static AGENT_HOME: Opt<Choice<AgentHome>> = Opt {
+    spec: since_0_2(
+        Group::Isolation,
+        "agent_home",
+        &["CLAWDFORGE_AGENT_HOME"],
+        "app",
+        "Which agents share a home, with settings, sign-ins, transcripts and caches: `app` (those of one name and one app), `session` (none: each session and each run has a home of its own, erased with it), or `shared` (all of all apps, in the HOME of the service).",
+    ),
+    kind: Choice(&[("app", AgentHome::App), ("session", AgentHome::Session), ("shared", AgentHome::Shared)]),
 };
 
 pub static DEFAULT_TIMEOUT_SECS: Opt<Span> = Opt {

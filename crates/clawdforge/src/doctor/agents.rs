@@ -2,14 +2,16 @@
 //!
 //! Signed in or not is said by the agent's own status command, in the environment it would work in.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use clawdforge_agent::confine;
 use clawdforge_agent::locate::Found;
 use clawdforge_agent::profile::Dialect;
 use clawdforge_agent::version::Versions;
-use clawdforge_process::Spawner;
+use clawdforge_agent::{Home, confine, surroundings};
+use clawdforge_engine::AgentHome;
+use clawdforge_process::{Spawner, TreeMark};
 use serde_json::Value;
 
 use super::{Check, Verdict};
@@ -17,6 +19,7 @@ use crate::agents::catalogue::Entry;
 use crate::agents::list::{self, FoundAgent};
 use crate::agents::probe::{self, Answer, Question};
 use crate::config::Config;
+use crate::homes;
 use crate::profiles;
 
 /// How long a status command may take. Claude Code takes 0.3 s and asks nobody.
@@ -50,7 +53,7 @@ pub async fn check(config: &Config, spawner: &Spawner) -> anyhow::Result<Vec<Che
         let needed = agent.profile.name == default;
         let configured = config.agents.contains_key(&agent.profile.name);
         match &agent.program {
-            Ok(found) => checks.push(check_found(agent, found, needed, spawner, scratch.path()).await),
+            Ok(found) => checks.push(check_found(config, agent, found, needed, spawner, scratch.path()).await),
             Err(failure) if needed || configured => checks.push(missing(agent, &failure.message, needed)),
             Err(_) => absent.push(agent.name()),
         }
@@ -76,7 +79,14 @@ fn missing(agent: &FoundAgent, reason: &str, needed: bool) -> Check {
     Check::bad(seriousness(needed), name, reason, todo)
 }
 
-async fn check_found(agent: &FoundAgent, found: &Found, needed: bool, spawner: &Spawner, scratch: &Path) -> Check {
+async fn check_found(
+    config: &Config,
+    agent: &FoundAgent,
+    found: &Found,
+    needed: bool,
+    spawner: &Spawner,
+    scratch: &Path,
+) -> Check {
     let name = format!("agent {}", agent.name());
     let place = format!("{} ({})", found.source.as_str(), found.path.display());
     let version = match &agent.version {
@@ -98,12 +108,22 @@ async fn check_found(agent: &FoundAgent, found: &Found, needed: bool, spawner: &
     let Some((entry, args)) = agent.entry.and_then(|entry| Some((entry, entry.status_args?))) else {
         return Check::ok(name, format!("{what}; sign-in unknown: it has no command that says"));
     };
-    match sign_in(agent, found, args, spawner, scratch).await {
+    match sign_in(config, agent, found, args, spawner, scratch).await {
         SignIn::Yes(how) if how.is_empty() => Check::ok(name, format!("{what}; signed in")),
         SignIn::Yes(how) => Check::ok(name, format!("{what}; signed in ({how})")),
         SignIn::No => {
-            let todo = entry.sign_in.replace("PROGRAM", &found.path.to_string_lossy());
-            Check::bad(seriousness(needed), name, format!("{what}; not signed in"), todo)
+            let todo = entry.how_to_sign_in(&found.path, config.agent_home);
+            let elsewhere = is_signed_in_elsewhere(config, agent, found, args, spawner, scratch).await;
+            let what = match elsewhere {
+                Some(home) => format!(
+                    "{what}; not signed in: it is in the service's own home ({}), which agents do not use with \
+                     `agent_home = \"{}\"`",
+                    home.display(),
+                    if config.agent_home == AgentHome::Session { "session" } else { "app" }
+                ),
+                None => format!("{what}; not signed in"),
+            };
+            Check::bad(seriousness(needed), name, what, todo)
         }
         SignIn::Unknown(why) => Check::warn(
             name,
@@ -120,12 +140,56 @@ fn reinstall(entry: Option<&Entry>) -> String {
     }
 }
 
-async fn sign_in(agent: &FoundAgent, found: &Found, args: &[&str], spawner: &Spawner, scratch: &Path) -> SignIn {
-    let mut env = agent.profile.env.clone();
-    env.insert("TMPDIR".into(), scratch.into());
+/// Asked in a home as agents get it, with what signs them in.
+async fn sign_in(
+    config: &Config,
+    agent: &FoundAgent,
+    found: &Found,
+    args: &[&str],
+    spawner: &Spawner,
+    scratch: &Path,
+) -> SignIn {
+    let home = match homes::tried(config, agent.name(), scratch) {
+        Ok(home) => home,
+        Err(error) => return SignIn::Unknown(format!("no home could be made to try it in: {error}")),
+    };
+    ask(agent, found, args, spawner, scratch, home.as_ref()).await
+}
+
+/// The service's own home, where an agent would be signed in if it lived there.
+async fn is_signed_in_elsewhere<'a>(
+    config: &'a Config,
+    agent: &FoundAgent,
+    found: &Found,
+    args: &[&str],
+    spawner: &Spawner,
+    scratch: &Path,
+) -> Option<&'a OsStr> {
+    let home = homes::unused(config)?;
+    let is_there = matches!(ask(agent, found, args, spawner, scratch, None).await, SignIn::Yes(_));
+    is_there.then_some(home)
+}
+
+async fn ask(
+    agent: &FoundAgent,
+    found: &Found,
+    args: &[&str],
+    spawner: &Spawner,
+    scratch: &Path,
+    home: Option<&Home>,
+) -> SignIn {
+    let mark = TreeMark::new(format!("status.{}", std::process::id()));
+    let Ok(mark) = mark else { return SignIn::Unknown("it could not be asked".to_owned()) };
+    let env = match surroundings(&agent.profile, home, scratch, &mark).await {
+        Ok(mut env) => {
+            env.insert("TMPDIR".into(), scratch.into());
+            env
+        }
+        Err(failure) => return SignIn::Unknown(failure.message),
+    };
     let own = agent.profile.args.iter().map(Into::into);
     let args = own.chain(args.iter().map(Into::into)).collect();
-    let sandbox = confine::sandbox(&agent.profile, &env, None, vec![scratch.to_owned()]);
+    let sandbox = confine::sandbox(&agent.profile, &env, home, vec![scratch.to_owned()]);
     let question = Question { purpose: "status", args, env, sandbox };
     match probe::ask(spawner, &found.path, question, STATUS_WAIT_MAX).await {
         Ok(answer) => read_status(&answer),

@@ -192,6 +192,7 @@ async fn start_engine(
             data_dir: config.data_dir.clone(),
             isolation,
             users,
+            agent_home: config.agent_home,
             slots: config.slots,
             queue_max: config.queue_max,
             queue_per_app_max: config.queue_per_app_max,

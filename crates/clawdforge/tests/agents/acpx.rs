@@ -77,12 +77,12 @@ fn named(app: &TestApp, word: &str) -> Vec<i32> {
 /// Everything that works for this service's sessions, wherever its directory is.
 fn marked(app: &TestApp) -> Vec<i32> {
     let mut found = app.agent_processes();
-    let home = app.home().to_string_lossy().into_owned();
+    let data = app.data_dir().to_string_lossy().into_owned();
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     found.extend(pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter(|pid| {
         let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let environ = String::from_utf8_lossy(&environ);
-        environ.contains("CLAWDFORGE_TREE=ses_") && environ.contains(&home)
+        environ.contains("CLAWDFORGE_TREE=ses_") && environ.contains(&data)
     }));
     found.sort_unstable();
     found.dedup();
@@ -113,10 +113,7 @@ fn kill(pids: &[i32]) -> anyhow::Result<()> {
 
 /// The home that the agents of the first app have.
 pub fn agents_home(app: &TestApp) -> anyhow::Result<PathBuf> {
-    match std::fs::read_dir(app.data_dir().join("homes")) {
-        Ok(mut homes) => Ok(homes.next().context("its user has a home")??.path()),
-        Err(_none) => Ok(app.home()),
-    }
+    app.agent_homes().into_iter().next().context("its agent has a home")
 }
 
 /// The workspace of the only session.

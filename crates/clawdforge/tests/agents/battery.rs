@@ -53,20 +53,20 @@ impl Agent {
         Ok(match self {
             Self::Claude => format!("[agents.claude]\ncommand = {}\n", json!(programs.claude)),
             Self::Codex => {
-                std::fs::write(folder.join("config.toml"), codex_config(&url))?;
+                // As an operator configures it for every home of it.
+                std::fs::create_dir(folder.join(".codex"))?;
+                std::fs::write(folder.join(".codex/config.toml"), codex_config(&url))?;
                 let env = format!(
-                    "{{ CODEX_HOME = {}, CODEX_PATH = {}, MOCK_KEY = \"{API_KEY}\", NO_BROWSER = \"1\" }}",
-                    json!(folder),
+                    "{{ CODEX_PATH = {}, MOCK_KEY = \"{API_KEY}\", NO_BROWSER = \"1\" }}",
                     json!(programs.codex)
                 );
-                format!("[agents.codex]\nenv = {env}\n")
+                format!("[agents.codex]\nhome_files = {}\nenv = {env}\n", json!(folder))
             }
             Self::Copilot => {
                 let env = format!(
-                    "{{ COPILOT_HOME = {}, COPILOT_PROVIDER_BASE_URL = \"{url}/v1\", \
+                    "{{ COPILOT_PROVIDER_BASE_URL = \"{url}/v1\", \
                      COPILOT_PROVIDER_API_KEY = \"{API_KEY}\", COPILOT_MODEL = \"mock-model\", COPILOT_OFFLINE = \"true\", \
-                     COPILOT_AUTO_UPDATE = \"false\" }}",
-                    json!(folder)
+                     COPILOT_AUTO_UPDATE = \"false\" }}"
                 );
                 format!("[agents.copilot]\ncommand = {}\nenv = {env}\n", json!(programs.copilot))
             }

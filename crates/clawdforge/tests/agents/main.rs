@@ -13,6 +13,7 @@ mod commands;
 mod endings;
 mod failures;
 mod files;
+mod homes;
 mod isolation;
 mod prompts;
 mod sessions;

@@ -175,10 +175,10 @@ async fn nobody_signed_in_is_told_with_what_to_do() -> anyhow::Result<()> {
     bench.finish().await
 }
 
-/// The transcripts of conversations that Claude Code keeps in the home of the service's user.
+/// The transcripts of conversations that Claude Code keeps in its homes.
 fn transcripts(bench: &Bench) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![bench.app.home().join(".claude/projects")];
+    let mut folders: Vec<_> = bench.app.agent_homes().iter().map(|home| home.join(".claude/projects")).collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
             match entry.path() {

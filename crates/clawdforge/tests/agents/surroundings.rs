@@ -44,7 +44,7 @@ async fn the_agent_gets_its_key_its_switches_and_nothing_of_ours() -> anyhow::Re
     assert_eq!(value("ANTHROPIC_API_KEY"), Some(API_KEY));
     assert_eq!(value("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"), Some("1"));
     assert_eq!(value("CLAUDE_CODE_MAX_RETRIES"), Some("2"));
-    assert_eq!(value("HOME").map(Path::new), Some(bench.app.home().as_path()));
+    assert_eq!(value("HOME").map(PathBuf::from).as_slice(), bench.app.agent_homes());
     assert_eq!((value("AWS_SECRET_ACCESS_KEY"), value("CLAUDE_CODE_SESSION_ID")), (None, None));
     let ours: Vec<&String> = env.keys().filter(|name| name.starts_with("CLAWDFORGE_")).collect();
     assert_eq!(ours, ["CLAWDFORGE_TREE"], "only the mark by which the processes of a run are known");
@@ -61,13 +61,12 @@ async fn nothing_of_the_conversation_stays_in_the_agents_home() -> anyhow::Resul
     bench.model.reply_next(Reply::text("the answer is parsley"));
     bench.answered(json!({ "prompt": "the question is rosemary", "system": "the rule is sage" })).await?;
     bench.wait_until_clean().await?;
-    let home = bench.app.home();
-    assert!(!home.join(".claude/projects").exists(), "no transcript, no folder for one");
-    // The service's own record of the run is in its data directory, and its log was told to be talkative.
-    let kept = [bench.app.data_dir(), home.join("log")];
-    let telling: Vec<PathBuf> = files_below(&home)?
+    let homes = bench.app.agent_homes();
+    assert_eq!(homes.len(), 1, "{homes:?}");
+    assert!(!homes[0].join(".claude/projects").exists(), "no transcript, no folder for one");
+    assert!(!bench.app.home().join(".claude").exists(), "and the service's own home was not used");
+    let telling: Vec<PathBuf> = files_below(&homes[0])?
         .into_iter()
-        .filter(|path| !kept.iter().any(|kept| path.starts_with(kept)))
         .filter(|path| {
             let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
             ["parsley", "rosemary", "sage is"].iter().any(|word| text.contains(word))

@@ -17,6 +17,7 @@ const CLAUDE: &str = r#"
 case "$1 $2" in
   "--version ") echo "2.1.330 (Claude Code)" ;;
   "auth status")
+    if [ -e "$HOME/.claude/login" ]; then echo '{"loggedIn": true, "authMethod": "oauth"}'; exit 0; fi
     if [ -z "$ANTHROPIC_API_KEY" ]; then echo '{"loggedIn": false, "authMethod": "none"}'; exit 1; fi
     echo '{"loggedIn": true, "authMethod": "api_key"}' ;;
   *) exit 64 ;;
@@ -111,6 +112,33 @@ async fn without_an_agent_the_service_is_not_healthy_and_the_demo_is() -> anyhow
     assert_eq!((found.code, &found.report["healthy"]), (Some(0), &true.into()), "{:#}", found.report);
     assert_eq!(found.check("agent demo").0, "ok");
     assert!(found.check("other agents").1.contains("claude"), "{:#}", found.report);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_login_in_the_services_own_home_is_noticed_with_what_makes_agents_see_it() -> anyhow::Result<()> {
+    let machine = Machine::with_claude(CLAUDE)?;
+    let home = machine.root.path().join("home");
+    std::fs::create_dir(home.join(".claude"))?;
+    std::fs::write(home.join(".claude/login"), "")?;
+    let found = machine.doctor(&[], &[]).await?;
+    let (verdict, what, todo) = found.check("agent claude");
+    assert_eq!(verdict, "fail");
+    assert!(what.contains(&format!("it is in the service's own home ({})", home.display())), "{what}");
+    assert!(todo.contains("claude setup-token`") && todo.contains("`agent_home = \"shared\"`"), "{todo}");
+
+    let found = machine.doctor(&["--agent-home=shared"], &[]).await?;
+    assert_eq!(found.check("agent claude").0, "ok", "{:#}", found.report);
+    assert!(found.check("configuration").1.contains("agents of all apps share one home"), "{:#}", found.report);
+
+    let key = machine.root.path().join("key");
+    std::fs::write(&key, "sk-secret")?;
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600))?;
+    let table = format!("[agents.claude]\nsign_in = {{ ANTHROPIC_API_KEY = {:?} }}\n", key.display().to_string());
+    std::fs::write(machine.root.path().join("clawdforge.toml"), table)?;
+    let found = machine.doctor(&[], &[]).await?;
+    assert!(found.check("agent claude").1.ends_with("; signed in (api_key)"), "{:#}", found.report);
+    assert!(!found.report.to_string().contains("sk-secret"));
     Ok(())
 }
 

@@ -122,7 +122,8 @@ async fn an_agent_gets_the_listed_variables_and_no_other() -> anyhow::Result<()>
     ];
     let found: Vec<&str> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     assert_eq!(found, expected);
-    assert_eq!(said(&app, json!({ "prompt": "env: HOME" })).await?, app.home().display().to_string());
+    let homes: Vec<String> = app.agent_homes().iter().map(|home| home.display().to_string()).collect();
+    assert_eq!(json!([said(&app, json!({ "prompt": "env: HOME" })).await?]), json!(homes));
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod demo;
 mod doctor;
 mod drain;
 mod gates;
+mod homes;
 mod hostile;
 mod hostile_bodies;
 mod isolation;

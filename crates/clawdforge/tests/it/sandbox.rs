@@ -218,7 +218,7 @@ async fn every_app_has_a_user_and_a_home_that_it_keeps() -> anyhow::Result<()> {
         Ok(answer["result"].as_str().unwrap_or_default().to_owned())
     };
     let homes = [home(&app, &demo).await?, home(&app, &other).await?];
-    let number = |home: &str| Path::new(home).file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    let number = |home: &str| Path::new(home).parent()?.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
     assert_eq!(homes.each_ref().map(|home| number(home)), [Some(21_000), Some(21_001)]);
     for home in &homes {
         let found = std::fs::metadata(home)?;
@@ -322,7 +322,9 @@ async fn what_is_in_the_data_directory_cannot_be_opened_by_an_option() -> anyhow
 #[tokio::test]
 async fn a_home_that_is_the_data_directory_is_refused() -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let said = refusal(setup().demo().data_dir(dir.path()).env("HOME", dir.path().as_os_str())).await;
+    let said =
+        refusal(setup().demo().arg("--agent-home=shared").data_dir(dir.path()).env("HOME", dir.path().as_os_str()))
+            .await;
     assert!(said.contains("HOME is the data directory"), "{said}");
     Ok(())
 }

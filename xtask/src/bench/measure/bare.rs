@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clawdforge_agent::oneshot::command::{Launch, launch, prompt_input, tmp_dir};
+use clawdforge_agent::oneshot::command::{Launch, launch, prompt_input};
 use clawdforge_agent::profile::{Dialect, Profile};
+use clawdforge_agent::surroundings::{environment as environment_of, tmp_dir};
 use clawdforge_agent::{OpenSpec, environment};
 use clawdforge_core::run::SystemMode;
 use clawdforge_process::TreeMark;
@@ -67,6 +68,9 @@ impl Bare {
             retries_max: 2,
             install_hint: String::new(),
             confinement: None,
+            sign_in: Default::default(),
+            home_files: None,
+            trusts_workspace: false,
         };
         let spec = OpenSpec {
             workspace: work_dir(place),
@@ -77,10 +81,11 @@ impl Bare {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
-            user: None,
+            home: None,
             given_up: Default::default(),
         };
-        let launch = launch(&profile, &spec);
+        let env = environment_of(&profile, None, place)?;
+        let launch = launch(&profile, &spec, env);
         let shown = format!("`{name} -p` as our driver calls it");
         Ok(Self { shown, program: program.to_owned(), launch, place: place.to_owned() })
     }

@@ -103,3 +103,54 @@ fn agents_that_are_no_tables_are_refused() {
         ["clawdforge.toml:1: `agents.claude` must be a table"]
     );
 }
+
+#[test]
+fn a_sign_in_is_a_private_file_and_shown_as_a_path() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = "[agents.claude]\nsign_in = { X_TOKEN = \"token\" }\nhome_files = \"home\"\ntrust_workspace = true";
+    let world = World::new().with_file(file).with_file_at("token", "sk-very-secret").with_file_at("home/x", "");
+    let close = |mode| std::fs::set_permissions(world.path("token"), std::fs::Permissions::from_mode(mode)).unwrap();
+    close(0o640);
+    let errors = world.errors();
+    assert!(errors.len() == 1 && errors[0].contains("(mode 640); run `chmod 600 "), "{errors:?}");
+    assert!(!errors[0].contains("very-secret"));
+    close(0o600);
+    let loaded = world.load();
+    let claude = &loaded.config.agents[&"claude".parse().unwrap()];
+    assert!(claude.sign_in["X_TOKEN"].ends_with("token") && claude.trust_workspace);
+    assert!(claude.home_files.as_ref().unwrap().ends_with("home"));
+    let path = world.path("token").display().to_string();
+    assert_eq!(shown(&loaded, "agents.claude.sign_in.X_TOKEN"), pair(&path, "clawdforge.toml:2"));
+    assert!(!format!("{:?} {:?}", loaded.config, loaded.rows).contains("very-secret"));
+    assert_eq!(loaded.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_sign_in_file_is_not_repeated_and_one_given_twice_is_refused() {
+    let world = World::new()
+        .with_file("[agents.claude]\nenv = { A_KEY = \"1\" }\nsign_in = { A_KEY = \"x\", B_KEY = 7, \"a b\" = \"x\" }");
+    let errors = world.errors().join("\n");
+    for part in [
+        "`agents.claude.sign_in.A_KEY` is given by `env` as well",
+        "B_KEY` must be the path of a file",
+        "`a b` cannot name",
+    ] {
+        assert!(errors.contains(part), "{errors}");
+    }
+    let world = World::new().with_file("[agents.claude]\nsign_in = \"sk-very-secret\"");
+    assert!(!world.errors().join("").contains("very-secret"));
+}
+
+#[test]
+fn folders_that_homes_replace_are_told_of_unless_the_home_is_shared() {
+    let file = "[agents.codex]\nenv = { CODEX_HOME = \"/x\" }\nhome_files = \"none\"";
+    let warnings = World::new().with_file(file).load().warnings;
+    assert!(
+        warnings.len() == 2 && warnings[0].starts_with("CODEX_HOME in an agent's `env` has no effect"),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].contains("is no folder, and codex will not start"), "{warnings:?}");
+    let warnings = World::new().with_file(file).with_flags(&["--agent-home", "shared"]).load().warnings;
+    assert!(warnings.len() == 2 && warnings[0].contains("agents of all apps share one home"), "{warnings:?}");
+    assert!(warnings[1].contains("`agents.codex.home_files` has no effect"), "{warnings:?}");
+}

@@ -28,6 +28,7 @@ pub mod registry;
 pub mod sign_in;
 pub mod surroundings;
 pub mod version;
+mod waiting;
 
 pub use acp::{AcpDriver, Choices};
 pub use acpx::AcpxDriver;

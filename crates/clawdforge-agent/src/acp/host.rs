@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
-    AgentCapabilities, ClientCapabilities, CloseSessionRequest, DeleteSessionRequest, Implementation,
-    InitializeRequest, InitializeResponse, LoadSessionRequest, NewSessionRequest, ResumeSessionRequest,
-    SessionConfigOption, SessionConfigOptionCategory, SetSessionConfigOptionRequest,
+    AgentCapabilities, ClientCapabilities, DeleteSessionRequest, Implementation, InitializeRequest, InitializeResponse,
 };
 use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
 use async_trait::async_trait;
@@ -25,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::Choices;
 use super::link::AcpLink;
-use super::peer::{Connection, Peer};
+use super::opening::{Opened, choose, conversation, let_go};
+use super::peer::Connection;
 use super::translate::failure;
 use crate::confine;
 use crate::home::{Home, hand_over};
@@ -33,7 +32,7 @@ use crate::locate::locate;
 use crate::oneshot::not_started;
 use crate::profile::Profile;
 use crate::surroundings::{surroundings, tmp_dir};
-use crate::{AgentHost, AgentLink, CloseReport, HostSpec, LinkContext, OpenSpec};
+use crate::{AgentHost, AgentLink, CloseReport, HostSpec, OpenSpec};
 
 /// How long an agent may take to greet, and again to begin a conversation. The slowest known takes 3 s
 /// for both on a busy machine; agents that hang here are known as well.
@@ -221,95 +220,18 @@ impl AcpHost {
         let leader = self.tree.lock().await.as_ref().map(Tree::watch_leader).transpose();
         let leader = leader.map_err(|error| unwatched(&self.name, &error))?;
         let Some((connection, leader)) = connection.zip(leader) else { return Err(self.left().await) };
-        let opened = match self.conversation(spec, &connection).await {
+        let opened = match conversation(&self.name, self.capabilities(), &self.choices, spec, &connection).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.refused(&error).await),
         };
         let Opened { mut peer, context, options } = opened;
-        if let Err(failure) = self.choose(spec, &mut peer, options).await {
-            if !owns && !let_go(&mut peer).await {
+        if let Err(failure) = choose(&self.name, &self.choices, spec, &mut peer, options).await {
+            if !owns && !let_go(&mut peer, LET_GO_MAX).await {
                 self.holds_stray.store(true, Ordering::Relaxed);
             }
             return Err(failure);
         }
         Ok(AcpLink::new(Arc::clone(self), owns, leader, peer, context))
-    }
-
-    /// Takes up the conversation, or begins one.
-    async fn conversation(&self, spec: &OpenSpec, connection: &Connection) -> Result<Opened, Error> {
-        let cwd = spec.workspace.clone();
-        let offered = self.capabilities();
-        let to_agent = connection.to_agent();
-        let meta = self.choices.session_meta.clone();
-        if let Some(key) = spec.resume.clone() {
-            let taken_up = if offered.session_capabilities.resume.is_some() {
-                let request = ResumeSessionRequest::new(key.clone(), cwd.clone()).meta(meta.clone());
-                let answer = to_agent.send_request(request).block_task();
-                Some(connection.wait(answer).await.map(|resumed| resumed.config_options))
-            } else if offered.load_session {
-                // The replay of what we have in our own log goes to nobody.
-                let request = LoadSessionRequest::new(key.clone(), cwd.clone()).meta(meta.clone());
-                let answer = to_agent.send_request(request).block_task();
-                Some(connection.wait(answer).await.map(|loaded| loaded.config_options))
-            } else {
-                None
-            };
-            match taken_up {
-                Some(Ok(options)) => {
-                    let peer = connection.of(&key);
-                    return Ok(Opened { peer, context: LinkContext::Resumed, options: options.unwrap_or_default() });
-                }
-                Some(Err(error)) if ends_it(&error) => return Err(error),
-                Some(Err(error)) => {
-                    tracing::warn!(agent.name = %self.name, %error, "an agent could not take up a conversation");
-                }
-                None => {}
-            }
-        }
-        let answer = to_agent.send_request(NewSessionRequest::new(cwd).meta(meta)).block_task();
-        let new = connection.wait(answer).await?;
-        let peer = connection.of(&new.session_id.to_string());
-        Ok(Opened { peer, context: LinkContext::Fresh, options: new.config_options.unwrap_or_default() })
-    }
-
-    /// Mode, model and effort, chosen anew after every beginning: agents do not keep them.
-    async fn choose(
-        &self,
-        spec: &OpenSpec,
-        peer: &mut Peer,
-        mut options: Vec<SessionConfigOption>,
-    ) -> Result<(), Failure> {
-        let name = &self.name;
-        // A mode that is not offered is left as it is.
-        if let Some(mode) = &self.choices.mode
-            && let Some(answer) = set(peer, &options, is_of(SessionConfigOptionCategory::Mode), mode).await
-        {
-            options = answer.map_err(|error| {
-                let message = format!("{name} did not take the mode {mode}: {}", error.message);
-                Failure::new(FailureKind::StartFailed, message)
-            })?;
-        }
-        if let Some(model) = spec.model.as_ref().or(self.choices.default_model.as_ref()) {
-            let unknown = |why: &str| {
-                Failure::new(FailureKind::UnknownModel, format!("{name} does not take the model {model}: {why}"))
-            };
-            let answer = match &self.choices.model_option {
-                Some(id) => set(peer, &options, |option| *option.id.0 == **id, model).await,
-                None => set(peer, &options, is_of(SessionConfigOptionCategory::Model), model).await,
-            };
-            let answer = answer.ok_or_else(|| unknown("it offers no choice of models"))?;
-            options = answer.map_err(|error| unknown(&error.message))?;
-        }
-        if let Some(effort) = spec.effort {
-            let refused = |why: &str| {
-                let message = format!("{name} does not take the effort {}: {why}", effort.as_str());
-                Failure::new(FailureKind::RequestRejected, message)
-            };
-            let answer = set(peer, &options, is_of(SessionConfigOptionCategory::ThoughtLevel), effort.as_str()).await;
-            let answer = answer.ok_or_else(|| refused("it offers no choice, at least not with this model"))?;
-            answer.map_err(|error| refused(&error.message))?;
-        }
-        Ok(())
     }
 
     async fn refused(&self, error: &Error) -> Failure {
@@ -351,13 +273,6 @@ impl AgentHost for Arc<AcpHost> {
     async fn close(&self, grace: Duration) -> CloseReport {
         self.end(grace).await
     }
-}
-
-/// A conversation that was taken up or begun.
-struct Opened {
-    peer: Peer,
-    context: LinkContext,
-    options: Vec<SessionConfigOption>,
 }
 
 impl Newborn {
@@ -420,34 +335,6 @@ async fn within<T>(
     }
 }
 
-fn is_of(category: SessionConfigOptionCategory) -> impl Fn(&SessionConfigOption) -> bool {
-    move |option| option.category.as_ref() == Some(&category)
-}
-
-/// Chooses a value of an option; all options come back. `None` where it is not offered.
-async fn set(
-    peer: &mut Peer,
-    options: &[SessionConfigOption],
-    is_meant: impl Fn(&SessionConfigOption) -> bool,
-    value: &str,
-) -> Option<Result<Vec<SessionConfigOption>, Error>> {
-    let option = options.iter().find(|option| is_meant(option))?;
-    let request = SetSessionConfigOptionRequest::new(peer.session().to_owned(), option.id.clone(), value);
-    let answer = peer.to_agent().send_request(request).block_task();
-    Some(peer.wait(answer).await.map(|set| set.config_options))
-}
-
-/// Has the agent close a conversation; false where it does not.
-async fn let_go(peer: &mut Peer) -> bool {
-    let request = CloseSessionRequest::new(peer.session().to_owned());
-    let closing = peer.to_agent().send_request(request).block_task();
-    match timeout(LET_GO_MAX, peer.wait(closing)).await {
-        Ok(Err(error)) => error.code == ErrorCode::RESOURCE_NOT_FOUND,
-        Ok(Ok(_)) => true,
-        Err(_) => false,
-    }
-}
-
 fn tell_survivors(name: &AgentName, survivors: usize) {
     if survivors > 0 {
         tracing::error!(agent.name = %name, process.survivors = survivors,
@@ -476,11 +363,6 @@ fn left(name: &AgentName, stderr: &str) -> Failure {
     let said: String = said.unwrap_or("it said nothing about it").chars().take(500).collect();
     let message = format!("{name} ended before a conversation could begin: {said}");
     Failure::new(FailureKind::StartFailed, message)
-}
-
-/// Errors after which nothing else is worth trying.
-fn ends_it(error: &Error) -> bool {
-    error.code == ErrorCode::AUTH_REQUIRED || is_incoming_transport_closed(error) || is_connection_terminated(error)
 }
 
 /// Neither files, terminals nor questions of ours: agents use their own tools then and ask nobody. Notices

@@ -11,13 +11,14 @@ use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incom
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd, Usage};
 use clawdforge_process::{ExitReport, LeaderWatch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::blocks;
 use super::host::AcpHost;
 use super::peer::{Inbound, Over, Peer};
 use super::quirks::Quirks;
 use super::translate::{Turn, is_without_program};
+use crate::waiting::{present, until};
 use crate::{AgentLink, CloseReport, LinkContext, Prompt};
 
 /// How long to wait for the exit of an agent whose output has ended: it may live on without one.
@@ -279,19 +280,5 @@ impl AgentLink for AcpLink {
         let Self { host, peer, prompting, .. } = *self;
         drop((prompting, peer));
         host.end(grace).await
-    }
-}
-
-async fn present(prompting: &mut Option<Prompting>) -> Result<PromptResponse, Error> {
-    match prompting {
-        Some(prompting) => prompting.await,
-        None => pending().await,
-    }
-}
-
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => pending().await,
     }
 }

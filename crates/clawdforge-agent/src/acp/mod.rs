@@ -10,6 +10,7 @@ mod host;
 mod info;
 mod link;
 mod misspoken;
+mod opening;
 mod peer;
 mod prompt;
 mod quirks;

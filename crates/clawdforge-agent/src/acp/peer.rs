@@ -2,7 +2,7 @@
 //! end of it.
 
 use std::collections::HashMap;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+
+use crate::waiting::present;
 
 /// What came for one conversation and was not looked at yet. When it is full, the agent waits, and with it every
 /// conversation in its process.
@@ -262,13 +264,6 @@ impl Peer {
 impl Drop for Peer {
     fn drop(&mut self) {
         self.inboxes.lock().remove(&self.session);
-    }
-}
-
-async fn present(driving: &mut Option<Driving>) {
-    match driving {
-        Some(driving) => driving.await,
-        None => pending().await,
     }
 }
 

@@ -1,23 +1,23 @@
 //! One conversation with one agent behind acpx.
 
 use std::collections::VecDeque;
-use std::future::{Future, pending};
-use std::pin::Pin;
+use std::future::pending;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
 use clawdforge_core::limits::AGENT_LINE_BYTES_MAX;
 use clawdforge_process::lines::{Line, LineReader};
-use clawdforge_process::{ExitReport, Kin, StdinMode, Tree};
+use clawdforge_process::{ExitReport, Kin, StdinMode};
 use tokio::io::AsyncWriteExt;
-use tokio::process::ChildStdout;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::call::Caller;
 use super::stream::Stream;
+use super::talk::{Doing, Leaving, Talk};
 use crate::acp::blocks;
+use crate::waiting::{present, until};
 use crate::{AgentLink, CloseReport, LinkContext, Prompt};
 
 /// The time limit that acpx is told. Ours always comes first (a day at most, and then the time a cancel may
@@ -46,8 +46,6 @@ const EXIT_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How long a call may stay after its result: acpx waits for a second of silence, 5 s at most.
 const LINGER_MAX: Duration = Duration::from_secs(10);
-
-type Doing<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// The link of one conversation.
 pub(super) struct AcpxLink {
@@ -81,42 +79,6 @@ enum State {
     Spoilt,
     /// The owner is gone, and that was told.
     Gone,
-}
-
-/// The call that a turn waits on.
-struct Talk {
-    tree: Tree,
-    lines: LineReader<ChildStdout>,
-    feeding: Option<Doing<()>>,
-    stream: Stream,
-    exit: Option<ExitReport>,
-    /// Its output has ended.
-    silent: bool,
-    /// When to stop waiting for what is missing of the end.
-    end_by: Option<Instant>,
-    cancelled: bool,
-}
-
-/// A call whose turn is over.
-struct Leaving {
-    tree: Tree,
-    lines: LineReader<ChildStdout>,
-    until: Instant,
-}
-
-impl Leaving {
-    /// Waits for its exit. Cancel-safe.
-    async fn gone(&mut self) {
-        let gone = async {
-            // Who does not read on would hold it up.
-            while let Ok(Some(_)) = self.lines.next_line().await {}
-            self.tree.wait().await;
-        };
-        tokio::select! {
-            () = gone => {}
-            () = sleep_until(self.until) => {}
-        }
-    }
 }
 
 /// What happened during a turn.
@@ -405,18 +367,4 @@ fn cancel(caller: Caller, pause: Duration) -> Doing<bool> {
             }
         }
     })
-}
-
-async fn present<T>(doing: &mut Option<Doing<T>>) -> T {
-    match doing {
-        Some(doing) => doing.await,
-        None => pending().await,
-    }
-}
-
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => pending().await,
-    }
 }

@@ -23,6 +23,7 @@ mod failures;
 mod link;
 mod records;
 mod stream;
+mod talk;
 
 pub use confined::socket_folder;
 pub use driver::{AcpxDriver, VERSION_MIN};

@@ -12,7 +12,9 @@ use clawdforge_process::lines::{Line, LineReader};
 use clawdforge_process::{ExitReport, Tree};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{ChildStdin, ChildStdout};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
+
+use crate::waiting::until;
 
 /// How long lines are still read after the agent's process ended. What it wrote itself is in the pipe
 /// by then; only a process it left behind could write more, or hold the pipe open for ever.
@@ -149,13 +151,6 @@ impl Feed {
 async fn next_line(lines: &mut Option<LineReader<ChildStdout>>) -> std::io::Result<Option<Line>> {
     match lines {
         Some(lines) => lines.next_line().await,
-        None => pending().await,
-    }
-}
-
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
         None => pending().await,
     }
 }

@@ -84,7 +84,7 @@ impl Bare {
             home: None,
             given_up: Default::default(),
         };
-        let env = environment_of(&profile, None, place)?;
+        let env = environment_of(&profile, None, place).map_err(|failure| anyhow::anyhow!(failure.message))?;
         let launch = launch(&profile, &spec, env);
         let shown = format!("`{name} -p` as our driver calls it");
         Ok(Self { shown, program: program.to_owned(), launch, place: place.to_owned() })

@@ -39,7 +39,7 @@ fn the_example_file_with_everything_switched_on_is_a_valid_file() {
         .lines()
         .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
         .map(|line| if line.starts_with("admin_token_file") { "admin_token_file = \"token\"" } else { line })
-        .map(|line| if line.starts_with("sign_in") { "sign_in = { X_TOKEN = \"token\" }" } else { line })
+        .map(|line| if line.starts_with("sign_in = ") { "sign_in = { X_TOKEN = \"token\" }" } else { line })
         .map(|line| if line.starts_with("isolation_users") { "isolation_users = \"20000-29999\"" } else { line })
         .collect();
     let world = World::new().with_file(&switched_on.join("\n")).with_file_at("token", "0123456789abcdef");

@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod app;
+pub mod container;
 #[cfg(feature = "crash")]
 pub mod crash;
 pub mod mock_model;

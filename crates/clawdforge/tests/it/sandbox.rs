@@ -16,7 +16,7 @@ use crate::setup;
 use crate::support::get;
 
 /// What every level must refuse. Cutting the database is left to the tests below this one: here it is real.
-const REFUSED: [&str; 9] = [
+pub const REFUSED: [&str; 9] = [
     "read_database",
     "read_database_by_link",
     "link_database",
@@ -29,10 +29,10 @@ const REFUSED: [&str; 9] = [
 ];
 
 /// What only a user of its own refuses.
-const REFUSED_TO_USERS: [&str; 1] = ["change_database_mode"];
+pub const REFUSED_TO_USERS: [&str; 1] = ["change_database_mode"];
 
 /// What only namespaces refuse.
-const HIDDEN_BY_NAMESPACES: [&str; 2] = ["stat_database", "read_service_arguments"];
+pub const HIDDEN_BY_NAMESPACES: [&str; 2] = ["stat_database", "read_service_arguments"];
 
 /// Without any isolation, as explicitly as it must be said.
 fn off(setup: Setup) -> Setup {
@@ -70,7 +70,7 @@ async fn a_victim(app: &TestApp) -> anyhow::Result<PathBuf> {
 }
 
 /// What came of each attack of an agent of another app.
-async fn attack(app: &TestApp) -> anyhow::Result<BTreeMap<String, String>> {
+pub async fn attack(app: &TestApp) -> anyhow::Result<BTreeMap<String, String>> {
     let workspace = a_victim(app).await?;
     let (database, service) = (app.data_dir().join("clawdforge.sqlite"), app.pid()?.as_raw_nonzero());
     let names = [&REFUSED[..], &REFUSED_TO_USERS[..], &HIDDEN_BY_NAMESPACES[..]].concat().join(",");
@@ -89,7 +89,7 @@ async fn attack(app: &TestApp) -> anyhow::Result<BTreeMap<String, String>> {
     Ok(outcomes.collect())
 }
 
-fn outcomes<'a>(names: impl IntoIterator<Item = &'a &'a str>, outcome: &str) -> BTreeMap<String, String> {
+pub fn outcomes<'a>(names: impl IntoIterator<Item = &'a &'a str>, outcome: &str) -> BTreeMap<String, String> {
     names.into_iter().map(|name| ((*name).to_owned(), outcome.to_owned())).collect()
 }
 
@@ -276,7 +276,7 @@ async fn the_level_is_stamped_on_sessions_and_in_the_ledger() -> anyhow::Result<
 }
 
 /// What a start says that is refused.
-async fn refusal(setup: Setup) -> String {
+pub async fn refusal(setup: Setup) -> String {
     match setup.start().await {
         Ok(_) => "it started".to_owned(),
         Err(error) => error.to_string(),

@@ -1,0 +1,110 @@
+//! The service in a container: Docker's default filter of system calls and its default capabilities, set up here.
+//! There are no namespaces to be had there, so the service takes the level below, says so, and holds it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clawdforge_testkit::app::{Setup, TestApp};
+use clawdforge_testkit::container::{self, CAPABILITIES};
+use rustix::process::geteuid;
+use serde_json::json;
+
+use crate::BINARY;
+use crate::sandbox::{HIDDEN_BY_NAMESPACES, REFUSED, REFUSED_TO_USERS, attack, outcomes, refusal};
+use crate::support::get;
+
+/// Who a container's plain user is, where this test is root's.
+const PLAIN_USER: u32 = 21_900;
+
+/// Does something where a container's process is, in a thread of its own, which stays there.
+fn inside<F: Future<Output = anyhow::Result<()>>>(
+    user: Option<u32>,
+    what: impl FnOnce() -> F + Send + 'static,
+) -> anyhow::Result<()> {
+    let thread = std::thread::Builder::new().name("container".to_owned());
+    let thread = thread.spawn(move || {
+        container::enter(user)?;
+        // All its threads come from this one.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(what())
+    })?;
+    thread.join().map_err(|panic| anyhow::anyhow!("{}", panic.downcast_ref::<String>().cloned().unwrap_or_default()))?
+}
+
+/// Lines of what the kernel says of a process.
+fn status(app: &TestApp, key: &str) -> anyhow::Result<String> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid()?.as_raw_nonzero()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).context("the kernel tells it")?;
+    Ok(line.trim_start_matches(':').trim().to_owned())
+}
+
+/// Asserts that the service is in such a container, at a level, and has said so.
+async fn assert_stands_at(app: &TestApp, level: &str) -> anyhow::Result<()> {
+    // The launcher's filters come on top of these two in agents only.
+    assert_eq!(status(app, "Seccomp_filters")?, "2");
+    if geteuid().is_root() {
+        assert_eq!(status(app, "CapBnd")?, CAPABILITIES);
+    }
+    let log = app.log()?;
+    assert!(log.contains(&format!("\"isolation.level\":\"{level}\"")), "{log}");
+    assert!(log.contains("agents have no namespaces of their own") && log.contains("make its namespaces"), "{log}");
+    let session = app.open_session(json!({})).await?;
+    let turn = app.turn(&session, "say: hello").await?;
+    assert_eq!(turn.json()["ok"], true, "{turn:?}");
+    let state = get(app, &format!("/sessions/{session}"), &app.demo_token()?).await?.json();
+    assert_eq!(state["isolation"], level, "{state}");
+    Ok(())
+}
+
+#[test]
+fn as_root_in_a_container_agents_have_users_of_their_own() -> anyhow::Result<()> {
+    if !geteuid().is_root() {
+        eprintln!("skipped: only root can be a container's root");
+        return Ok(());
+    }
+    inside(None, async || {
+        let setup = || Setup::new(BINARY).demo().arg("--isolation-users=21000-21009");
+        let app = setup().start().await?;
+        assert_eq!(status(&app, "CapEff")?, CAPABILITIES);
+        assert_stands_at(&app, "uid").await?;
+        let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "denied");
+        expected.extend(outcomes(&HIDDEN_BY_NAMESPACES, "open"));
+        assert_eq!(attack(&app).await?, expected);
+        let said = refusal(setup().arg("--isolation-require=namespaces")).await;
+        assert!(said.contains("this machine offers `uid` at most"), "{said}");
+        Ok(())
+    })
+}
+
+#[test]
+fn as_a_plain_user_in_a_container_agents_are_held_by_landlock() -> anyhow::Result<()> {
+    let mut user = None;
+    // Where this test is root's, what is its own may lie where no other user comes.
+    let (dir, mut binary) = (tempfile::tempdir()?, PathBuf::from(BINARY));
+    if geteuid().is_root() {
+        user = Some(PLAIN_USER);
+        binary = readable_copy(dir.path())?;
+    }
+    inside(user, async move || {
+        let setup = || Setup::new(&binary).demo();
+        let app = setup().start().await?;
+        assert_eq!(status(&app, "CapEff")?, "0000000000000000");
+        assert_stands_at(&app, "landlock").await?;
+        let mut expected = outcomes(&REFUSED, "denied");
+        expected.extend(outcomes(REFUSED_TO_USERS.iter().chain(&HIDDEN_BY_NAMESPACES), "open"));
+        assert_eq!(attack(&app).await?, expected);
+        let said = refusal(setup().arg("--isolation-require=uid").arg("--isolation-users=21000-21009")).await;
+        assert!(said.contains("the service may not run programs as other users (it is not root)"), "{said}");
+        Ok(())
+    })
+}
+
+fn readable_copy(dir: &Path) -> anyhow::Result<PathBuf> {
+    let copy = dir.join("clawdforge");
+    std::fs::copy(BINARY, &copy)?;
+    for path in [dir, &copy] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(copy)
+}

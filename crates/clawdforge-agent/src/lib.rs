@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, AgentSignal, Failure};
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_process::TreeMark;
 use tokio_util::sync::CancellationToken;
@@ -272,6 +273,8 @@ pub struct AgentLimits {
     pub silence_max: Option<Duration>,
     /// Longest time of one turn, whatever its caller allows; `None` leaves it to the caller.
     pub turn_max: Option<Duration>,
+    /// The weakest isolation to run at; `None` takes what the service has.
+    pub isolation_min: Option<Isolation>,
 }
 
 /// What is known of an agent's program.

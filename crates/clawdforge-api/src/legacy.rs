@@ -47,6 +47,9 @@ pub struct SessionRequest {
     /// `acp` or `acpx`: how the agent is spoken to; absent leaves it to the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<String>,
+    /// The weakest isolation its agents may run at: `landlock`, `uid` or `namespaces`; absent takes what there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<String>,
 }
 
 /// Success of `POST /sessions`.
@@ -289,6 +292,9 @@ pub struct RunRequest {
     /// Longest time for the agent, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_secs: Option<u64>,
+    /// The weakest isolation it may run at: `landlock`, `uid` or `namespaces`; absent takes what there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<String>,
 }
 
 /// Success of `POST /run`: exactly these four keys.
@@ -400,6 +406,9 @@ pub struct ErrorReply {
     pub detail: String,
     /// The same.
     pub error: String,
+    /// The stable code, where there is one to act on. Added to the old shape, whose readers ignore it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// A refused request body (status 422), in the shape of the first implementation's framework.

@@ -217,6 +217,8 @@ failure_kinds! {
     SessionClosed = "session_closed",
     /// The agent has forgotten the turns before, and the session is not to go on without them.
     ContextLost = "context_lost",
+    /// The agent would run with less isolation than was demanded.
+    IsolationTooWeak = "isolation_too_weak",
     /// An attached file was gone when the work began.
     AttachmentGone = "attachment_gone",
     /// The service could not do its own part.

@@ -21,6 +21,10 @@ impl Isolation {
     /// Every level, the weakest first.
     pub const ALL: [Self; 4] = [Self::Off, Self::Landlock, Self::Uid, Self::Namespaces];
 
+    /// Every level with its name on the wire, as a request demands it.
+    pub const WORDS: [(&'static str, Self); 4] =
+        [("off", Self::Off), ("landlock", Self::Landlock), ("uid", Self::Uid), ("namespaces", Self::Namespaces)];
+
     /// The stable name, as in the configuration, in the ledger and in reports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -51,6 +55,7 @@ mod tests {
 
     #[test]
     fn a_name_leads_back_to_its_level_and_levels_are_ordered_by_strength() {
+        assert_eq!(Isolation::WORDS, Isolation::ALL.map(|level| (level.as_str(), level)));
         for level in Isolation::ALL {
             assert_eq!(Isolation::named(level.as_str()), Some(level));
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::FileId;
+use crate::isolation::Isolation;
 
 /// What a caller asks of an agent in one prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct RunRequest {
     pub files: Vec<FileId>,
     /// Longest time from the start of the agent to its answer.
     pub timeout: Duration,
+    /// The weakest isolation it may run at; `None` takes what there is.
+    pub isolation_min: Option<Isolation>,
 }
 
 /// Whether the caller's system text joins the agent's own or takes its place.

@@ -39,6 +39,8 @@ pub struct Conversation {
     pub driver: DriverName,
     /// What happens when the agent has forgotten the turns before.
     pub on_context_loss: OnContextLoss,
+    /// The weakest isolation its agents may run at; `None` takes what there is.
+    pub isolation_min: Option<Isolation>,
 }
 
 impl Session {

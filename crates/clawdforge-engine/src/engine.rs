@@ -193,7 +193,7 @@ impl Engine {
     /// Opens a conversation. No agent is started yet.
     ///
     /// # Errors
-    /// [`EngineError::UnknownAgent`], [`EngineError::AgentUnavailable`], or when it cannot be recorded.
+    /// [`EngineError::UnknownAgent`], [`EngineError::AgentUnavailable`], [`EngineError::IsolationTooWeak`], or when it cannot be recorded.
     pub async fn open_session(
         &self,
         by: &Arc<AppToken>,
@@ -207,7 +207,7 @@ impl Engine {
     /// conversation are done one after the other, in the order of their acceptance.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`], [`EngineError::SessionClosed`], [`EngineError::Busy`]; on any error no agent
+    /// [`EngineError::NotFound`], [`EngineError::SessionClosed`], [`EngineError::Busy`], [`EngineError::IsolationTooWeak`]; on any error no agent
     /// was started.
     pub async fn submit_turn(
         &self,

@@ -33,6 +33,9 @@ pub enum EngineError {
     /// The agent's program is not there.
     #[error("{}", .0.message)]
     AgentUnavailable(Failure),
+    /// Its agent would run with less isolation than is demanded.
+    #[error("{}", .0.message)]
+    IsolationTooWeak(Failure),
     /// The service stopped before an accepted turn began; the next start goes on with it.
     #[error("the service is stopping; the turn is accepted and will be done after the restart, do not send it again")]
     Deferred,

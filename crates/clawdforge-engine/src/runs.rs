@@ -51,6 +51,7 @@ impl Shared {
         }
         let attachments = self.attachments(&by, &request.files).await?;
         let driver = Arc::clone(&self.default_driver);
+        self.enough_isolation(driver.as_ref(), request.isolation_min).map_err(EngineError::IsolationTooWeak)?;
         let place = self.slots.admit(by.app.id, Use::Run)?;
 
         let now = self.ids.now();

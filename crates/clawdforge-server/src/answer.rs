@@ -115,6 +115,11 @@ fn engine(error: EngineError) -> Response {
         EngineError::NotFound(_) => text(StatusCode::NOT_FOUND, error.to_string()),
         EngineError::SessionClosed => text(StatusCode::GONE, error.to_string()),
         EngineError::UnknownAgent { .. } => text(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+        EngineError::IsolationTooWeak(failure) => {
+            let (detail, code) = (failure.message.clone(), Some(failure.kind.code().to_owned()));
+            let body = ErrorReply { error: detail.clone(), detail, code };
+            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+        }
         EngineError::AgentUnavailable(_) => text(StatusCode::BAD_GATEWAY, error.to_string()),
         EngineError::Deferred => busy(error.to_string(), 30),
         EngineError::Busy { retry_after, .. } => busy(error.to_string(), retry_after.as_secs()),
@@ -150,7 +155,7 @@ pub(crate) fn with_retry_after(mut response: Response, secs: u64) -> Response {
 
 fn text(status: StatusCode, message: impl Into<String>) -> Response {
     let detail = message.into();
-    (status, Json(ErrorReply { error: detail.clone(), detail })).into_response()
+    (status, Json(ErrorReply { error: detail.clone(), detail, code: None })).into_response()
 }
 
 fn invalid(faults: Vec<ValidationFault>) -> Response {

@@ -56,6 +56,7 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
             meta: get(row, "meta")?,
             driver: word(row, "driver", &DriverName::ALL)?,
             on_context_loss: word(row, "on_context_loss", &OnContextLoss::ALL)?,
+            isolation_min: maybe_word(row, "isolation_min", &Isolation::WORDS)?,
         }),
         other => return Err(strange("kind", other)),
     };
@@ -65,7 +66,7 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
         app_name: get(row, "app_name")?,
         agent: parsed(row, "agent")?,
         created_at: time(row, "created_at")?,
-        isolation: maybe_level(row)?,
+        isolation: maybe_word(row, "isolation", &Isolation::WORDS)?,
         conversation,
     })
 }
@@ -191,11 +192,6 @@ fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, ReadError> {
 
 fn maybe_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, ReadError> {
     Ok(get::<Option<i64>>(row, column)?.map(Timestamp::from_micros))
-}
-
-fn maybe_level(row: &SqliteRow) -> Result<Option<Isolation>, ReadError> {
-    let level = |name: &str| Isolation::named(name).ok_or_else(|| strange("isolation", name));
-    get::<Option<&str>>(row, "isolation")?.map(level).transpose()
 }
 
 /// A number of `agent_users`.

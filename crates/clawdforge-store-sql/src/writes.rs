@@ -100,8 +100,8 @@ fn open_session(batch: &mut Batch, session: &Session) {
     batch
         .add(
             "INSERT INTO sessions (id, app, app_name, agent, kind, created_at, active_at, model, meta, driver,
-                                   on_context_loss, effort, isolation)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                   on_context_loss, effort, isolation, isolation_min)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(session.id.to_string())
         .bind(session.app.to_string())
@@ -115,7 +115,8 @@ fn open_session(batch: &mut Batch, session: &Session) {
         .bind(chosen.map(|chosen| chosen.driver.as_str()))
         .bind(chosen.map(|chosen| chosen.on_context_loss.as_str()))
         .bind(chosen.and_then(|chosen| chosen.effort).map(Effort::as_str))
-        .bind(session.isolation.map(Isolation::as_str));
+        .bind(session.isolation.map(Isolation::as_str))
+        .bind(chosen.and_then(|chosen| chosen.isolation_min).map(Isolation::as_str));
 }
 
 fn queue_turn(batch: &mut Batch, turn: &Turn, prompt: Option<&EventBody>) {

@@ -30,6 +30,9 @@ pub struct RunArgs {
     /// Longest time for the agent, in seconds [default: the service's, 120]
     #[arg(long, value_name = "SECS")]
     pub timeout: Option<u64>,
+    /// The weakest isolation the agent may run at; the service refuses below [default: what it has]
+    #[arg(long, value_name = "LEVEL", value_parser = PossibleValuesParser::new(["landlock", "uid", "namespaces"]))]
+    pub isolation: Option<String>,
     /// Tokens of uploads to attach (`ff_…`), separated by commas
     #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
     pub files: Vec<String>,
@@ -52,6 +55,7 @@ pub(super) async fn run(args: &RunArgs, io: &mut Io) -> Result<(), CommandError>
         effort: args.effort.clone(),
         files: prompt::files(&args.files),
         timeout_secs: args.timeout,
+        isolation: args.isolation.clone(),
     };
     let call = client.run_call(&request)?;
     let text = |time| format!("running… {}", progress::elapsed(time));

@@ -35,6 +35,8 @@ async fn every_option_travels() {
         "be brief",
         "--system-mode",
         "replace",
+        "--isolation",
+        "namespaces",
         "--effort",
         "max",
         "--timeout",
@@ -44,7 +46,7 @@ async fn every_option_travels() {
     ];
     assert_eq!(Cli::of(&stub).run(&args).await.exit, Exit::Done);
     let expected = json!({"prompt": "hi", "model": "opus", "system": "be brief", "system_mode": "replace",
-        "effort": "max", "files": ["ff_a", "ff_b"], "timeout_secs": 30});
+        "effort": "max", "files": ["ff_a", "ff_b"], "timeout_secs": 30, "isolation": "namespaces"});
     assert_eq!(stub.only().json(), expected);
 }
 

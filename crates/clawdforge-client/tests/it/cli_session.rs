@@ -27,14 +27,13 @@ async fn new_prints_the_id_alone_and_leaves_the_session_open() {
 #[tokio::test]
 async fn every_option_of_new_travels_and_json_is_the_whole_reply() {
     let stub = service().await;
-    let options =
-        "session new --agent claude --model opus --effort low --driver acpx --on-context-loss fail --json --meta";
+    let options = "session new --agent claude --model opus --effort low --driver acpx --on-context-loss fail --isolation uid --json --meta";
     let args: Vec<&str> = options.split(' ').chain([r#"{"a": [1]}"#]).collect();
     let ended = Cli::of(&stub).run(&args).await;
     assert_eq!((ended.exit, ended.stdout), (Exit::Done, format!("{OPENED}\n")));
     let all = json!({
         "agent": "claude", "model": "opus", "effort": "low", "driver": "acpx", "on_context_loss": "fail",
-        "meta": {"a": [1]},
+        "isolation": "uid", "meta": {"a": [1]},
     });
     assert_eq!(stub.only().json(), all);
 }

@@ -58,6 +58,7 @@ async fn opening_sends_only_what_is_set_and_gives_the_id() {
         meta: Some(json!({"a": 1})),
         model: Some("opus".to_owned()),
         effort: Some("high".to_owned()),
+        isolation: Some("landlock".to_owned()),
         on_context_loss: Some("fail".to_owned()),
         driver: Some("acpx".to_owned()),
     };
@@ -67,7 +68,7 @@ async fn opening_sends_only_what_is_set_and_gives_the_id() {
     assert_eq!(asked[0].header("authorization"), Some(format!("Bearer {APP_TOKEN}").as_str()));
     assert_eq!(asked[0].json(), json!({}));
     let all = json!({
-        "agent": "claude", "meta": {"a": 1}, "model": "opus", "effort": "high", "on_context_loss": "fail",
+        "agent": "claude", "meta": {"a": 1}, "model": "opus", "effort": "high", "isolation": "landlock", "on_context_loss": "fail",
         "driver": "acpx",
     });
     assert_eq!(asked[1].json(), all);

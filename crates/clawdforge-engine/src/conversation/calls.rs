@@ -43,6 +43,8 @@ pub struct SessionWish {
     pub on_context_loss: OnContextLoss,
     /// How the agent is spoken to; `None` means as its configuration has it.
     pub driver: Option<DriverName>,
+    /// The weakest isolation its agents may run at; `None` takes what there is.
+    pub isolation_min: Option<Isolation>,
 }
 
 /// What a caller asks in one turn of a conversation.
@@ -100,7 +102,7 @@ impl Shared {
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
-        let SessionWish { agent, model, effort, meta, on_context_loss, driver } = wish;
+        let SessionWish { agent, model, effort, meta, on_context_loss, driver, isolation_min } = wish;
         let agent = agent.unwrap_or_else(|| self.session_agents.default_name().clone());
         let Some(offered) = self.session_agents.get(&agent) else {
             let known = self.session_agents.names().map(AgentName::as_str);
@@ -112,6 +114,7 @@ impl Shared {
             .ok_or_else(|| not_spoken(&agent, driver))
             .and_then(|found| found.check().map(|()| found))
             .map_err(EngineError::AgentUnavailable)?;
+        self.enough_isolation(spoken.as_ref(), isolation_min).map_err(EngineError::IsolationTooWeak)?;
         let session = Session {
             id: self.ids.make(SessionId::new),
             app: by.app.id,
@@ -119,7 +122,7 @@ impl Shared {
             agent,
             created_at: self.ids.now(),
             isolation: Some(self.isolation_of(spoken.as_ref())),
-            conversation: Some(Conversation { model, effort, meta, driver, on_context_loss }),
+            conversation: Some(Conversation { model, effort, meta, driver, on_context_loss, isolation_min }),
         };
         let asked = AgentAsked {
             agent: session.agent.to_string(),
@@ -194,6 +197,10 @@ impl Shared {
         };
         if record.closed_at.is_some() {
             return Err(EngineError::SessionClosed);
+        }
+        // The service may have been started anew, with less than it had when the session was opened.
+        if let Ok(driver) = self.driver_of(&record.session) {
+            self.enough_isolation_for(&record.session, driver.as_ref()).map_err(EngineError::IsolationTooWeak)?;
         }
         let turn = Turn {
             id: self.ids.make(TurnId::new),
@@ -351,6 +358,30 @@ impl Shared {
             },
             level => level,
         }
+    }
+
+    /// Whether an agent is kept apart as well as its operator and its caller demand.
+    pub(crate) fn enough_isolation(&self, driver: &dyn AgentDriver, wish: Option<Isolation>) -> Result<(), Failure> {
+        let Some(wanted) = wish.max(driver.limits().isolation_min) else { return Ok(()) };
+        let level = self.isolation_of(driver);
+        // A view of its own does not make a user of its own.
+        let lacks_user = wanted == Isolation::Uid && self.options.users.is_none();
+        if level >= wanted && !lacks_user {
+            return Ok(());
+        }
+        let without_users = if lacks_user && level > wanted { ", without a user for every app" } else { "" };
+        Err(Failure::new(
+            FailureKind::IsolationTooWeak,
+            format!(
+                "isolation `{wanted}` is demanded, and this service runs `{}` at `{level}`{without_users}; nothing was started",
+                driver.name()
+            ),
+        ))
+    }
+
+    /// The same for a session, by what was demanded when it was opened.
+    pub(crate) fn enough_isolation_for(&self, session: &Session, driver: &dyn AgentDriver) -> Result<(), Failure> {
+        self.enough_isolation(driver, session.conversation.as_ref().and_then(|chosen| chosen.isolation_min))
     }
 
     /// How well a session's agent is kept apart if it is started now.

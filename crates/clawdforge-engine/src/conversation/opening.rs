@@ -190,6 +190,8 @@ async fn link_for(
     given_up: CancellationToken,
 ) -> Result<Box<dyn AgentLink>, Failure> {
     let driver = Arc::clone(shared.driver_of(session)?);
+    // A turn that was accepted by an earlier start of the service begins under what this one has.
+    shared.enough_isolation_for(session, driver.as_ref())?;
     let chosen = session.conversation.as_ref();
     let workspace = shared.workspaces.of_conversation(session.id);
     let spec = OpenSpec {

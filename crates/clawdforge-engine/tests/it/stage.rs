@@ -177,5 +177,6 @@ pub fn request(timeout: Duration) -> RunRequest {
         effort: None,
         files: Vec::new(),
         timeout,
+        isolation_min: None,
     }
 }

@@ -11,6 +11,7 @@ use clawdforge_api::legacy::{RunFailure, RunReply};
 use clawdforge_core::agent::{Failure, FailureKind};
 use clawdforge_core::event::TurnOutcome;
 use clawdforge_core::id::FileId;
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::{
     FILES_PER_PROMPT_MAX, MODEL_CHARS_MAX, PROMPT_BYTES_MAX, STDERR_SHOWN_BYTES_MAX, SYSTEM_BYTES_MAX, TIMEOUT_SECS_MIN,
 };
@@ -23,7 +24,7 @@ use crate::extract::{ByApp, JsonBody};
 use crate::validate::Fields;
 use crate::{App, ServerOptions};
 
-const FIELDS: [&str; 7] = ["prompt", "model", "system", "system_mode", "effort", "files", "timeout_secs"];
+const FIELDS: [&str; 8] = ["prompt", "model", "system", "system_mode", "effort", "files", "timeout_secs", "isolation"];
 
 /// When a caller whose run found no slot should come back.
 pub(super) const RETRY_AFTER_SECS: u64 = 5;
@@ -54,6 +55,7 @@ fn read(options: &ServerOptions, body: &[u8]) -> Result<RunRequest, Refusal> {
     let secs_max = i64::try_from(options.timeout_max.as_secs()).unwrap_or(i64::MAX);
     let secs_min = i64::try_from(TIMEOUT_SECS_MIN).unwrap_or(0);
     let timeout_secs = fields.optional_integer("timeout_secs", secs_min, secs_max);
+    let isolation_min = fields.optional_word("isolation", &Isolation::WORDS);
     fields.finish().map_err(Refusal::Invalid)?;
 
     // What is no token cannot be anybody's file: the same answer as for a foreign one.
@@ -66,6 +68,7 @@ fn read(options: &ServerOptions, body: &[u8]) -> Result<RunRequest, Refusal> {
         effort,
         files: files.map_err(|_| EngineError::NotFound("file"))?,
         timeout: timeout_secs.map_or(options.default_timeout, |secs| Duration::from_secs(secs.unsigned_abs())),
+        isolation_min,
     })
 }
 

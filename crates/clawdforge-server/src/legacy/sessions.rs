@@ -5,6 +5,7 @@ use axum::extract::{Path, Query, State};
 use clawdforge_api::legacy::{SessionClosed, SessionList, SessionReply, SessionState, SessionStateReply};
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::id::SessionId;
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::{META_BYTES_MAX, MODEL_CHARS_MAX};
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::{DriverName, OnContextLoss};
@@ -17,7 +18,7 @@ use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody};
 use crate::validate::Fields;
 
-const FIELDS: [&str; 6] = ["agent", "driver", "effort", "meta", "model", "on_context_loss"];
+const FIELDS: [&str; 7] = ["agent", "driver", "effort", "isolation", "meta", "model", "on_context_loss"];
 
 /// Bytes of an agent's name that are looked at; the rule for names is stricter.
 const AGENT_BYTES_MAX: usize = 256;
@@ -55,9 +56,10 @@ fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
     let meta = fields.optional_object("meta", META_BYTES_MAX);
     let on_context_loss = fields.optional_word("on_context_loss", &OnContextLoss::ALL);
     let driver = fields.optional_word("driver", &DriverName::ALL);
+    let isolation_min = fields.optional_word("isolation", &Isolation::WORDS);
     fields.finish().map_err(Refusal::Invalid)?;
     let on_context_loss = on_context_loss.unwrap_or_default();
-    Ok(SessionWish { agent: name.ok().flatten(), model, effort, meta, on_context_loss, driver })
+    Ok(SessionWish { agent: name.ok().flatten(), model, effort, meta, on_context_loss, driver, isolation_min })
 }
 
 fn is_model(model: &str) -> bool {

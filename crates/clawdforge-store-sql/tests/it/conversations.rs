@@ -17,6 +17,7 @@ fn conversation(number: u128, opened: i64) -> Session {
         meta: Some(r#"{"purpose":"test"}"#.to_owned()),
         driver: DriverName::Acp,
         on_context_loss: OnContextLoss::Fail,
+        isolation_min: Some(clawdforge_core::isolation::Isolation::Uid),
     };
     Session { created_at: at(opened), conversation: Some(chosen), ..session(number) }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clawdforge_agent::{AgentLimits, sign_in};
 use clawdforge_core::agent::AgentName;
+use clawdforge_core::isolation::Isolation;
 use clawdforge_core::secret::SecretString;
 use clawdforge_core::session::DriverName;
 use serde_json::json;
@@ -87,7 +88,7 @@ pub struct AgentKey {
 }
 
 /// Every key of an agent's table.
-pub const AGENT_KEYS: [AgentKey; 13] = [
+pub const AGENT_KEYS: [AgentKey; 14] = [
     AgentKey {
         key: "dialect",
         example: "\"claude\"",
@@ -148,6 +149,11 @@ pub const AGENT_KEYS: [AgentKey; 13] = [
         key: "session_driver",
         example: "\"acp\"",
         help: "How its sessions are spoken to where a request does not say it: `acp` or `acpx`.",
+    },
+    AgentKey {
+        key: "isolation_require",
+        example: "\"uid\"",
+        help: "The weakest isolation to run this agent at: `landlock`, `uid` or `namespaces`; runs and sessions that would have less are refused.",
     },
 ];
 
@@ -211,6 +217,7 @@ impl Reader<'_> {
         let limits = AgentLimits {
             silence_max: self.value("silence_max_secs", &SILENCE),
             turn_max: self.value("timeout_max_secs", &TURN),
+            isolation_min: self.value("isolation_require", &Choice(&Isolation::WORDS)),
         };
         let session_driver = self.value("session_driver", &Choice(&DriverName::ALL));
         if self.errors.len() > errors_before {

@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clawdforge_testkit::app::{Setup, TestApp};
-use reqwest::Method;
+use clawdforge_testkit::app::{Answer, Setup, TestApp};
+use reqwest::{Method, StatusCode};
 use rustix::process::geteuid;
 use serde_json::{Value, json};
 
@@ -271,6 +271,90 @@ async fn the_level_is_stamped_on_sessions_and_in_the_ledger() -> anyhow::Result<
         let expected =
             if about_agents.iter().any(|kind| line["kind"] == *kind) { json!("landlock") } else { Value::Null };
         assert_eq!(line["isolation"], expected, "{line}");
+    }
+    Ok(())
+}
+
+/// Asks for a run and for a session with a demand, of the demo app.
+async fn demand(app: &TestApp, level: &str) -> anyhow::Result<[Answer; 2]> {
+    let token = app.demo_token()?;
+    let run = app.run(&token, json!({ "prompt": "say: hello", "isolation": level })).await?;
+    Ok([run, app.call(Method::POST, "/sessions", &token, json!({ "isolation": level })).await?])
+}
+
+fn assert_too_weak(answer: &Answer) {
+    assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{answer:?}");
+    assert_eq!(answer.json()["code"], "isolation_too_weak", "{answer:?}");
+    assert!(
+        answer.json()["detail"].as_str().is_some_and(|detail| detail.ends_with("nothing was started")),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_demands_more_than_there_is_is_refused_before_it_is_accepted() -> anyhow::Result<()> {
+    let app = landlock(setup().demo()).start().await?;
+    let before = app.ledger().await?.len();
+    for level in ["uid", "namespaces"] {
+        demand(&app, level).await?.iter().for_each(assert_too_weak);
+    }
+    for answer in demand(&app, "jail").await? {
+        assert_eq!(answer.json()["detail"][0]["type"], "literal_error", "{answer:?}");
+    }
+    assert_eq!(app.ledger().await?.len(), before, "nothing was accepted");
+    for level in ["off", "landlock"] {
+        for answer in demand(&app, level).await? {
+            assert_eq!((answer.status, &answer.json()["ok"]), (StatusCode::OK, &json!(true)), "{level}: {answer:?}");
+        }
+    }
+    let refused = crate::support::cli(&app, &["run", "say: hello", "--isolation", "uid"]).await?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("isolation `uid` is demanded"), "{said}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn namespaces_without_users_are_not_what_a_demand_for_users_asks_for() -> anyhow::Result<()> {
+    let without_users = setup().demo().arg("--isolation-mode=namespaces");
+    let app = match without_users.start().await {
+        Ok(app) => app,
+        Err(error) if error.to_string().contains("could not make its") => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    demand(&app, "uid").await?.iter().for_each(assert_too_weak);
+    for answer in demand(&app, "namespaces").await? {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_session_demanded_holds_for_its_turns_after_a_start_with_less() -> anyhow::Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let app = with_users(setup().demo()).start().await?;
+    let demanding = app.open_session(json!({ "isolation": "uid" })).await?;
+    assert_eq!(app.turn(&demanding, "say: hello").await?.json()["ok"], true);
+    let app = app.restart_as(landlock(setup().demo())).await?;
+    assert_too_weak(&app.turn(&demanding, "say: hello").await?);
+    let other = app.open_session(json!({})).await?;
+    assert_eq!(app.turn(&other, "say: hello").await?.json()["ok"], true, "who demands nothing is served");
+    let app = app.restart_as(with_users(setup().demo())).await?;
+    assert_eq!(app.turn(&demanding, "say: hello").await?.json()["ok"], true, "and so does it, where it may");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_agent_may_require_more_than_the_service_does() -> anyhow::Result<()> {
+    let table = |level: &str| setup().demo().config(format!("[agents.demo]\nisolation_require = \"{level}\"\n"));
+    let app = landlock(table("uid")).start().await?;
+    for level in ["off", "landlock"] {
+        demand(&app, level).await?.iter().for_each(assert_too_weak);
+    }
+    let app = app.restart_as(landlock(table("landlock"))).await?;
+    for answer in demand(&app, "off").await? {
+        assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     }
     Ok(())
 }

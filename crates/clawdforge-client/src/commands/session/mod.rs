@@ -62,6 +62,9 @@ pub struct SessionNewArgs {
     /// How the service speaks to the agent [default: the service's]
     #[arg(long, value_parser = PossibleValuesParser::new(["acp", "acpx"]))]
     pub driver: Option<String>,
+    /// The weakest isolation the agent may run at; the service refuses below [default: what it has]
+    #[arg(long, value_name = "LEVEL", value_parser = PossibleValuesParser::new(["landlock", "uid", "namespaces"]))]
+    pub isolation: Option<String>,
     /// When the agent has forgotten the turns before: give a fresh one the transcript, or fail the turn
     /// [default: the service's, rebuild]
     #[arg(long, value_name = "WHAT", value_parser = PossibleValuesParser::new(["rebuild", "fail"]))]
@@ -122,6 +125,7 @@ async fn new(args: &SessionNewArgs, connection: &ConnectionArgs, io: &mut Io) ->
         effort: args.effort.clone(),
         on_context_loss: args.on_context_loss.clone(),
         driver: args.driver.clone(),
+        isolation: args.isolation.clone(),
     };
     let reply = client.perform(client.open_call(&request)?).await?;
     if args.json {

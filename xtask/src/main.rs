@@ -4,6 +4,7 @@
 //! printed before it is done.
 
 mod agents;
+mod attack;
 mod bench;
 mod crash;
 mod paths;
@@ -36,10 +37,16 @@ enum Chore {
     Tidy,
     /// Install the pinned agents the tests run, and say where they are
     Agents,
+    /// Try at every level of isolation what an agent must not be able to do, and print what came of it
+    Attack(attack::Options),
     /// Measure the service and compare it with what it stands in front of
     Bench(bench::Options),
     /// Kill the service again and again under busy sessions, and look whether anything is lost, done twice or left
     Crash(crash::Options),
+    /// What `attack` hands over to once everything is built
+    #[cfg(feature = "attack")]
+    #[command(hide = true)]
+    AttackSuite(attack::Options),
     /// What `crash` hands over to once everything is built
     #[cfg(feature = "crash")]
     #[command(hide = true)]
@@ -74,6 +81,9 @@ fn run(chore: Chore) -> anyhow::Result<()> {
             say::line(format_args!("{}={}", agents::FOLDER_VARIABLE, cache.node_modules.display()));
             Ok(())
         }
+        Chore::Attack(options) => attack::build_and_run(options),
+        #[cfg(feature = "attack")]
+        Chore::AttackSuite(options) => attack::suite::run(options),
         Chore::Bench(options) => bench::build_and_run(options),
         Chore::Crash(options) => crash::build_and_run(options),
         #[cfg(feature = "crash")]

@@ -1,7 +1,9 @@
-//! What the tests share: the mock model, the test server, the crash harness.
+//! What the tests share: the mock model, the test server, the crash harness, the attack suite.
 
 pub mod agents;
 pub mod app;
+#[cfg(feature = "attack")]
+pub mod attack;
 pub mod container;
 #[cfg(feature = "crash")]
 pub mod crash;

@@ -55,8 +55,8 @@ fn install_agents(known: &mut Known) -> Result<Outcome> {
 }
 
 fn clippy(_: &mut Known) -> Result<Outcome> {
-    // Nothing else builds what `bench` and `crash` are made of.
-    let chores = ["--features", "xtask/bench,xtask/crash"];
+    // Nothing else builds what `attack`, `bench` and `crash` are made of.
+    let chores = ["--features", "xtask/attack,xtask/bench,xtask/crash"];
     let mut command = program("cargo", &["clippy", "--workspace", "--all-targets"]);
     run(command.args(chores).args(["--", "-D", "warnings"]))?;
     done()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clawdforge_core::limits::AGENT_LINE_BYTES_MAX;
 use clawdforge_core::run::SystemMode;
-use clawdforge_process::sandbox::try_all;
+use clawdforge_process::sandbox::{try_all, try_one};
 use serde_json::{Value, json};
 
 use super::flags::Flags;
@@ -174,6 +174,8 @@ impl<V: Voice> Player<V> {
                 .unwrap_or_else(|| "these are no attacks".to_owned())
                 .trim_end()
                 .to_owned(),
+            About::Try(words) => try_one(words.split_whitespace().map(OsString::from))
+                .unwrap_or_else(|| "this is nothing to try".to_owned()),
             About::Args => json!(self.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>()).to_string(),
             About::Cwd => self.wire.folder()?.to_string_lossy().into_owned(),
             About::System => match (&self.system, self.flags.system_mode) {

@@ -43,6 +43,8 @@ pub(super) enum About {
     EnvValue(String),
     /// What it can reach that is not its own: words for [`clawdforge_process::sandbox::try_all`].
     Attacks(String),
+    /// The same for one of [`clawdforge_process::sandbox::try_one`].
+    Try(String),
     Args,
     Cwd,
     System,
@@ -103,6 +105,7 @@ fn step_with(word: &str, rest: &str) -> Option<Step> {
         "ask on cancel" => Step::AskOnCancel(rest.to_owned()),
         "env" => Step::Tell(About::EnvValue(rest.to_owned())),
         "attack" => Step::Tell(About::Attacks(rest.to_owned())),
+        "try" => Step::Tell(About::Try(rest.to_owned())),
         "sleep" => Step::Sleep(millis()?),
         "chatter" => Step::Chatter(millis()?),
         "crash" => Step::Crash(rest.parse().ok()?),

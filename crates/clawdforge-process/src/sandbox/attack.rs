@@ -182,7 +182,7 @@ impl Outcome {
         Self::ALL.iter().find(|(_, known)| *known == name).map(|(outcome, _)| *outcome)
     }
 
-    fn of(tried: &io::Result<()>) -> Self {
+    pub(super) fn of(tried: &io::Result<()>) -> Self {
         match tried.as_ref().map_err(io::Error::raw_os_error) {
             Ok(()) => Self::Open,
             Err(Some(

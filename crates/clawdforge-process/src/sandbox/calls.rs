@@ -141,6 +141,10 @@ fn filters(truncation_is_judged: bool) -> Result<[BpfProgram; 2], CallsError> {
     for call in [libc::SYS_socket, libc::SYS_socketpair] {
         forbidden.insert(call, vec![is_none_of(0, SOCKETS)?]);
     }
+    // Limits and priorities of others: what is meant for oneself is asked for with 0.
+    forbidden.insert(libc::SYS_prlimit64, vec![is_none_of(0, [0])?]);
+    let by_number_or_user = vec![is_none_of(1, [0])?, is(0, u64::from(libc::PRIO_USER))?];
+    forbidden.insert(libc::SYS_setpriority, by_number_or_user);
     if !truncation_is_judged {
         // By path; what is open for writing can still be cut with `ftruncate`.
         forbidden.insert(libc::SYS_truncate, Vec::new());

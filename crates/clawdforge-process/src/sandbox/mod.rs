@@ -24,6 +24,7 @@
 
 mod attack;
 mod calls;
+mod hunt;
 mod launcher;
 mod namespaces;
 pub(crate) mod policy;
@@ -31,6 +32,7 @@ mod powers;
 pub mod probe;
 mod roots;
 mod rules;
+mod tries;
 mod view;
 
 use std::ffi::OsString;
@@ -47,6 +49,7 @@ use policy::{Policy, Rule};
 pub(crate) use powers::settle_parent_death;
 pub use roots::{READ_BY_VARIABLE, can_contain};
 pub use rules::{PORTS_ABI, landlock_abi};
+pub use tries::try_one;
 
 use crate::spec::SpawnSpec;
 

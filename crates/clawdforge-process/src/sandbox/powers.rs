@@ -14,12 +14,16 @@ use super::Identity;
 
 /// Largest file an agent may write: twice the default of the largest upload, far below any disk. Against
 /// one endless file, not against many.
-const FILE_BYTES_MAX: u64 = 16 << 30;
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 30;
 
 /// Processes and threads of one user of agents. Claude Code takes about 30 at its peak with its tools, a
 /// build some hundred; enough for the default of eight at once, far below the kernel's usual 32,768. The
 /// kernel counts by user, so it is set only where agents have one of their own.
-const PROCESSES_MAX: u64 = 4_096;
+pub(super) const PROCESSES_MAX: u64 = 4_096;
+
+/// Files that one process of agents may have open: more than any build or watcher needs, and far from what the whole
+/// system has.
+pub(super) const OPEN_FILES_MAX: u64 = 65_536;
 
 /// Numbers of capabilities beyond every kernel's; the first one it does not know ends the list.
 const CAPABILITIES_MAX: u32 = 64;
@@ -34,6 +38,11 @@ pub(super) fn limit_resources(own_user: bool) -> io::Result<()> {
     // A dump of an agent's memory holds its keys.
     at_most(Resource::Core, 0)?;
     at_most(Resource::Fsize, FILE_BYTES_MAX)?;
+    let open_files = rustix::process::getrlimit(Resource::Nofile);
+    // The lower of the two stays: programs go through all the numbers below it.
+    let lowered = |limit: Option<u64>| Some(limit.map_or(OPEN_FILES_MAX, |limit| limit.min(OPEN_FILES_MAX)));
+    let lowered = Rlimit { current: lowered(open_files.current), maximum: lowered(open_files.maximum) };
+    setrlimit(Resource::Nofile, lowered)?;
     if own_user {
         at_most(Resource::Nproc, PROCESSES_MAX)?;
     }

@@ -307,6 +307,21 @@ mod tests {
     }
 
     #[test]
+    fn the_way_to_what_is_attacked_is_open_whatever_the_umask() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let before = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+        let victim = Victim::make(dir.path(), None);
+        rustix::process::umask(before);
+        let victim = victim.unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        // So that it is the owner who keeps another user off, and not the way there.
+        assert_eq!(mode(victim.targets.workspace.parent().unwrap()), 0o711);
+        assert_eq!([mode(&victim.targets.workspace), mode(&victim.own)], [0o700; 2]);
+        assert_eq!([mode(&victim.targets.database), mode(&victim.targets.workspace.join("secret"))], [0o600; 2]);
+    }
+
+    #[test]
     fn half_an_answer_is_none() {
         let whole: String = Attack::all().map(|attack| format!("{} denied 13\n", attack.name())).collect();
         assert_eq!(outcomes(&whole).unwrap().len(), Attack::all().count());

@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
@@ -173,8 +173,13 @@ fn links_on(way: &Path) -> Vec<(PathBuf, PathBuf)> {
     links
 }
 
+/// A folder, with those on the way to it. Whoever the agent is passes through, whatever umask the service has.
 fn make_folder(path: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o755).create(path)
+    let missing: Vec<&Path> = path.ancestors().take_while(|above| above.symlink_metadata().is_err()).collect();
+    missing.into_iter().rev().try_for_each(|folder| {
+        fs::create_dir(folder)?;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+    })
 }
 
 fn make_mount_point(path: &Path, is_dir: bool) -> io::Result<()> {

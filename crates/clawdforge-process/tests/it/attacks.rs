@@ -146,6 +146,18 @@ async fn a_level_is_reported_as_it_was_measured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn users_are_kept_off_by_being_others_and_not_by_a_closed_way() {
+    let bench = Bench::new();
+    // As the service does, which sets it for the sake of its own files.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    if let Some(findings) = tried(&bench, Isolation::Uid).await {
+        assert_eq!(findings.level(), Isolation::Uid);
+        assert_eq!(outcome(&findings, Attack::StatDatabase), Outcome::Open, "the way there is open");
+        assert_eq!(outcome(&findings, Attack::ChangeDatabaseMode), Outcome::Denied);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_opens_a_hole_is_caught() {
     let bench = Bench::new();
     // As if an operator had named the database among the places that agents may write.

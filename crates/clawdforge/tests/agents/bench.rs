@@ -193,7 +193,9 @@ impl Kind {
         let mut setup = Setup::new(env!("CARGO_BIN_EXE_clawdforge"))
             .config(format!("[agents.claude]\ncommand = {program}\n{}\n", self.agent_lines))
             .env("ANTHROPIC_BASE_URL", provider)
-            .env("CLAWDFORGE_LOG", "debug");
+            .env("CLAWDFORGE_LOG", "debug")
+            // For nobody but the service; agents look for it.
+            .env("DATABASE_PASSWORD", "cf-canary-of-the-service-81c4");
         if !self.signed_out {
             setup = setup.env("ANTHROPIC_API_KEY", API_KEY);
         }

@@ -9,6 +9,7 @@ fn setup() -> clawdforge_testkit::app::Setup {
 }
 
 mod agents_install;
+mod attack_suite;
 mod client_sessions;
 mod container;
 mod crash;

@@ -1,5 +1,5 @@
-//! What an agent of one app reaches of the service and of another app: tried by the demo agent, from the
-//! inside, at each level this machine can make, and without any, which shows that the tries are some.
+//! What the levels of isolation mean for apps and operators: what works in a sandbox, what is stamped, which starts are
+//! refused. What an agent is kept from is `attack_suite.rs`.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -94,47 +94,9 @@ pub fn outcomes<'a>(names: impl IntoIterator<Item = &'a &'a str>, outcome: &str)
 }
 
 #[tokio::test]
-async fn without_isolation_an_agent_reaches_everything() -> anyhow::Result<()> {
+async fn without_isolation_the_service_says_so_loudly() -> anyhow::Result<()> {
     let app = off(setup().demo()).start().await?;
-    let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS).chain(&HIDDEN_BY_NAMESPACES), "open");
-    if !geteuid().is_root() {
-        // The service has hidden itself, which only root sees through.
-        for hidden in ["read_service_environment", "read_service_memory", "read_through_service_root"] {
-            expected.insert(hidden.to_owned(), "denied".to_owned());
-        }
-    }
-    assert_eq!(attack(&app).await?, expected);
-    assert!(app.log()?.contains("agents are not isolated"), "and says so loudly");
-    Ok(())
-}
-
-#[tokio::test]
-async fn an_agent_reaches_nothing_of_another_app_and_nothing_of_the_service() -> anyhow::Result<()> {
-    let app = landlock(setup().demo()).start().await?;
-    let mut expected = outcomes(&REFUSED, "denied");
-    expected.extend(outcomes(REFUSED_TO_USERS.iter().chain(&HIDDEN_BY_NAMESPACES), "open"));
-    assert_eq!(attack(&app).await?, expected);
-    Ok(())
-}
-
-#[tokio::test]
-async fn agents_of_apps_with_users_of_their_own_reach_even_less() -> anyhow::Result<()> {
-    if !geteuid().is_root() {
-        return Ok(());
-    }
-    let app = with_users(setup().demo()).start().await?;
-    let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "denied");
-    expected.extend(outcomes(&HIDDEN_BY_NAMESPACES, "open"));
-    assert_eq!(attack(&app).await?, expected);
-    Ok(())
-}
-
-#[tokio::test]
-async fn agents_with_namespaces_see_nothing_of_the_service_or_of_another_app() -> anyhow::Result<()> {
-    let Some(app) = apart().await? else { return Ok(()) };
-    let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "denied");
-    expected.extend(outcomes(&HIDDEN_BY_NAMESPACES, "denied"));
-    assert_eq!(attack(&app).await?, expected);
+    assert!(app.log()?.contains("agents are not isolated"));
     Ok(())
 }
 

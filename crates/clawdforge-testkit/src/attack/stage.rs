@@ -1,0 +1,346 @@
+//! A service with two apps, everything that is aimed at, and the attacker's answers.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::net::{TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use clawdforge_core::isolation::Isolation;
+use clawdforge_process::sandbox::Outcome;
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::rows::{ALL, How, Row};
+use super::table::{Line, Report};
+use super::{Ground, expected};
+use crate::app::{PATIENCE, Setup, TestApp, poll_pause};
+
+/// The users of agents, where they get some.
+const USERS: &str = "21000-21009";
+
+/// What a secret begins with, so that it is recognised in a log.
+const SECRET: &str = "cf-canary";
+
+/// Before the answer of each row.
+const HEADING: &str = "row ";
+
+/// A hole that is made on purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weakness {
+    /// As it should be.
+    None,
+    /// `isolation_read` names a folder in which an operator keeps a copy of what the service holds.
+    ReadableBackup,
+}
+
+/// Runs all rows on a ground; `None` where this machine does not let the service make namespaces.
+///
+/// # Errors
+/// When the service does not start, or the stage cannot be set.
+pub async fn run(setup: Setup, ground: Ground, weakness: Weakness) -> anyhow::Result<Option<Report>> {
+    let props = Props::make(weakness)?;
+    let app = match props.given_to(setup, ground, weakness).start().await {
+        Ok(app) => app,
+        Err(error)
+            if ground.level == Isolation::Namespaces
+                && error.to_string().contains("the sandbox could not make its") =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    Stage::set(app, props).await?.play(ground).await.map(Some)
+}
+
+/// What is aimed at outside of the service. Gone when dropped.
+struct Props {
+    dir: TempDir,
+    /// A folder in `/tmp` that everybody may write.
+    shared: TempDir,
+    abstract_name: String,
+    loopback: TcpListener,
+    _listening: (UnixListener, UnixListener, UdpSocket),
+    secrets: BTreeMap<&'static str, String>,
+}
+
+impl Props {
+    fn make(weakness: Weakness) -> anyhow::Result<Self> {
+        let open_folder = || -> anyhow::Result<TempDir> {
+            let dir = tempfile::Builder::new().prefix("cf-attack").tempdir_in("/tmp")?;
+            fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
+            Ok(dir)
+        };
+        let (dir, shared) = (open_folder()?, open_folder()?);
+        fs::set_permissions(shared.path(), Permissions::from_mode(0o777))?;
+        let name = dir.path().file_name().context("it has a name")?.to_string_lossy().into_owned();
+        let secrets: BTreeMap<_, _> =
+            ["environment", "database", "login"].into_iter().map(|of| (of, format!("{SECRET}-{of}-{name}"))).collect();
+        let programs = dir.path().join("programs");
+        fs::create_dir(&programs)?;
+        let cat = programs.join("cat");
+        fs::copy("/bin/cat", &cat)?;
+        for (path, mode) in [(&programs, 0o755), (&cat, 0o4755)] {
+            fs::set_permissions(path, Permissions::from_mode(mode))?;
+        }
+        if weakness == Weakness::ReadableBackup {
+            let backup = dir.path().join("backup");
+            fs::create_dir(&backup)?;
+            let copy = backup.join("clawdforge.sqlite");
+            fs::write(&copy, &secrets["database"])?;
+            for (path, mode) in [(&backup, 0o755), (&copy, 0o644)] {
+                fs::set_permissions(path, Permissions::from_mode(mode))?;
+            }
+        }
+        let abstract_name = format!("clawdforge-{name}");
+        let socket = dir.path().join("socket");
+        let loopback = TcpListener::bind("127.0.0.1:0")?;
+        let listening = (
+            UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name)?)?,
+            UnixListener::bind(&socket)?,
+            UdpSocket::bind(loopback.local_addr()?)?,
+        );
+        fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
+        Ok(Self { dir, shared, abstract_name, loopback, _listening: listening, secrets })
+    }
+
+    fn given_to(&self, setup: Setup, ground: Ground, weakness: Weakness) -> Setup {
+        let at = |name: &str| self.dir.path().join(name).display().to_string();
+        let read = match weakness {
+            Weakness::None => at("programs"),
+            Weakness::ReadableBackup => format!("{},{}", at("programs"), at("backup")),
+        };
+        let setup = setup
+            .demo()
+            .arg(format!("--isolation-mode={}", ground.level))
+            .arg(format!("--isolation-require={}", ground.level))
+            .arg(format!("--isolation-read={read}"))
+            .env("DATABASE_PASSWORD", self.secrets["environment"].clone())
+            // Loaded already, so nothing changes for the service.
+            .env("LD_PRELOAD", "libc.so.6")
+            .env("NODE_OPTIONS", "--no-warnings");
+        let setup = if ground.users { setup.arg(format!("--isolation-users={USERS}")) } else { setup };
+        if ground.level == Isolation::Off && ground.root { setup.arg("--isolation-off-as-root") } else { setup }
+    }
+}
+
+struct Stage {
+    app: TestApp,
+    /// The attacker's token; app A is the demo's.
+    attacker: String,
+    /// What the names in the rows' prompts stand for.
+    names: BTreeMap<&'static str, String>,
+    props: Props,
+}
+
+impl Stage {
+    async fn set(app: TestApp, props: Props) -> anyhow::Result<Self> {
+        let (owner, attacker) = (app.demo_token()?, app.mint("attacker").await?);
+        let data = app.data_dir().canonicalize()?;
+        // App A: a session that is warm, with a secret in its prompt and its workspace, an upload, a transcript, and the
+        // service's own login.
+        let session = app.open_session(json!({})).await?;
+        let secret = &props.secrets["database"];
+        let turn = app.turn(&session, &format!("say: {secret}")).await?;
+        ensure!(turn.json()["ok"] == true, "{turn:?}");
+        app.upload(&owner, "secret.txt", secret.clone().into_bytes()).await?;
+        let workspace = the_entry(&data.join("sessions"))?.join("work");
+        write_as_owner(&workspace, "secret", secret)?;
+        let upload = the_entry(&data.join("files"))?;
+        let victim = *app.wait_for_programs(|found| found.len() == 1).await?.first().context("A's agent is warm")?;
+        let home_a = PathBuf::from(home(&app, &owner).await?);
+        let home_b = PathBuf::from(home(&app, &attacker).await?);
+        write_as_owner(&home_a, "transcript", "what A was told")?;
+        write_as_owner(&app.home(), ".login.json", &props.secrets["login"])?;
+
+        let shown = |path: &Path| path.display().to_string();
+        let dir = props.dir.path();
+        let service = app.pid()?.as_raw_nonzero().to_string();
+        let places = [
+            data.clone(),
+            app.home(),
+            dir.join("backup"),
+            home_b.clone(),
+            PathBuf::from(format!("/proc/{service}")),
+            PathBuf::from(format!("/proc/{victim}")),
+        ];
+        let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let port = app.authority().rsplit_once(':').context("the address has a port")?.1.to_owned();
+        let names = BTreeMap::from([
+            ("data", shown(&data)),
+            ("workspace", shown(&workspace)),
+            ("upload", shown(&upload)),
+            ("home_a", shown(&home_a)),
+            ("home_b", shown(&home_b)),
+            ("victim", victim.to_string()),
+            ("service", service),
+            ("port", port),
+            ("loopback", props.loopback.local_addr()?.port().to_string()),
+            ("socket", shown(&dir.join("socket"))),
+            ("abstract", props.abstract_name.clone()),
+            ("shared", shown(props.shared.path())),
+            ("programs", shown(&dir.join("programs"))),
+            ("places", places.iter().map(|place| shown(place)).collect::<Vec<_>>().join(" ")),
+            ("secret_environment", hex(&props.secrets["environment"])),
+            ("secret_database", hex(&props.secrets["database"])),
+            ("secret_login", hex(&props.secrets["login"])),
+            ("secret_token", hex(&app.admin_token()?)),
+        ]);
+        Ok(Self { app, attacker, names, props })
+    }
+
+    async fn play(self, ground: Ground) -> anyhow::Result<Report> {
+        let observed = self.observed().await?;
+        let lines = ALL.iter().map(|row| {
+            let observed = observed.get(row.name).copied().unwrap_or(Outcome::Unknown);
+            Line { row: *row, expected: expected(row.barrier, row.control, ground), observed }
+        });
+        let lines = lines.collect();
+        drop(self.props);
+        Ok(Report { ground, lines })
+    }
+
+    async fn observed(&self) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
+        // What is left behind, before anything is cut.
+        let (before, harm): (Vec<Row>, Vec<Row>) = ALL.iter().partition(|row| row.name != "truncate_upload");
+        let mut observed = self.ask(&self.attacker, &before).await?;
+        observed.extend(self.left().await?);
+        observed.insert("outlive_session", self.survivor().await?);
+        for row in ALL.iter().filter(|row| matches!(row.how, How::Alone(_))) {
+            observed.extend(self.told_of(&self.attacker, &[(row.name, self.prompt(row).unwrap_or_default())]).await?);
+        }
+        observed.extend(self.ask(&self.attacker, &harm).await?);
+        Ok(observed)
+    }
+
+    /// Everything that one process of an agent can be told to try.
+    async fn ask(&self, bearer: &str, rows: &[Row]) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
+        let together = rows.iter().filter(|row| !matches!(row.how, How::Alone(_)));
+        let prompts: Vec<_> = together.filter_map(|row| Some((row.name, self.prompt(row)?))).collect();
+        self.told_of(bearer, &prompts).await
+    }
+
+    /// One run of prompts of one line each.
+    async fn told_of(
+        &self,
+        bearer: &str,
+        prompts: &[(&'static str, String)],
+    ) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
+        let lines: Vec<_> = prompts.iter().map(|(name, prompt)| format!("say: {HEADING}{name}\n{prompt}")).collect();
+        let answer = self.app.run(bearer, json!({ "prompt": lines.join("\n") })).await?.json();
+        let said = answer["result"].as_str().unwrap_or_default();
+        ensure!(answer["ok"] == true, "the attacker did not come to its end: {answer}; log:\n{}", self.app.log()?);
+        let mut outcomes = BTreeMap::new();
+        let mut row = None;
+        for line in said.lines() {
+            if let Some(name) = line.strip_prefix(HEADING) {
+                row = prompts.iter().map(|(name, _)| *name).find(|known| *known == name);
+            } else if let Some(row) = row {
+                outcomes.insert(row, outcome(line));
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// The line that tells the demo agent what to try.
+    fn prompt(&self, row: &Row) -> Option<String> {
+        let template = match row.how {
+            How::Told(prompt) | How::Alone(prompt) => match prompt.strip_prefix("attack ") {
+                // The later of two targets of a name counts.
+                Some(rest) => {
+                    let (name, targets) = rest.split_once(' ').unwrap_or((rest, ""));
+                    format!(
+                        "attack: {name} database={{data}}/clawdforge.sqlite workspace={{workspace}} tmp={{shared}} \
+                         service={{service}} abstract=x socket=/x tcp=1 udp=1 {targets}"
+                    )
+                }
+                None => prompt.to_owned(),
+            },
+            How::LeftInHome(file) => format!("try: plant {{home_b}}/{file}"),
+            How::LeftInWorkspace(file) => format!("try: plant {file}"),
+            How::Variable(name) => format!("env: {name}"),
+            How::Survivor => return None,
+        };
+        let fill = |text: String, (name, value): (&&str, &String)| text.replace(&format!("{{{name}}}"), value);
+        Some(self.names.iter().fold(template, fill))
+    }
+
+    /// What the attacker has left by now, as app A's next agent finds it.
+    async fn left(&self) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
+        let looks = ALL.iter().filter_map(|row| match row.how {
+            How::LeftInHome(file) => Some((row.name, format!("try: read {}/{file}", self.names["home_a"]))),
+            How::LeftInWorkspace(file) => Some((row.name, format!("try: read {file}"))),
+            _ => None,
+        });
+        let looks: Vec<_> = looks.collect();
+        self.told_of(&self.app.demo_token()?, &looks).await
+    }
+
+    /// Whether a process that does not want to end is there after its run.
+    async fn survivor(&self) -> anyhow::Result<Outcome> {
+        let before = self.app.agent_processes();
+        let answer = self.app.run(&self.attacker, json!({ "prompt": "grandchild" })).await?.json();
+        ensure!(answer["result"].is_u64(), "nobody was left behind: {answer}");
+        let began = Instant::now();
+        while self.app.agent_processes().iter().any(|pid| !before.contains(pid)) {
+            if began.elapsed() > PATIENCE {
+                return Ok(Outcome::Open);
+            }
+            poll_pause().await;
+        }
+        Ok(Outcome::Denied)
+    }
+}
+
+/// What a line of the attacker's says: `outcome errno`, before it perhaps the attack's name; or the value of a variable.
+fn outcome(line: &str) -> Outcome {
+    let words: Vec<&str> = line.split(' ').collect();
+    match words.as_slice() {
+        ["not", "set"] => Outcome::Denied,
+        [_, outcome, _] | [outcome, _] => Outcome::named(outcome).unwrap_or(Outcome::Unknown),
+        // A variable that was there.
+        [_] => Outcome::Open,
+        _ => Outcome::Unknown,
+    }
+}
+
+async fn home(app: &TestApp, bearer: &str) -> anyhow::Result<String> {
+    let answer = app.run(bearer, json!({ "prompt": "env: HOME" })).await?.json();
+    let home = answer["result"].as_str().unwrap_or_default().to_owned();
+    ensure!(home.starts_with('/'), "an agent has a home: {answer}");
+    Ok(home)
+}
+
+/// The one thing in a folder.
+fn the_entry(folder: &Path) -> anyhow::Result<PathBuf> {
+    let mut entries = fs::read_dir(folder)?;
+    Ok(entries.next().with_context(|| format!("{} is empty", folder.display()))??.path())
+}
+
+/// A file as an agent whose folder this is would make it, for nobody else to read.
+fn write_as_owner(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
+    let path = folder.join(name);
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    let owner = fs::metadata(folder)?;
+    chown(&path, Some(owner.uid()), Some(owner.gid())).with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_says_what_came_of_it_or_nothing() {
+        assert_eq!(outcome("read_database denied 13"), Outcome::Denied);
+        assert_eq!(outcome("open 0"), Outcome::Open);
+        assert_eq!(outcome("not set"), Outcome::Denied);
+        assert_eq!(outcome("libc.so.6"), Outcome::Open);
+        assert_eq!([outcome("these are no attacks"), outcome("this is nothing to try")], [Outcome::Unknown; 2]);
+        assert_eq!(outcome("unknown 110"), Outcome::Unknown);
+    }
+}

@@ -569,6 +569,20 @@ pub fn processes_in(dir: &Path) -> Vec<i32> {
     pids.filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(works)).collect()
 }
 
+/// Waits for a condition that offers no way to wait for it; fails after [`PATIENCE`].
+///
+/// # Errors
+/// With what was waited for, when it does not come to that; as the condition.
+pub async fn until(what: &str, is_so: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let waiting = async {
+        while !is_so()? {
+            poll_pause().await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("still not so: {what}"))?
+}
+
 /// A pause between two looks at something that offers no way to wait for it.
 pub async fn poll_pause() {
     tokio::time::sleep(Duration::from_millis(10)).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clawdforge_testkit::agents;
-use clawdforge_testkit::app::{PATIENCE, Setup, TestApp, poll_pause};
+use clawdforge_testkit::app::{PATIENCE, Setup, TestApp, poll_pause, until};
 use reqwest::{Method, StatusCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -89,16 +89,6 @@ fn marked(app: &TestApp) -> Vec<i32> {
     found
 }
 
-/// Waits for a condition outside of this process.
-async fn until(what: &str, is_so: impl Fn() -> bool) -> anyhow::Result<()> {
-    let waiting = async {
-        while !is_so() {
-            poll_pause().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.with_context(|| format!("still not so: {what}"))
-}
-
 fn kill(pids: &[i32]) -> anyhow::Result<()> {
     ensure!(!pids.is_empty(), "there is nobody to kill");
     for pid in pids {
@@ -174,7 +164,7 @@ async fn a_result_is_answered_before_its_call_has_exited() -> anyhow::Result<()>
     turned(&app, &session, "hello").await?;
     assert_eq!(named(&app, "__queue-owner").len(), 1);
     assert_eq!(named(&app, "prompt").len(), 1, "the call stays for a second, and nobody waited for it");
-    until("the call has left", || named(&app, "prompt").is_empty()).await?;
+    until("the call has left", || Ok(named(&app, "prompt").is_empty())).await?;
     assert_eq!(said(&turned(&app, &session, "recall").await?), "hello");
     close(&app, &session).await
 }
@@ -243,11 +233,11 @@ async fn a_story_of_killed_owners(app: TestApp) -> anyhow::Result<()> {
     turned(&app, &session, "the word is plum").await?;
     // At once: acpx finds that out itself, and has the agent take the conversation up.
     kill(&named(&app, "__queue-owner"))?;
-    until("the owner is gone", || named(&app, "__queue-owner").is_empty()).await?;
+    until("the owner is gone", || Ok(named(&app, "__queue-owner").is_empty())).await?;
     assert_eq!(said(&turned(&app, &session, "recall").await?), "the word is plum");
 
     // Later: the service has noticed it, and takes the conversation up with another link.
-    until("the call has left", || named(&app, "prompt").is_empty()).await?;
+    until("the call has left", || Ok(named(&app, "prompt").is_empty())).await?;
     kill(&named(&app, "__queue-owner"))?;
     app.wait_for_processes(<[i32]>::is_empty).await?;
     let is_warm = async || {
@@ -339,7 +329,7 @@ async fn a_hostile_configuration_in_the_workspace_changes_nothing() -> anyhow::R
         for cold in [false, true] {
             if cold {
                 kill(&named(&app, "__queue-owner"))?;
-                until("the owner is gone", || named(&app, "__queue-owner").is_empty()).await?;
+                until("the owner is gone", || Ok(named(&app, "__queue-owner").is_empty())).await?;
             }
             std::fs::write(&config, &content)?;
             let reply = turned(&app, &session, "ask: Bash").await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clawdforge_testkit::app::{Answer, PATIENCE, TestApp, poll_pause, read};
+use clawdforge_testkit::app::{Answer, TestApp, read, until};
 use futures_util::stream;
 use reqwest::StatusCode;
 use reqwest::multipart::{Form, Part};
@@ -148,22 +148,12 @@ async fn an_upload_that_breaks_off_leaves_nothing_behind() -> anyhow::Result<()>
     let mut connection = raw::connect(&app).await?;
     connection.write_all(head.as_bytes()).await?;
     connection.write_all(&file(vec![b'x'; 200_000])[..150_000]).await?;
-    until(|| Ok(uploads_on_disk(&app)?.len() == 1)).await?;
+    until("half an upload is there", || Ok(uploads_on_disk(&app)?.len() == 1)).await?;
     drop(connection);
-    until(|| Ok(uploads_on_disk(&app)?.is_empty())).await?;
+    until("it is gone", || Ok(uploads_on_disk(&app)?.is_empty())).await?;
     let uploaded = app.ledger().await?.into_iter().filter(|line| line["kind"] == "file_uploaded").count();
     assert_eq!(uploaded, 0);
     Ok(())
-}
-
-async fn until(condition: impl Fn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let wait = async {
-        while !condition()? {
-            poll_pause().await;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(PATIENCE, wait).await?
 }
 
 #[tokio::test]

@@ -182,6 +182,16 @@ impl Bench {
         .await;
     }
 
+    /// Waits until something is there: a process that is just becoming another program has no mark for a moment.
+    pub async fn some_are_there(&self) {
+        soon(async {
+            while self.alive().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     pub fn nothing_is_left(&self) {
         assert_eq!(self.alive(), Vec::<String>::new());
     }

@@ -59,6 +59,7 @@ async fn flood(door: Arc<dyn CommitDoor>, app: AppId, place: usize, groups: usiz
         meta: None,
         driver: DriverName::Acp,
         on_context_loss: OnContextLoss::default(),
+        isolation_min: None,
     };
     let row = Session {
         id: session,

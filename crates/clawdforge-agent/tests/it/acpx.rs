@@ -198,8 +198,10 @@ async fn the_next_turn_does_not_wait_for_the_call_of_the_last_one() {
 
 #[tokio::test]
 async fn what_acpx_leaves_behind_outlives_a_turn_but_not_its_link() {
+    // It is there for good once it has set its trap.
     let leaves =
-        "[ -e left ] || (setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' > /dev/null 2>&1 &); touch left";
+        "[ -e left ] || (setsid sh -c 'trap \"\" TERM; touch left; while :; do sleep 1; done' > /dev/null 2>&1 &)
+        while [ ! -e left ]; do sleep 0.01; done";
     for dropped in [false, true] {
         let bench = Bench::conversation(false);
         let mut link = open(&bench, &format!("{leaves}\n{PROMPT}\n{RESULT}")).await;

@@ -152,8 +152,10 @@ async fn agents_of_two_apps_work_side_by_side_and_one_cannot_read_what_the_other
     let holds = |home: &&PathBuf| home.join(".claude/projects").exists();
     let (theirs, own): (Vec<&PathBuf>, Vec<&PathBuf>) = homes.iter().partition(holds);
     assert_eq!((theirs.len(), own.len()), (1, 1), "the transcript is in one of them");
+    // Short: what is longer than some kilobytes Claude puts into a file instead of its answer.
     let command = format!(
-        "sh -c 'cat {0}/.claude.json {0}/.claude/projects/*/*.jsonl 2> /dev/null; ls {0} 2> /dev/null; \
+        "sh -c 'head -c 300 {0}/.claude.json 2> /dev/null; grep -hom1 plum-canary {0}/.claude/projects/*/*.jsonl 2> /dev/null; \
+         ls {0} 2> /dev/null; \
          {{ echo x > {0}/.claude/x; }} 2> /dev/null && echo wrote; echo tried in $HOME'",
         theirs[0].display()
     );

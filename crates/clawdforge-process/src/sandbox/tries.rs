@@ -102,8 +102,10 @@ fn look(path: &Path) -> io::Result<()> {
 
 /// Leaves a file where a later process would take it for its own.
 fn plant(path: &Path) -> io::Result<()> {
-    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
-        fs::create_dir_all(above)?;
+    // One folder at most: where the way to it is not there, a way made in a place of one's own leads nowhere.
+    match path.parent().filter(|above| !above.as_os_str().is_empty()).map(fs::create_dir) {
+        Some(Err(error)) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
     fs::write(path, "{}")
 }

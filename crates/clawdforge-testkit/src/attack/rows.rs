@@ -261,7 +261,7 @@ pub(super) const ALL: [Row; 72] = [
     ),
     row("fill_disk", "write 64 MiB into the workspace", Told("try: fill-disk"), Nothing("unbounded_disk"), AsItIs),
     // And then the harm.
-    told("truncate_upload", "cut A's upload", "attack truncate_database database={upload}", REFUSED),
+    by_root("truncate_upload", "cut A's upload", "attack truncate_database database={upload}", REFUSED),
 ];
 
 #[cfg(test)]

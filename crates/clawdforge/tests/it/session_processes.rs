@@ -168,7 +168,7 @@ async fn an_agent_that_is_erasing_a_session_does_not_outlive_the_service() -> an
     let id = app.open_session(json!({ "agent": "keeper" })).await?;
     said(&app, &id, "hello").await?;
     close(&app, &id).await?;
-    app.wait_for_processes(|pids| pids.len() == 2).await?;
+    app.wait_for_programs(|pids| pids.len() == 2).await?;
     app.signal(Signal::KILL)?;
     app.ended().await?;
     let app = app.restart_as(setup().demo()).await?;

@@ -136,6 +136,7 @@ mod tests {
             retries_max: 2,
             install_hint: "run `clawdforge agents install claude`, or put claude on the PATH of the service".into(),
             confinement: None,
+            network: None,
             sign_in: Default::default(),
             home_files: None,
             trusts_workspace: false,

@@ -109,6 +109,7 @@ mod tests {
             home_files: None,
             trusts_workspace: false,
             confinement: None,
+            network: None,
         }
     }
 
@@ -123,6 +124,7 @@ mod tests {
             system_mode: SystemMode::Append,
             effort: None,
             home: None,
+            app: None,
             given_up: tokio_util::sync::CancellationToken::new(),
         }
     }

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conversation::mailbox::{self, Mailbox};
 use crate::engine::Shared;
+use crate::quota::Quota;
 
 use self::log::{TurnLog, outcome};
 
@@ -46,6 +47,7 @@ pub(crate) struct Opened {
 
 /// Everything slow between a slot and an agent that is ready.
 pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
+type Overflow = Pin<Box<dyn Future<Output = Failure> + Send>>;
 type Closing = Pin<Box<dyn Future<Output = CloseReport> + Send>>;
 
 /// One turn being played.
@@ -69,6 +71,8 @@ pub(crate) struct Player {
     started: Option<Instant>,
     opening: Option<Opening>,
     closing: Option<Closing>,
+    /// Resolves when the workspace holds too much.
+    overflow: Option<Overflow>,
     prompt: Option<Prompt>,
     total_at: Option<Instant>,
     silence_at: Option<Instant>,
@@ -93,6 +97,7 @@ impl Player {
             started: None,
             opening: None,
             closing: None,
+            overflow: None,
             prompt: None,
             total_at: None,
             silence_at: None,
@@ -121,6 +126,14 @@ impl Player {
             self.log.session.conversation.as_ref().map_or_else(OnContextLoss::default, |chosen| chosen.on_context_loss);
         let (mut machine, mut effects) = TurnMachine::start(limits, after, on_context_loss);
         self.started = Some(Instant::now());
+        let quota = self.quota();
+        self.overflow = quota.clone().map(|quota| Box::pin(quota.exceeded()) as Overflow);
+        let open: Opening = Box::pin(async move {
+            if let Some(quota) = quota {
+                quota.look().await?;
+            }
+            open.await
+        });
         let mut open = Some(open);
         loop {
             let mut input = None;
@@ -140,6 +153,16 @@ impl Player {
             };
             effects = machine.step(input);
         }
+    }
+
+    fn quota(&self) -> Option<Quota> {
+        let (session, workspaces) = (&self.log.session, &self.shared.workspaces);
+        let workspace = match session.conversation {
+            Some(_) => workspaces.of_conversation(session.id),
+            None => workspaces.of(session.id.into()),
+        };
+        let bytes_max = self.shared.options.workspace_bytes_max?;
+        Some(Quota { dir: workspace.root().to_owned(), bytes_max })
     }
 
     /// Performs one effect. What comes back at once, if anything, is the next input.
@@ -275,6 +298,10 @@ impl Player {
                 self.may_survive |= report.survivors > 0;
                 self.tell_of_closing(&report);
                 Input::LinkClosed { stderr: report.stderr }
+            }
+            failure = present(&mut self.overflow) => {
+                self.overflow = None;
+                Input::WorkspaceFull(failure)
             }
             () = self.shared.expired.cancelled(), if !self.drain_told => {
                 self.drain_told = true;

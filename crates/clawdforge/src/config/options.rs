@@ -175,6 +175,7 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &QUEUE_PER_APP_MAX,
     &QUEUE_WAIT_MAX_SECS,
     &UPLOAD_MAX_BYTES,
+    &WORKSPACE_BYTES_MAX,
     &SESSION_DRIVER,
     &SESSION_WARM_SECS,
     &SESSION_WARM_UP,
@@ -372,16 +373,13 @@ pub static AGENT_RETRIES_MAX: Opt<Count> = Opt {
 };
 
 pub static ISOLATION_MODE: Opt<Choice<Option<Isolation>>> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Isolation,
-            "isolation_mode",
-            &["CLAWDFORGE_ISOLATION_MODE"],
-            "auto",
-            "What keeps agents apart: `landlock` (files, signals, system calls), `uid` (the same, and a user of its own for every app; needs root and `isolation_users`), `namespaces` (a view of files and processes of its own as well, and users where `isolation_users` names some), `off`, or `auto`, the strongest that can be made.",
-        )
-    },
+    spec: since_0_2(
+        Group::Isolation,
+        "isolation_mode",
+        &["CLAWDFORGE_ISOLATION_MODE"],
+        "auto",
+        "What keeps agents apart: `landlock` (files, signals, system calls), `uid` (the same, and a user of its own for every app; needs root and `isolation_users`), `namespaces` (a view of files and processes of its own as well, and users where `isolation_users` names some), `off`, or `auto`, the strongest that can be made.",
+    ),
     kind: Choice(&[
         ("auto", None),
         ("namespaces", Some(Isolation::Namespaces)),
@@ -392,16 +390,13 @@ pub static ISOLATION_MODE: Opt<Choice<Option<Isolation>>> = Opt {
 };
 
 pub static ISOLATION_REQUIRE: Opt<Choice<Isolation>> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Isolation,
-            "isolation_require",
-            &["CLAWDFORGE_ISOLATION_REQUIRE"],
-            "landlock",
-            "The weakest isolation, as measured at the start, with which the service starts; `uid` demands users for apps, with namespaces or without.",
-        )
-    },
+    spec: since_0_2(
+        Group::Isolation,
+        "isolation_require",
+        &["CLAWDFORGE_ISOLATION_REQUIRE"],
+        "landlock",
+        "The weakest isolation, as measured at the start, with which the service starts; `uid` demands users for apps, with namespaces or without.",
+    ),
     kind: Choice(&[
         ("namespaces", Isolation::Namespaces),
         ("uid", Isolation::Uid),
@@ -411,16 +406,13 @@ pub static ISOLATION_REQUIRE: Opt<Choice<Isolation>> = Opt {
 };
 
 pub static ISOLATION_USERS: Opt<Maybe<Users>> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Isolation,
-            "isolation_users",
-            &["CLAWDFORGE_ISOLATION_USERS"],
-            "",
-            "The users that a service of root's runs agents as, one for each app, each app with one of its own.",
-        )
-    },
+    spec: since_0_2(
+        Group::Isolation,
+        "isolation_users",
+        &["CLAWDFORGE_ISOLATION_USERS"],
+        "",
+        "The users that a service of root's runs agents as, one for each app, each app with one of its own.",
+    ),
     kind: Maybe(Users),
 };
 
@@ -548,6 +540,17 @@ pub static UPLOAD_MAX_BYTES: Opt<Bytes> = Opt {
         "The largest file an app may upload.",
     ),
     kind: Bytes { min: 1, max: TIB },
+};
+
+pub static WORKSPACE_BYTES_MAX: Opt<Bytes> = Opt {
+    spec: since_0_2(
+        Group::Limits,
+        "workspace_bytes_max",
+        &["CLAWDFORGE_WORKSPACE_BYTES_MAX"],
+        "5GiB",
+        "How much the workspace of a run or a session, with its temporary files, may take on the disk: looked at before a turn and every few seconds during it, which ends as `workspace_full` above; 0 is no limit.",
+    ),
+    kind: Bytes { min: 0, max: TIB },
 };
 
 pub static SESSION_DRIVER: Opt<Choice<DriverName>> = Opt {

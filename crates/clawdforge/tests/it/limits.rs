@@ -311,3 +311,26 @@ async fn what_a_run_said_is_erased_after_the_time_to_keep_and_its_ledger_stays()
     assert!(lines.contains(&line), "the ledger keeps its lines");
     Ok(opened.close().await?)
 }
+
+#[tokio::test]
+async fn a_turn_that_fills_its_workspace_is_ended_and_the_next_waits_for_room() -> anyhow::Result<()> {
+    let app = setup().demo().arg("--workspace-bytes-max=1MiB").start().await?;
+    let (session, other) = (app.open_session(json!({})).await?, app.open_session(json!({})).await?);
+    let fill = format!("note: {}\nhang", "x".repeat(2 << 20));
+    for (answer, whose) in [(app.turn(&session, &fill).await?, "a turn"), (app.prompt(&fill).await?, "a run")] {
+        assert_eq!(answer.json()["code"], "workspace_full", "{whose}: {answer:?}");
+        let error = answer.json()["error"].as_str().unwrap_or_default().to_owned();
+        assert!(error.contains("holds at least 2 MiB, and 1 MiB are allowed; close the session"), "{error}");
+    }
+    let refused = app.turn(&session, "say: hello").await?;
+    assert_eq!(refused.json()["code"], "workspace_full", "{refused:?}");
+    assert_eq!(app.turn(&other, "say: hello").await?.json()["ok"], true, "another session has its own");
+    for folder in std::fs::read_dir(app.data_dir().join("sessions"))? {
+        for file in std::fs::read_dir(folder?.path().join("work"))? {
+            std::fs::remove_file(file?.path())?;
+        }
+    }
+    let again = app.turn(&session, "say: hello").await?;
+    assert_eq!(again.json()["ok"], true, "{again:?}");
+    Ok(())
+}

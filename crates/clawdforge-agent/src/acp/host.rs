@@ -242,7 +242,12 @@ impl AcpHost {
     }
 
     async fn left(&self) -> Failure {
-        left(&self.name, &self.last_words().await)
+        let all = timeout(LEAVE_MAX, self.all_last_words()).await;
+        let words = match all {
+            Ok(words) => words,
+            Err(_) => self.last_words().await,
+        };
+        left(&self.name, &words)
     }
 }
 
@@ -279,21 +284,30 @@ impl Newborn {
     async fn greet(&mut self) -> Result<(Connection, InitializeResponse), Failure> {
         let pipes = self.tree.take_stdin().zip(self.tree.take_stdout());
         let (stdin, stdout) = pipes.ok_or_else(|| Failure::new(FailureKind::Internal, "the agent has no pipes"))?;
-        let left = || left(&self.name, &self.tree.stderr_tail());
-        let connection = Connection::begin(stdin, stdout).await.map_err(|_| left())?;
+        let Ok(connection) = Connection::begin(stdin, stdout).await else { return Err(self.left().await) };
         let request = InitializeRequest::new(ProtocolVersion::V1)
             .client_capabilities(capabilities())
             .client_info(Implementation::new("clawdforge", env!("CARGO_PKG_VERSION")));
         let answer = connection.to_agent().send_request(request).block_task();
-        let offered = connection.wait(answer).await.map_err(|error| {
-            let ended = is_incoming_transport_closed(&error) || is_connection_terminated(&error);
-            if ended { left() } else { not_begun(&self.name, &error) }
-        })?;
+        let offered = match connection.wait(answer).await {
+            Ok(offered) => offered,
+            Err(error) if is_incoming_transport_closed(&error) || is_connection_terminated(&error) => {
+                return Err(self.left().await);
+            }
+            Err(error) => return Err(not_begun(&self.name, &error)),
+        };
         if offered.protocol_version != ProtocolVersion::V1 {
             let message = format!("{} does not speak version 1 of the Agent Client Protocol", self.name);
             return Err(Failure::new(FailureKind::StartFailed, message));
         }
         Ok((connection, offered))
+    }
+
+    /// Its output has ended; what it says about it may come a moment later.
+    async fn left(&mut self) -> Failure {
+        // What it has said by then has to do.
+        let _ = timeout(LEAVE_MAX, self.tree.wait()).await;
+        left(&self.name, &self.tree.stderr_tail())
     }
 }
 

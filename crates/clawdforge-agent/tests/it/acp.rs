@@ -277,10 +277,15 @@ async fn an_api_failure_is_one_failure_and_the_conversation_goes_on() {
 
 /// An agent that answers these requests in turn, whatever they are, with what follows the id.
 fn scripted(answers: &[&str]) -> Bench {
+    scripted_then(answers, "read rest")
+}
+
+/// What it does behind its last answer is more of the script.
+fn scripted_then(answers: &[&str], then: &str) -> Bench {
     let lines = answers.iter().map(|answer| format!("read line; answer '{answer}'\n"));
     let prelude =
         r#"answer() { id=${line#*\"id\":}; id=${id%%[,\}]*}; printf '{"jsonrpc":"2.0","id":%s,%s}\n' "$id" "$1"; }"#;
-    let mut bench = Bench::script(&format!("{prelude}\n{}read rest", lines.collect::<String>()));
+    let mut bench = Bench::script(&format!("{prelude}\n{}{then}", lines.collect::<String>()));
     bench.spec.model = None;
     bench
 }
@@ -326,11 +331,19 @@ async fn agents_that_cannot_begin_say_why() {
         assert_eq!(failure.kind, kind, "{failure:?}");
         assert!(failure.message.contains(words), "{failure:?}");
     }
-    let bench = Bench::script("echo 'no licence' >&2; exit 3");
-    let failure = bench.open().await.err().unwrap();
-    assert_eq!(failure.kind, FailureKind::StartFailed);
-    assert!(failure.message.ends_with("no licence"), "{failure:?}");
-    bench.nothing_is_left();
+}
+
+#[tokio::test]
+async fn the_last_words_of_an_agent_that_ends_before_a_conversation_begins_are_waited_for() {
+    // Its output ends first, before it greets and behind that.
+    let leaves = "exec >&-; sleep 0.1; echo 'no licence' >&2; exit 3";
+    for answers in [&[][..], &[INITIALIZED]] {
+        let bench = scripted_then(answers, &format!("read line; {leaves}"));
+        let failure = bench.open().await.err().unwrap();
+        assert_eq!(failure.kind, FailureKind::StartFailed);
+        assert!(failure.message.ends_with("no licence"), "{answers:?}: {failure:?}");
+        bench.nothing_is_left();
+    }
 }
 
 #[tokio::test]

@@ -5,13 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use clawdforge_core::isolation::Isolation;
 use clawdforge_testkit::app::{Setup, TestApp};
+use clawdforge_testkit::attack::{Ground, Weakness, run};
 use clawdforge_testkit::container::{self, CAPABILITIES};
 use rustix::process::geteuid;
 use serde_json::json;
 
 use crate::BINARY;
-use crate::sandbox::{HIDDEN_BY_NAMESPACES, REFUSED, REFUSED_TO_USERS, attack, outcomes, refusal};
+use crate::sandbox::refusal;
 use crate::support::get;
 
 /// Who a container's plain user is, where this test is root's.
@@ -57,6 +59,42 @@ async fn assert_stands_at(app: &TestApp, level: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What comes of attacks there, in the agent's order, where agents have users of their own. Not the suite: that watches the agents, and a
+/// container's root sees nothing of other users' processes.
+const ATTACKS: [(&str, &str); 12] = [
+    ("read_database", "denied"),
+    ("read_database_by_link", "denied"),
+    ("link_database", "denied"),
+    ("change_database_mode", "denied"),
+    // By namespaces alone.
+    ("stat_database", "open"),
+    ("read_other_workspace", "denied"),
+    ("write_other_workspace", "denied"),
+    ("signal_service", "denied"),
+    ("read_service_environment", "denied"),
+    ("read_service_memory", "denied"),
+    ("read_through_service_root", "denied"),
+    // As above.
+    ("read_service_arguments", "open"),
+];
+
+/// What an agent of another app says of each, where the demo app has a session.
+async fn attacked(app: &TestApp) -> anyhow::Result<Vec<String>> {
+    let sessions = app.data_dir().join("sessions");
+    let workspace = std::fs::read_dir(sessions)?.next().context("the session has a folder")??.path().join("work");
+    std::fs::write(workspace.join("secret"), "another app's")?;
+    let prompt = format!(
+        "attack: {} database={} workspace={} service={} abstract=x socket=/x tcp=1 udp=1",
+        ATTACKS.map(|(name, _)| name).join(","),
+        app.data_dir().join("clawdforge.sqlite").display(),
+        workspace.display(),
+        app.pid()?.as_raw_nonzero(),
+    );
+    let answer = app.run(&app.mint("other").await?, json!({ "prompt": prompt })).await?.json();
+    let said = answer["result"].as_str().with_context(|| answer.to_string())?;
+    Ok(said.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect())
+}
+
 #[test]
 fn as_root_in_a_container_agents_have_users_of_their_own() -> anyhow::Result<()> {
     if !geteuid().is_root() {
@@ -68,9 +106,7 @@ fn as_root_in_a_container_agents_have_users_of_their_own() -> anyhow::Result<()>
         let app = setup().start().await?;
         assert_eq!(status(&app, "CapEff")?, CAPABILITIES);
         assert_stands_at(&app, "uid").await?;
-        let mut expected = outcomes(REFUSED.iter().chain(&REFUSED_TO_USERS), "denied");
-        expected.extend(outcomes(&HIDDEN_BY_NAMESPACES, "open"));
-        assert_eq!(attack(&app).await?, expected);
+        assert_eq!(attacked(&app).await?, ATTACKS.map(|(name, outcome)| format!("{name} {outcome}")));
         let said = refusal(setup().arg("--isolation-require=namespaces")).await;
         assert!(said.contains("this machine offers `uid` at most"), "{said}");
         Ok(())
@@ -91,9 +127,10 @@ fn as_a_plain_user_in_a_container_agents_are_held_by_landlock() -> anyhow::Resul
         let app = setup().start().await?;
         assert_eq!(status(&app, "CapEff")?, "0000000000000000");
         assert_stands_at(&app, "landlock").await?;
-        let mut expected = outcomes(&REFUSED, "denied");
-        expected.extend(outcomes(REFUSED_TO_USERS.iter().chain(&HIDDEN_BY_NAMESPACES), "open"));
-        assert_eq!(attack(&app).await?, expected);
+        drop(app);
+        let ground = Ground::here(Isolation::Landlock);
+        let report = run(Setup::new(&binary), ground, Weakness::None).await?.context("the level is to be had")?;
+        assert_eq!(report.wrong(), Vec::<&str>::new(), "\n{report}");
         let said = refusal(setup().arg("--isolation-require=uid").arg("--isolation-users=21000-21009")).await;
         assert!(said.contains("the service may not run programs as other users (it is not root)"), "{said}");
         Ok(())

@@ -1,12 +1,10 @@
 //! What the levels of isolation mean for apps and operators: what works in a sandbox, what is stamped, which starts are
 //! refused. What an agent is kept from is `attack_suite.rs`.
 
-use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context;
 use clawdforge_testkit::app::{Answer, Setup, TestApp};
 use reqwest::{Method, StatusCode};
 use rustix::process::geteuid;
@@ -14,25 +12,6 @@ use serde_json::{Value, json};
 
 use crate::setup;
 use crate::support::get;
-
-/// What every level must refuse. Cutting the database is left to the tests below this one: here it is real.
-pub const REFUSED: [&str; 9] = [
-    "read_database",
-    "read_database_by_link",
-    "link_database",
-    "read_other_workspace",
-    "write_other_workspace",
-    "read_service_environment",
-    "read_service_memory",
-    "read_through_service_root",
-    "signal_service",
-];
-
-/// What only a user of its own refuses.
-pub const REFUSED_TO_USERS: [&str; 1] = ["change_database_mode"];
-
-/// What only namespaces refuse.
-pub const HIDDEN_BY_NAMESPACES: [&str; 2] = ["stat_database", "read_service_arguments"];
 
 /// Without any isolation, as explicitly as it must be said.
 fn off(setup: Setup) -> Setup {
@@ -56,41 +35,6 @@ async fn apart() -> anyhow::Result<Option<TestApp>> {
         Err(error) if error.to_string().contains("the sandbox could not make its") => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// A session of the demo app with a secret in its workspace.
-async fn a_victim(app: &TestApp) -> anyhow::Result<PathBuf> {
-    let session = app.open_session(json!({})).await?;
-    let turn = app.turn(&session, "say: hello").await?;
-    assert_eq!(turn.json()["ok"], true, "{turn:?}");
-    let below = app.data_dir().join("sessions");
-    let workspace = std::fs::read_dir(below)?.next().context("the session has a folder")??.path().join("work");
-    std::fs::write(workspace.join("secret"), "another app's")?;
-    Ok(workspace)
-}
-
-/// What came of each attack of an agent of another app.
-pub async fn attack(app: &TestApp) -> anyhow::Result<BTreeMap<String, String>> {
-    let workspace = a_victim(app).await?;
-    let (database, service) = (app.data_dir().join("clawdforge.sqlite"), app.pid()?.as_raw_nonzero());
-    let names = [&REFUSED[..], &REFUSED_TO_USERS[..], &HIDDEN_BY_NAMESPACES[..]].concat().join(",");
-    let prompt = format!(
-        "attack: {names} database={} workspace={} service={service} abstract=x socket=/x tcp=1 udp=1",
-        database.display(),
-        workspace.display(),
-    );
-    let other = app.mint("other").await?;
-    let answer = app.run(&other, json!({ "prompt": prompt })).await?.json();
-    let said = answer["result"].as_str().unwrap_or_default().to_owned();
-    let outcomes = said.lines().filter_map(|line| {
-        let mut words = line.split(' ').map(str::to_owned);
-        Some((words.next()?, words.next()?))
-    });
-    Ok(outcomes.collect())
-}
-
-pub fn outcomes<'a>(names: impl IntoIterator<Item = &'a &'a str>, outcome: &str) -> BTreeMap<String, String> {
-    names.into_iter().map(|name| ((*name).to_owned(), outcome.to_owned())).collect()
 }
 
 #[tokio::test]

@@ -51,27 +51,14 @@ mod tests {
     use clawdforge_process::{Confinement, Identity};
 
     use super::*;
-    use crate::profile::Dialect;
-    use crate::sign_in::SignIn;
 
     fn profile(confined: bool) -> Profile {
         let helper = Helper::of_this_binary("launch", "attack");
         Profile {
-            name: "claude".parse().unwrap(),
-            dialect: Dialect::Claude,
-            program: "claude".into(),
-            command: None,
-            own_program: None,
-            search_path: None,
             args: vec!["--acp".into(), "/bin/sh".into()],
-            env: BTreeMap::new(),
-            retries_max: 2,
-            install_hint: String::new(),
-            sign_in: SignIn::default(),
-            home_files: None,
-            trusts_workspace: false,
             confinement: confined
                 .then(|| Arc::new(Confinement::new(helper, Path::new("/data"), Vec::new(), Vec::new()))),
+            ..Profile::plain()
         }
     }
 

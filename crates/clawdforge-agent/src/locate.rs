@@ -116,29 +116,16 @@ fn not_executable(profile: &Profile, what: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::profile::Dialect;
 
     fn profile(search_path: &[&Path]) -> Profile {
         Profile {
-            name: "claude".parse().unwrap(),
-            dialect: Dialect::Claude,
-            program: "claude".into(),
-            command: None,
-            own_program: None,
             search_path: Some(std::env::join_paths(search_path).unwrap()),
-            args: Vec::new(),
-            env: BTreeMap::new(),
-            retries_max: 2,
             install_hint: "run `clawdforge agents install claude`, or put claude on the PATH of the service".into(),
-            confinement: None,
-            sign_in: Default::default(),
-            home_files: None,
-            trusts_workspace: false,
+            ..Profile::plain()
         }
     }
 

@@ -93,12 +93,10 @@ impl fmt::Debug for Profile {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn debug_output_names_variables_but_never_shows_their_values() {
-        let profile = Profile {
+impl Profile {
+    /// Claude without anything that somebody configured.
+    pub(crate) fn plain() -> Self {
+        Self {
             name: "claude".parse().unwrap(),
             dialect: Dialect::Claude,
             program: "claude".into(),
@@ -106,13 +104,26 @@ mod tests {
             own_program: None,
             search_path: None,
             args: Vec::new(),
-            env: BTreeMap::from([("ANTHROPIC_API_KEY".into(), "sk-very-secret".into())]),
+            env: BTreeMap::new(),
             retries_max: 2,
             install_hint: String::new(),
             sign_in: SignIn::default(),
             home_files: None,
             trusts_workspace: false,
             confinement: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_output_names_variables_but_never_shows_their_values() {
+        let profile = Profile {
+            env: BTreeMap::from([("ANTHROPIC_API_KEY".into(), "sk-very-secret".into())]),
+            ..Profile::plain()
         };
         let shown = format!("{profile:?}");
         assert!(shown.contains("ANTHROPIC_API_KEY"), "{shown}");

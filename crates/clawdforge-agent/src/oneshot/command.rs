@@ -90,26 +90,10 @@ pub fn prompt_input(prompt: String) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sign_in::SignIn;
     use clawdforge_process::TreeMark;
 
     fn profile() -> Profile {
-        Profile {
-            name: "claude".parse().unwrap(),
-            dialect: Dialect::Claude,
-            program: "claude".into(),
-            command: None,
-            own_program: None,
-            search_path: None,
-            args: vec!["--first".into()],
-            env: BTreeMap::new(),
-            retries_max: 2,
-            install_hint: String::new(),
-            sign_in: SignIn::default(),
-            home_files: None,
-            trusts_workspace: false,
-            confinement: None,
-        }
+        Profile { args: vec!["--first".into()], ..Profile::plain() }
     }
 
     fn spec() -> OpenSpec {

@@ -3,30 +3,14 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use clawdforge_process::{Identity, SpawnError, Tree};
+use clawdforge_process::{Identity, SpawnError};
 use tokio::io::AsyncReadExt;
 
 use crate::server::Server;
-use crate::support::{Bench, PATIENCE, is_alive, other_user, until};
-
-/// Every user that can be had here, the own one among them.
-fn users() -> Vec<Option<Identity>> {
-    [None].into_iter().chain(other_user().map(Some)).collect()
-}
-
-async fn said(tree: &mut Tree) -> String {
-    let mut text = String::new();
-    tree.take_stdout().unwrap().read_to_string(&mut text).await.unwrap();
-    text
-}
+use crate::support::{Bench, PATIENCE, all_said, is_alive, other_user, said, until, users};
 
 async fn says(bench: &Bench, script: &str, identity: Option<Identity>) -> String {
-    let mut tree = bench.sh_apart(script, identity).await.unwrap();
-    let text = said(&mut tree).await;
-    let exit = tree.wait().await;
-    assert_eq!(exit.code, Some(0), "{text} {}", tree.stderr_tail());
-    assert_eq!(tree.end(PATIENCE).await.survivors, 0);
-    text
+    all_said(bench.sh_apart(script, identity).await.unwrap()).await
 }
 
 /// Everybody who carries the mark of the bench, once so many do.

@@ -11,6 +11,7 @@ use clawdforge_process::sandbox::Helper;
 use clawdforge_process::{Confinement, Identity, Sandbox, SpawnError, SpawnSpec, Spawner, StdinMode, Tree, TreeMark};
 use rustix::thread::CapabilitySet;
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
 
 /// Far more than anything here takes, even on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -185,4 +186,25 @@ pub fn zombies_of_ours() -> Vec<i32> {
         stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(&format!("Z {us} ")))
     })
     .collect()
+}
+
+/// Every user a sandbox can be made for here: the own one, and another where that is possible.
+pub fn users() -> Vec<Option<Identity>> {
+    [None].into_iter().chain(other_user().map(Some)).collect()
+}
+
+/// What a program writes until it closes its output.
+pub async fn said(tree: &mut Tree) -> String {
+    let mut text = String::new();
+    tree.take_stdout().unwrap().read_to_string(&mut text).await.unwrap();
+    text
+}
+
+/// What a script says that succeeds and leaves nobody behind.
+pub async fn all_said(mut tree: Tree) -> String {
+    let text = said(&mut tree).await;
+    let exit = tree.wait().await;
+    assert_eq!(exit.code, Some(0), "{text} {}", tree.stderr_tail());
+    assert_eq!(tree.end(PATIENCE).await.survivors, 0);
+    text
 }

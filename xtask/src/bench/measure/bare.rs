@@ -56,9 +56,12 @@ impl Bare {
         place: &Path,
     ) -> Result<Self> {
         let inherited = [("PATH".into(), SEARCH_PATH.into()), ("HOME".into(), home.into())];
+        // What is measured here is named as its dialect is.
+        let dialect = Dialect::ALL.into_iter().find(|(known, _)| *known == name);
+        let (_, dialect) = dialect.with_context(|| format!("{name} speaks as an agent of runs"))?;
         let profile = Profile {
             name: name.parse()?,
-            dialect: Dialect::Claude,
+            dialect,
             program: name.to_owned(),
             command: None,
             own_program: None,

@@ -8,6 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clawdforge_process::Sandbox;
+use clawdforge_process::sandbox::Ports;
 
 use crate::home::{FOLDERS, Home};
 use crate::profile::Profile;
@@ -20,7 +21,8 @@ const FILES: &[&str] =
     &["npm_config_userconfig", "NPM_CONFIG_USERCONFIG", "npm_config_globalconfig", "NPM_CONFIG_GLOBALCONFIG"];
 
 /// The sandbox of one process of an agent that gets this environment; `None` where agents have none. It may
-/// do what it likes with `write`, and with its home.
+/// do what it likes with `write`, and with its home. Where there are rules about the network, it is closed to it
+/// until a way is opened.
 #[must_use]
 pub fn sandbox(
     profile: &Profile,
@@ -38,6 +40,7 @@ pub fn sandbox(
         read: named(FILES).collect(),
         write: write.into_iter().chain(named(&["HOME"])).chain(named(FOLDERS)).collect(),
         identity: home.and_then(|home| home.owner),
+        ports: profile.network.as_ref().and_then(|_| Ports::only(Vec::new())),
         ..Sandbox::of(confinement)
     })
 }

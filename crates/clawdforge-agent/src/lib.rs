@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, AgentSignal, Failure};
 use clawdforge_core::isolation::Isolation;
+use clawdforge_core::network::AppNetwork;
 use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_process::TreeMark;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ mod files;
 mod furnish;
 pub mod home;
 pub mod locate;
+pub mod network;
 pub mod oneshot;
 pub mod profile;
 pub mod registry;
@@ -34,6 +36,7 @@ mod waiting;
 pub use acp::{AcpDriver, Choices};
 pub use acpx::AcpxDriver;
 pub use home::Home;
+pub use network::Network;
 pub use oneshot::OneShotDriver;
 pub use profile::{Dialect, Profile};
 pub use registry::{Agents, SessionAgent, SessionAgents};
@@ -233,6 +236,8 @@ pub struct OpenSpec {
     pub effort: Option<Effort>,
     /// Where the agent lives, where that is not the service's own home.
     pub home: Option<Home>,
+    /// What the app that it works for lets it reach.
+    pub app: Option<AppNetwork>,
     /// Cancelled when nobody wants the link any more: opening ends then, and with it whatever it started.
     pub given_up: CancellationToken,
 }
@@ -248,6 +253,8 @@ pub struct HostSpec {
     pub mark: TreeMark,
     /// Where the agent lives, where that is not the service's own home.
     pub home: Option<Home>,
+    /// What the app that it works for lets it reach; for nobody, it reaches only what it always does.
+    pub app: Option<AppNetwork>,
     /// Cancelled when nobody wants the process any more; starting ends then.
     pub given_up: CancellationToken,
 }
@@ -261,6 +268,7 @@ impl HostSpec {
             scratch: spec.scratch.clone(),
             mark: spec.mark.clone(),
             home: spec.home.clone(),
+            app: spec.app.clone(),
             given_up: spec.given_up.clone(),
         }
     }

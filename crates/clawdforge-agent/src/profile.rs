@@ -12,6 +12,7 @@ use std::sync::Arc;
 use clawdforge_core::agent::AgentName;
 use clawdforge_process::Confinement;
 
+use crate::network::Network;
 use crate::sign_in::SignIn;
 
 /// How an agent is spoken to.
@@ -74,6 +75,8 @@ pub struct Profile {
     pub install_hint: String,
     /// What the agent's processes are kept from, by a sandbox around each of them; nothing where there is none.
     pub confinement: Option<Arc<Confinement>>,
+    /// What it may reach over the network, and the way there; everything where there is none.
+    pub network: Option<Network>,
 }
 
 /// The environment's values stay out: they hold the provider's keys.
@@ -111,6 +114,7 @@ impl Profile {
             home_files: None,
             trusts_workspace: false,
             confinement: None,
+            network: None,
         }
     }
 }

@@ -353,6 +353,10 @@ pub struct MintRequest {
     /// Where its requests may come from; empty for anywhere the service allows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ip_cidrs: Vec<String>,
+    /// What the app's agents may reach: `"open"`, `"none"`, or a list of hosts with ports; nothing for what the
+    /// agents' own rules let them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Value>,
 }
 
 /// Success of `POST /admin/tokens`: the only time the token is shown. No `Debug`: it holds a secret.
@@ -368,6 +372,9 @@ pub struct MintReply {
     /// Where its requests may come from.
     #[serde(default)]
     pub ip_cidrs: Vec<String>,
+    /// What the app's agents may reach, where the token says it: `"open"`, `"none"`, or a list of hosts with ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Value>,
 }
 
 /// One row of `GET /admin/tokens`.
@@ -378,6 +385,9 @@ pub struct TokenRow {
     /// Where its requests may come from; may be empty.
     #[serde(default)]
     pub ip_cidrs: Vec<String>,
+    /// What the app's agents may reach, where the token says it: `"open"`, `"none"`, or a list of hosts with ports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Value>,
     /// When it was minted, in Unix seconds.
     pub created_at: i64,
 }

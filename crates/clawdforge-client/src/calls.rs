@@ -11,6 +11,7 @@ use clawdforge_api::legacy::{
 use clawdforge_core::app::AppName;
 use reqwest::multipart::Form;
 use reqwest::{Method, RequestBuilder, Url};
+use serde_json::Value;
 
 use crate::bearer::Bearer;
 use crate::client::Client;
@@ -76,8 +77,13 @@ impl Client {
         Ok(call(self.as_app(self.to(Method::POST, &["files"])?)?.multipart(form), None))
     }
 
-    pub(crate) fn mint_call(&self, name: &str, ip_cidrs: &[String]) -> Result<Call<MintReply>, ClientError> {
-        let body = MintRequest { name: app_name(name)?, ip_cidrs: ip_cidrs.to_vec() };
+    pub(crate) fn mint_call(
+        &self,
+        name: &str,
+        ip_cidrs: &[String],
+        network: Option<Value>,
+    ) -> Result<Call<MintReply>, ClientError> {
+        let body = MintRequest { name: app_name(name)?, ip_cidrs: ip_cidrs.to_vec(), network };
         let post = self.as_admin(self.to(Method::POST, &["admin", "tokens"])?)?.json(&body);
         Ok(call(post, Some(self.call_wait)))
     }

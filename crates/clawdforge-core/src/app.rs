@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::id::{AppId, TokenId, base32};
+use crate::network::NetworkRule;
 use crate::secret::SecretString;
 use crate::time::Timestamp;
 
@@ -42,6 +43,8 @@ pub struct AppToken {
     pub hash: TokenHash,
     /// Where requests may come from; empty means anywhere the service itself allows.
     pub ip_cidrs: Vec<IpNet>,
+    /// What the app's agents may reach, where that is less than the agent's own rule lets them.
+    pub network: Option<NetworkRule>,
     /// When it was minted.
     pub created_at: Timestamp,
 }

@@ -16,6 +16,7 @@ pub mod principal;
 pub mod agent;
 pub mod file;
 pub mod isolation;
+pub mod network;
 
 pub mod event;
 pub mod run;

@@ -17,7 +17,6 @@ use clawdforge_core::run::RunRequest;
 use clawdforge_core::session::Session;
 use clawdforge_process::Spawner;
 use clawdforge_store::{LedgerQuery, Store};
-use ipnet::IpNet;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -35,7 +34,7 @@ use crate::recovery::{self, RecoveryReport};
 use crate::runs::RunTicket;
 use crate::slots::{SlotLimits, Slots};
 use crate::tasks::{OnError, TaskKind, Tasks};
-use crate::tokens::{Minted, Tokens};
+use crate::tokens::{Minted, TokenWish, Tokens};
 use crate::workspace::Workspaces;
 use crate::{drain, sweep};
 
@@ -298,9 +297,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::NameTaken`] while the app has a live token.
-    pub async fn mint_token(&self, name: AppName, cidrs: Vec<IpNet>, id: RequestId) -> Result<Minted, EngineError> {
+    pub async fn mint_token(&self, wish: TokenWish, id: RequestId) -> Result<Minted, EngineError> {
         let shared = Arc::clone(&self.shared);
-        self.undisturbed(async move { shared.tokens.mint(name, cidrs, id).await }).await
+        self.undisturbed(async move { shared.tokens.mint(wish, id).await }).await
     }
 
     /// Revokes an app's token. Runs under way go on; new requests with it are refused at once.

@@ -1,5 +1,5 @@
 //! Who agents run as and where they live: a user for each app, given once, recorded, never given again; a home
-//! for each agent of each app.
+//! for each agent of each app. And what an app's token lets them reach.
 //!
 //! `homes/<app>/<agent>` is a home of the service's own user, `homes/<number>/<agent>` one of a user of an app's; they
 //! stay when the app is revoked. `sessions/<session>/home` is one of a session's. What is between the data directory and
@@ -13,6 +13,7 @@ use clawdforge_agent::Home;
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::id::AppId;
+use clawdforge_core::network::{AppNetwork, NetworkRule};
 use clawdforge_process::Identity;
 use clawdforge_store::CommitError;
 
@@ -87,6 +88,15 @@ impl Homes {
 }
 
 impl Shared {
+    /// What an app lets its agents reach. Of an app whose token is gone, nothing: what it said is not known any
+    /// more.
+    pub(crate) fn network_of(&self, app: AppId) -> AppNetwork {
+        match self.tokens.of_app(app) {
+            Some(token) => AppNetwork { app: token.app.name.to_string(), rule: token.network.clone() },
+            None => AppNetwork { app: app.to_string(), rule: Some(NetworkRule::None) },
+        }
+    }
+
     /// Where an agent lives that works for an app, and whose that home is; `None` where it is the service's own.
     pub(crate) async fn home_of(
         &self,

@@ -86,23 +86,18 @@ impl Shared {
         if let Some(place) = self.join(&key).await {
             return place.open(spec).await;
         }
-        let hosted = self.start_host(hosting, spec.home.clone(), spec.given_up.clone()).await?;
+        let hosted = self.start_host(hosting, &spec).await?;
         if hosted.host.ends_conversations() {
             lock(&self.hosts.open).entry(key.clone()).or_default().push(Arc::clone(&hosted));
         }
         Place::taken(self, key, hosted).open(spec).await
     }
 
-    /// Starts a process, which is on record before.
-    async fn start_host(
-        self: &Arc<Self>,
-        hosting: &dyn Hosting,
-        home: Option<Home>,
-        given_up: CancellationToken,
-    ) -> Result<Arc<Hosted>, Failure> {
+    /// Starts a process, which is on record before, for a first conversation and more of the same app.
+    async fn start_host(self: &Arc<Self>, hosting: &dyn Hosting, first: &OpenSpec) -> Result<Arc<Hosted>, Failure> {
         let id = self.ids.make(HostId::new);
         let dir = self.workspaces.of_host(id);
-        let started = self.start_noted(hosting, id, &dir, home, given_up).await;
+        let started = self.start_noted(hosting, id, &dir, first).await;
         match started {
             Ok(host) => Ok(Arc::new(Hosted { id, host, conversations: Mutex::new(1) })),
             Err(failure) => {
@@ -117,13 +112,13 @@ impl Shared {
         hosting: &dyn Hosting,
         id: HostId,
         dir: &Workspace,
-        home: Option<Home>,
-        given_up: CancellationToken,
+        first: &OpenSpec,
     ) -> Result<Box<dyn AgentHost>, Failure> {
-        hosting.start(self.note_host(id, dir, home, given_up).await?).await
+        let noted = self.note_host(id, dir, first.home.clone(), first.given_up.clone()).await?;
+        hosting.start(HostSpec { app: first.app.clone(), ..noted }).await
     }
 
-    /// Puts a process on record that is about to be started, and makes its directory.
+    /// Puts a process on record that is about to be started, and makes its directory. It works for nobody yet.
     pub(crate) async fn note_host(
         &self,
         id: HostId,
@@ -137,7 +132,7 @@ impl Shared {
         made.map_err(|error| unprepared(&error.to_string()))??;
         let noted = Commit { writes: vec![Write::NoteHost(id, self.ids.now())], ..Commit::default() };
         self.recorder.plain(noted).await.map_err(|error| unprepared(&error.to_string()))?;
-        Ok(HostSpec { cwd: dir.work(), scratch: dir.scratch(), mark, home, given_up })
+        Ok(HostSpec { cwd: dir.work(), scratch: dir.scratch(), mark, home, app: None, given_up })
     }
 
     /// A place in a process of this app and agent that has one left.

@@ -37,4 +37,4 @@ pub use recovery::RecoveryReport;
 pub use runs::RunTicket;
 pub use sweep::SweepReport;
 pub use tasks::{OnError, TaskKind, Tasks};
-pub use tokens::Minted;
+pub use tokens::{Minted, TokenWish};

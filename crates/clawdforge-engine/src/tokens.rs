@@ -12,6 +12,7 @@ use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::id::{AppId, RequestId, TokenId};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
 use clawdforge_core::limits::TOKENS_MAX;
+use clawdforge_core::network::NetworkRule;
 use clawdforge_core::secret::{ExposeSecret, SecretString};
 use clawdforge_store::{CommitError, TokenReads};
 use ipnet::IpNet;
@@ -27,6 +28,25 @@ pub struct Minted {
     pub token: Arc<AppToken>,
     /// The secret itself.
     pub secret: SecretString,
+}
+
+/// A token that is wished for.
+#[derive(Debug, Clone)]
+pub struct TokenWish {
+    /// The app's name; a new app where nobody has it.
+    pub name: AppName,
+    /// Where requests may come from; empty for anywhere.
+    pub ip_cidrs: Vec<IpNet>,
+    /// What the app's agents may reach, where that is less than their own rules let them.
+    pub network: Option<NetworkRule>,
+}
+
+impl TokenWish {
+    /// A token of an app that says nothing else.
+    #[must_use]
+    pub fn of(name: AppName) -> Self {
+        Self { name, ip_cidrs: Vec::new(), network: None }
+    }
 }
 
 /// The live tokens.
@@ -69,7 +89,13 @@ impl Tokens {
         tokens
     }
 
-    pub async fn mint(&self, name: AppName, cidrs: Vec<IpNet>, request: RequestId) -> Result<Minted, EngineError> {
+    pub fn of_app(&self, app: AppId) -> Option<Arc<AppToken>> {
+        let map = self.by_hash.read().unwrap_or_else(PoisonError::into_inner);
+        map.values().find(|token| token.app.id == app).map(Arc::clone)
+    }
+
+    pub async fn mint(&self, wish: TokenWish, request: RequestId) -> Result<Minted, EngineError> {
+        let TokenWish { name, ip_cidrs, network } = wish;
         let _alone = self.changing.lock().await;
         if self.list().len() >= TOKENS_MAX {
             return Err(EngineError::TooManyTokens(TOKENS_MAX));
@@ -82,7 +108,8 @@ impl Tokens {
             id: self.ids.make(TokenId::new),
             app: app.clone(),
             hash: TokenHash::of(secret.expose_secret()),
-            ip_cidrs: cidrs,
+            ip_cidrs,
+            network,
             created_at: now,
         };
         let commit = Commit {

@@ -262,7 +262,11 @@ async fn an_admin_token_that_could_be_guessed_is_not_looked_at_after_too_many_wr
 async fn a_token_that_nobody_can_guess_is_let_in_however_many_wrong_ones_came() {
     let dir = tempfile::tempdir().unwrap();
     let app = app(&dir).await;
-    let minted = app.engine.mint_token("app".parse().unwrap(), Vec::new(), app.engine.request_id()).await.unwrap();
+    let minted = app
+        .engine
+        .mint_token(clawdforge_engine::TokenWish::of("app".parse().unwrap()), app.engine.request_id())
+        .await
+        .unwrap();
     let router = crate::router::router(app);
     for path in ["/admin/tokens", "/sessions"] {
         let mut last = StatusCode::OK;

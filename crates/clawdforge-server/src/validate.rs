@@ -215,6 +215,11 @@ impl<'a> Fields<'a> {
         self.values.iter().any(|(name, raw)| *name == key && raw.starts_with('"'))
     }
 
+    /// Whether a field is there with anything but null.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.iter().any(|(name, raw)| *name == key && raw != "null")
+    }
+
     /// Adds a fault that only the caller can know of, with the input, which was taken out by then.
     pub fn value_fault(&mut self, key: &str, message: &str, input: &Value) {
         self.fault(key, "value_error", message, shown(&input.to_string()), None);

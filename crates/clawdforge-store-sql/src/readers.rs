@@ -51,7 +51,7 @@ impl Windows {
 impl TokenReads for Windows {
     async fn live_tokens(&self) -> Result<Vec<AppToken>, ReadError> {
         let query = sqlx::query(
-            "SELECT tokens.id, hash, ip_cidrs, tokens.created_at, apps.id AS app_id, apps.name AS app_name
+            "SELECT tokens.id, hash, ip_cidrs, network, tokens.created_at, apps.id AS app_id, apps.name AS app_name
              FROM tokens JOIN apps ON apps.id = tokens.app
              WHERE revoked_at IS NULL ORDER BY apps.name",
         );

@@ -11,6 +11,7 @@ use clawdforge_core::file::File;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::LedgerLine;
+use clawdforge_core::network::NetworkRule;
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
@@ -30,8 +31,14 @@ pub(crate) fn token(row: &SqliteRow) -> Result<AppToken, ReadError> {
     let cidrs: Vec<String> = serde_json::from_str(get(row, "ip_cidrs")?).map_err(|e| strange("ip_cidrs", e))?;
     let ip_cidrs =
         cidrs.iter().map(|cidr| cidr.parse()).collect::<Result<_, _>>().map_err(|e| strange("ip_cidrs", e))?;
+    let network: Option<&str> = get(row, "network")?;
+    let rule = |text: &str| {
+        let value = serde_json::from_str(text).map_err(|e| strange("network", e))?;
+        NetworkRule::from_json(&value).map_err(|e| strange("network", e))
+    };
+    let network = network.map(rule).transpose()?;
     let app = App { id: parsed(row, "app_id")?, name: parsed(row, "app_name")? };
-    Ok(AppToken { id: parsed(row, "id")?, app, hash, ip_cidrs, created_at: time(row, "created_at")? })
+    Ok(AppToken { id: parsed(row, "id")?, app, hash, ip_cidrs, network, created_at: time(row, "created_at")? })
 }
 
 /// A row of `files`.

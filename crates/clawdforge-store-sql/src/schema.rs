@@ -12,13 +12,14 @@ use crate::OpenError;
 use crate::open::open_error;
 
 /// All migrations in order; the first brings an empty database to version 1.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/sqlite/0001_first.sql"),
     include_str!("../migrations/sqlite/0002_conversations.sql"),
     include_str!("../migrations/sqlite/0003_hosts.sql"),
     include_str!("../migrations/sqlite/0004_isolation.sql"),
     include_str!("../migrations/sqlite/0005_counts.sql"),
     include_str!("../migrations/sqlite/0006_isolation_min.sql"),
+    include_str!("../migrations/sqlite/0007_network.sql"),
 ];
 
 /// Marks our databases; set by the first migration.

@@ -60,12 +60,13 @@ fn add_app(batch: &mut Batch, app: &App, at: Timestamp) {
 fn add_token(batch: &mut Batch, token: &AppToken) {
     let cidrs: Vec<String> = token.ip_cidrs.iter().map(ToString::to_string).collect();
     batch
-        .add("INSERT INTO tokens (id, app, hash, ip_cidrs, created_at) VALUES (?, ?, ?, ?, ?)")
+        .add("INSERT INTO tokens (id, app, hash, ip_cidrs, created_at, network) VALUES (?, ?, ?, ?, ?, ?)")
         .bind(token.id.to_string())
         .bind(token.app.id.to_string())
         .bind(token.hash.as_bytes().as_slice())
         .bind_json(serde_json::to_string(&cidrs))
-        .bind(token.created_at.micros());
+        .bind(token.created_at.micros())
+        .bind(token.network.as_ref().map(|rule| rule.to_json().to_string()));
 }
 
 fn add_agent_user(batch: &mut Batch, app: AppId, number: u32) {

@@ -19,6 +19,7 @@ use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::config::Config;
+use crate::network::{self, Strength};
 
 /// The hidden sub-command that restricts itself and becomes an agent.
 pub const LAUNCHER: &str = "__launch";
@@ -163,6 +164,8 @@ pub struct Standing {
     pub level: Isolation,
     /// What the probe found; nothing where isolation is off.
     pub findings: Option<probe::Findings>,
+    /// What keeps the rules about the network.
+    pub network: Strength,
     /// Named gaps, the measured ones and those that are known.
     pub gaps: Vec<&'static str>,
     /// What is the same for the sandboxes of all agents at this level.
@@ -177,7 +180,13 @@ impl Standing {
         let Some(findings) = &self.findings else { return "off: agents may do all that the service may".to_owned() };
         let (held, tried) = (findings.denied().count(), findings.outcomes.len());
         let gaps = self.gaps.join(", ");
-        format!("{} (Landlock {}; {held} of {tried} attacks denied; open: {gaps})", self.level, findings.landlock_abi)
+        let network = match self.network {
+            Strength::Kernel => "network rules kept by the kernel",
+            Strength::Advisory => "network rules are advice only: this kernel cannot keep them",
+            Strength::Unfiltered => "no network rules",
+        };
+        let (level, abi) = (self.level, findings.landlock_abi);
+        format!("{level} (Landlock {abi}; {held} of {tried} attacks denied; {network}; open: {gaps})")
     }
 }
 
@@ -201,8 +210,15 @@ pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Stand
     let wanted = chosen(config)?;
     let plain = confinement(config).filter(|_| wanted > Isolation::Off);
     let Some(plain) = plain else {
-        let gaps = Vec::new();
-        return Ok(Standing { level: Isolation::Off, findings: None, gaps, confinement: None, no_namespaces: None });
+        let network = network::strength(config, Isolation::Off, None);
+        return Ok(Standing {
+            level: Isolation::Off,
+            findings: None,
+            network,
+            gaps: Vec::new(),
+            confinement: None,
+            no_namespaces: None,
+        });
     };
     let identity =
         config.isolation_users.map(|users| users.first).filter(|_| users(config).is_ok_and(|all| all.is_some()));
@@ -235,7 +251,8 @@ pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Stand
     }
     gaps.push(UNBOUNDED_MEMORY_AND_CPU);
     gaps.extend((level == Isolation::Namespaces).then_some(ACPX_WITHOUT_NAMESPACES));
-    Ok(Standing { level, findings: Some(findings), gaps, confinement: Some(confinement), no_namespaces })
+    let network = network::strength(config, level, Some(&findings));
+    Ok(Standing { level, findings: Some(findings), network, gaps, confinement: Some(confinement), no_namespaces })
 }
 
 /// The strongest sandbox that can be made, of those that are wanted, and what it holds; with the reason where that is
@@ -251,7 +268,7 @@ async fn tried(
     let mut no_namespaces = None;
     if wanted == Isolation::Namespaces {
         let apart = Arc::new((*plain).clone().with_namespaces());
-        match probe::measure(spawner, &apart, identity, true).await {
+        match probe::measure(spawner, &apart, identity, true, network::ports_of_trial(config)).await {
             Ok(findings) => return Ok((apart, findings, None)),
             // They cannot be made in most containers, and need not be.
             Err(ProbeError::NotStarted(SpawnError::Sandbox { action, source })) if config.isolation_mode.is_none() => {
@@ -260,7 +277,8 @@ async fn tried(
             Err(error) => return Err(error).context(unknown),
         }
     }
-    let findings = probe::measure(spawner, &plain, identity, true).await.context(unknown)?;
+    let findings =
+        probe::measure(spawner, &plain, identity, true, network::ports_of_trial(config)).await.context(unknown)?;
     Ok((plain, findings, no_namespaces))
 }
 

@@ -12,6 +12,7 @@ mod doctor;
 mod homes;
 mod isolation;
 mod logs;
+mod network;
 mod profiles;
 mod serve;
 mod session_agents;

@@ -17,6 +17,7 @@ use clawdforge_process::Spawner;
 use crate::agents::catalogue;
 use crate::cli::DEMO_AGENT;
 use crate::config::{self, AgentEntry, Config};
+use crate::network;
 
 /// The agent every installation knows.
 pub const CLAUDE: &str = "claude";
@@ -109,6 +110,7 @@ pub fn acpx_profile(config: &Config) -> anyhow::Result<Profile> {
         retries_max: 0,
         install_hint: "run `clawdforge agents install acpx`, or put acpx on the PATH of the service".to_owned(),
         confinement: config.confinement.clone(),
+        network: network::of(config, None),
     })
 }
 
@@ -143,6 +145,7 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
         args,
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
         confinement: config.confinement.clone(),
+        network: network::of(config, entry),
         name,
     })
 }

@@ -20,6 +20,7 @@ use serde_json::{Map, Value, json};
 use crate::agents::catalogue;
 use crate::cli::DEMO_AGENT;
 use crate::config::{self, AgentEntry, Config};
+use crate::network;
 use crate::profiles::{self, CLAUDE, DEMO};
 
 /// An agent that speaks the Agent Client Protocol, by itself or through an adapter.
@@ -321,6 +322,7 @@ fn base(config: &Config, name: AgentName, entry: Option<&AgentEntry>, family: &s
         retries_max: u32::try_from(config.agent_retries_max).unwrap_or(u32::MAX),
         install_hint: String::new(),
         confinement: config.confinement.clone(),
+        network: network::of(config, entry),
         name,
     }
 }

@@ -29,6 +29,7 @@ use super::translate::failure;
 use crate::confine;
 use crate::home::{Home, hand_over};
 use crate::locate::locate;
+use crate::network::{self, Passage};
 use crate::oneshot::not_started;
 use crate::profile::Profile;
 use crate::surroundings::{surroundings, tmp_dir};
@@ -57,6 +58,8 @@ pub(super) struct AcpHost {
     /// Absent once it is closed.
     connection: Mutex<Option<Connection>>,
     tree: tokio::sync::Mutex<Option<Tree>>,
+    /// Its way to the network.
+    _passage: Passage,
     /// The end of its error stream, once it is closed.
     last_words: Mutex<String>,
     /// It may hold a conversation that nobody has.
@@ -76,6 +79,7 @@ impl Drop for Beginning<'_> {
 struct Newborn {
     name: AgentName,
     tree: Tree,
+    passage: Passage,
 }
 
 impl AcpHost {
@@ -88,7 +92,8 @@ impl AcpHost {
     ) -> Result<Self, Failure> {
         let given_up = spec.given_up.clone();
         // Dropping the tree ends it as well; whoever drops this does not see when.
-        let mut newborn = Newborn { name: profile.name.clone(), tree: spawn(profile, spawner, spec).await? };
+        let (tree, passage) = spawn(profile, spawner, spec).await?;
+        let mut newborn = Newborn { name: profile.name.clone(), tree, passage };
         let greeted = within(&profile.name, &given_up, newborn.greet()).await;
         match greeted {
             Ok((connection, offered)) => Ok(Self {
@@ -98,6 +103,7 @@ impl AcpHost {
                 process: newborn.tree.identity().to_string(),
                 connection: Mutex::new(Some(connection)),
                 tree: tokio::sync::Mutex::new(Some(newborn.tree)),
+                _passage: newborn.passage,
                 last_words: Mutex::default(),
                 holds_stray: AtomicBool::new(false),
             }),
@@ -311,15 +317,18 @@ impl Newborn {
     }
 }
 
-async fn spawn(profile: &Profile, spawner: &Spawner, spec: HostSpec) -> Result<Tree, Failure> {
-    let HostSpec { cwd, scratch, mark, home, .. } = spec;
+async fn spawn(profile: &Profile, spawner: &Spawner, spec: HostSpec) -> Result<(Tree, Passage), Failure> {
+    let HostSpec { cwd, scratch, mark, home, app, .. } = spec;
     let found = locate(profile)?;
     private_dir(profile, home.as_ref(), &tmp_dir(&scratch)).await?;
-    let env = surroundings(profile, home.as_ref(), &scratch, &mark).await?;
+    let mut env = surroundings(profile, home.as_ref(), &scratch, &mark).await?;
     let args = profile.args.iter().map(OsString::from).collect();
-    let sandbox = confine::sandbox(profile, &env, home.as_ref(), vec![cwd.clone(), scratch]);
+    let passage = network::admit(profile, app.as_ref(), &mut env)?;
+    let mut sandbox = confine::sandbox(profile, &env, home.as_ref(), vec![cwd.clone(), scratch]);
+    sandbox.iter_mut().for_each(|sandbox| passage.open(sandbox));
     let spec = SpawnSpec { program: found.path, args, env, cwd, mark, stdin: StdinMode::Piped, sandbox };
-    spawner.spawn(spec).await.map_err(|error| not_started(profile.name.as_str(), &error))
+    let tree = spawner.spawn(spec).await.map_err(|error| not_started(profile.name.as_str(), &error))?;
+    Ok((tree, passage))
 }
 
 async fn private_dir(profile: &Profile, home: Option<&Home>, dir: &Path) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clawdforge_core::agent::{Failure, FailureKind};
@@ -19,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::failures::Refusal;
+use crate::network::Passage;
 use crate::oneshot::not_started;
 
 /// How long a call may take to end once its output has ended, and when it is told to.
@@ -56,6 +58,8 @@ pub(super) struct Caller {
     pub mark: TreeMark,
     /// Around every call, and so around the owner and the agent that a call leaves behind.
     pub sandbox: Option<Sandbox>,
+    /// The way to the network of all of them. Kept, and not looked at.
+    pub _passage: Arc<Passage>,
 }
 
 /// Why a call came to nothing.

@@ -22,6 +22,7 @@ use crate::confine;
 use crate::files::write_anew;
 use crate::home::hand_over;
 use crate::locate::locate;
+use crate::network;
 use crate::oneshot::not_started;
 use crate::profile::Profile;
 use crate::surroundings::{surroundings, tmp_dir};
@@ -89,6 +90,7 @@ impl AcpxDriver {
         let agent = locate(&self.profile)?.path;
         let mcp_config = spec.scratch.join("acpx-mcp.json");
         let mut env = surroundings(&self.profile, spec.home.as_ref(), &spec.scratch, &spec.mark).await?;
+        let passage = network::admit(&self.profile, spec.app.as_ref(), &mut env)?;
         let prepared = async {
             let tmp_dir = tmp_dir(&spec.scratch);
             DirBuilder::new().recursive(true).mode(0o700).create(&tmp_dir).await?;
@@ -99,10 +101,11 @@ impl AcpxDriver {
             self.preload(spec, sandbox.is_some(), &mut env).await?;
             Ok::<_, io::Error>(sandbox)
         };
-        let sandbox = prepared.await.map_err(|error| {
+        let mut sandbox = prepared.await.map_err(|error| {
             tracing::error!(agent.name = %self.profile.name, %error, "could not prepare an agent's private folder");
             Failure::new(FailureKind::StartFailed, "the agent's private folder could not be written; is the disk full?")
         })?;
+        sandbox.iter_mut().for_each(|sandbox| passage.open(sandbox));
         Ok(Caller {
             spawner: self.spawner.clone(),
             program,
@@ -113,6 +116,7 @@ impl AcpxDriver {
             mcp_config,
             mark: spec.mark.clone(),
             sandbox,
+            _passage: Arc::new(passage),
         })
     }
 

@@ -12,6 +12,7 @@ mod acp;
 mod flags;
 mod grandchild;
 mod player;
+mod reach;
 mod script;
 mod signals;
 mod voice;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::flags::Flags;
 use super::script::{self, About, Step};
 use super::voice::Voice;
-use super::{FAILED, NOTES_FILE, grandchild, signals};
+use super::{FAILED, NOTES_FILE, grandchild, reach, signals};
 
 /// Longest plain prompt that is repeated whole.
 const ECHO_CHARS_MAX: usize = 2_000;
@@ -176,6 +176,11 @@ impl<V: Voice> Player<V> {
                 .to_owned(),
             About::Try(words) => try_one(words.split_whitespace().map(OsString::from))
                 .unwrap_or_else(|| "this is nothing to try".to_owned()),
+            About::Connecting(target) => reach::directly(target),
+            About::Proxy(target) => {
+                let proxy = environment().find(|(name, _)| name == "HTTPS_PROXY");
+                reach::through(proxy.and_then(|(_, value)| value.into_string().ok()).as_deref(), target)
+            }
             About::Args => json!(self.args.iter().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>()).to_string(),
             About::Cwd => self.wire.folder()?.to_string_lossy().into_owned(),
             About::System => match (&self.system, self.flags.system_mode) {

@@ -45,6 +45,10 @@ pub(super) enum About {
     Attacks(String),
     /// The same for one of [`clawdforge_process::sandbox::try_one`].
     Try(String),
+    /// Whether it can connect to a host and port by itself.
+    Connecting(String),
+    /// What its proxy says to being asked for a host and port.
+    Proxy(String),
     Args,
     Cwd,
     System,
@@ -104,6 +108,8 @@ fn step_with(word: &str, rest: &str) -> Option<Step> {
         "ask" => Step::Ask(rest.to_owned()),
         "ask on cancel" => Step::AskOnCancel(rest.to_owned()),
         "env" => Step::Tell(About::EnvValue(rest.to_owned())),
+        "connect" => Step::Tell(About::Connecting(rest.to_owned())),
+        "proxy" => Step::Tell(About::Proxy(rest.to_owned())),
         "attack" => Step::Tell(About::Attacks(rest.to_owned())),
         "try" => Step::Tell(About::Try(rest.to_owned())),
         "sleep" => Step::Sleep(millis()?),

@@ -107,6 +107,7 @@ mod tests {
             system_mode: SystemMode::Append,
             effort: None,
             home: None,
+            app: None,
             given_up: tokio_util::sync::CancellationToken::new(),
         }
     }

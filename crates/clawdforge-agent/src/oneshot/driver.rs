@@ -14,6 +14,7 @@ use crate::confine;
 use crate::files::write_private;
 use crate::home::hand_over;
 use crate::locate::{Found, locate};
+use crate::network;
 use crate::profile::Profile;
 use crate::surroundings::{surroundings, tmp_dir};
 use crate::version::{VersionError, Versions};
@@ -92,17 +93,17 @@ impl AgentDriver for OneShotDriver {
             Failure::new(FailureKind::StartFailed, "the agent's private folder could not be written; is the disk full?")
         })?;
         let env = surroundings(&self.profile, spec.home.as_ref(), &spec.scratch, &spec.mark).await?;
-        let launch = launch(&self.profile, &spec, env);
+        let mut launch = launch(&self.profile, &spec, env);
+        let passage = network::admit(&self.profile, spec.app.as_ref(), &mut launch.env)?;
+        let write = vec![spec.workspace.clone(), spec.scratch];
+        let mut sandbox = confine::sandbox(&self.profile, &launch.env, spec.home.as_ref(), write);
+        sandbox.iter_mut().for_each(|sandbox| passage.open(sandbox));
         let start = Start {
             spawner: self.spawner.clone(),
             agent: self.profile.name.to_string(),
             program: found.path,
-            sandbox: confine::sandbox(
-                &self.profile,
-                &launch.env,
-                spec.home.as_ref(),
-                vec![spec.workspace.clone(), spec.scratch],
-            ),
+            sandbox,
+            passage,
             launch,
             workspace: spec.workspace,
             mark: spec.mark,

@@ -13,6 +13,7 @@ use clawdforge_process::{ExitReport, Sandbox, SpawnError, SpawnSpec, Spawner, St
 use super::command::{Launch, prompt_input};
 use super::output::{Parser, unrecognised};
 use super::running::{Heard, Running};
+use crate::network::Passage;
 use crate::{AgentLink, CloseReport, Prompt};
 
 /// How long an agent that gave its result may take to end by itself before it is asked to, and before a
@@ -29,6 +30,7 @@ pub(super) struct Start {
     pub(super) workspace: PathBuf,
     pub(super) mark: TreeMark,
     pub(super) sandbox: Option<Sandbox>,
+    pub(super) passage: Passage,
 }
 
 /// The link of one turn.
@@ -36,6 +38,8 @@ pub(super) struct OneShotLink {
     start: Option<Start>,
     parser: Parser,
     running: Option<Running>,
+    /// Kept for the process, once there is one.
+    passage: Option<Passage>,
     ready: VecDeque<AgentSignal>,
     phase: Phase,
 }
@@ -53,7 +57,7 @@ enum Phase {
 impl OneShotLink {
     pub(super) fn new(start: Start, model: String) -> Self {
         let parser = Parser::new(model);
-        Self { start: Some(start), parser, running: None, ready: VecDeque::new(), phase: Phase::Turning }
+        Self { start: Some(start), parser, running: None, passage: None, ready: VecDeque::new(), phase: Phase::Turning }
     }
 
     fn take_in(&mut self, line: &Line) {
@@ -92,6 +96,7 @@ impl AgentLink for OneShotLink {
         let Some(start) = self.start.take() else {
             return Err(Failure::new(FailureKind::Internal, "a one-shot agent takes one prompt only"));
         };
+        self.passage = Some(start.passage);
         let spec = SpawnSpec {
             program: start.program,
             args: start.launch.args,

@@ -111,6 +111,7 @@ impl Bench {
             retries_max: 1,
             install_hint: "build it".into(),
             confinement: None,
+            network: None,
             sign_in: Default::default(),
             home_files: None,
             trusts_workspace: false,
@@ -125,6 +126,7 @@ impl Bench {
             system_mode: SystemMode::Append,
             effort: None,
             home: None,
+            app: None,
             given_up: CancellationToken::new(),
         };
         Self { folder, profile, spec, spawner: Spawner::start().unwrap() }

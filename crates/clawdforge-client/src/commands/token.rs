@@ -1,6 +1,7 @@
 //! `clawdforge token mint|list|revoke`, and the older `admin token-mint|token-list|token-revoke`.
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::connection::ConnectionArgs;
 use super::failure::CommandError;
@@ -59,6 +60,10 @@ pub struct MintArgs {
     /// Addresses its requests may come from, such as 192.168.0.0/24, separated by commas [default: any]
     #[arg(long, value_name = "CIDRS", value_delimiter = ',')]
     pub ip_cidrs: Vec<String>,
+    /// What its agents may reach: open, none, or hosts with ports, such as example.com:443, separated by commas
+    /// [default: what the agents' own rules let them]
+    #[arg(long, value_name = "RULE", value_delimiter = ',')]
+    pub network: Vec<String>,
 }
 
 /// Options of revoking.
@@ -88,10 +93,20 @@ async fn mint(args: &MintArgs, connection: &ConnectionArgs, io: &mut Io) -> Resu
     let client = settings::as_admin(connection, io)?;
     let cidrs: Vec<String> =
         args.ip_cidrs.iter().map(|cidr| cidr.trim().to_owned()).filter(|cidr| !cidr.is_empty()).collect();
-    let reply = client.perform(client.mint_call(&args.name, &cidrs)?).await?;
+    let reply = client.perform(client.mint_call(&args.name, &cidrs, network(&args.network))?).await?;
     io.print_json(&reply.bytes)?;
     io.say("the token is shown only this once: store it now; the service keeps no copy");
     Ok(())
+}
+
+/// A single word without a port is a rule of its own, and everything else a list.
+fn network(given: &[String]) -> Option<Value> {
+    let given: Vec<&str> = given.iter().map(|part| part.trim()).filter(|part| !part.is_empty()).collect();
+    match given.as_slice() {
+        [] => None,
+        [word] if !word.contains(':') => Some(json!(word)),
+        list => Some(json!(list)),
+    }
 }
 
 async fn list(connection: &ConnectionArgs, io: &mut Io) -> Result<(), CommandError> {

@@ -204,6 +204,7 @@ async fn link_for(
         system_mode: SystemMode::Append,
         effort: chosen.and_then(|chosen| chosen.effort),
         home: shared.home_of(session.app, &session.agent, &workspace).await?,
+        app: Some(shared.network_of(session.app)),
         given_up,
     };
     shared.open_link(HostKey::of(session), &driver, spec).await

@@ -159,6 +159,7 @@ fn opening(
             system_mode: request.system_mode,
             effort: request.effort,
             home,
+            app: Some(shared.network_of(app)),
             given_up,
         };
         let link = driver.open(spec).await?;

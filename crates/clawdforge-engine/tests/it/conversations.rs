@@ -11,7 +11,7 @@ use clawdforge_core::event::{ContextSource, EventBody};
 use clawdforge_core::id::SessionId;
 use clawdforge_core::limits::TURNS_QUEUED_PER_SESSION_MAX;
 use clawdforge_core::session::{DriverName, OnContextLoss};
-use clawdforge_engine::{EngineError, EngineOptions, SessionWish, TurnRequest};
+use clawdforge_engine::{EngineError, EngineOptions, SessionWish, TokenWish, TurnRequest};
 
 use clawdforge_store::Store;
 
@@ -317,7 +317,7 @@ async fn a_close_ends_what_is_under_way_and_what_waits_and_the_agent() {
 async fn a_session_of_another_app_is_not_found_and_neither_is_an_unknown_one() {
     let scene = Scene::new(true).await;
     let session = scene.open().await;
-    let minted = scene.engine.mint_token("other".parse().unwrap(), Vec::new(), scene.engine.request_id()).await;
+    let minted = scene.engine.mint_token(TokenWish::of("other".parse().unwrap()), scene.engine.request_id()).await;
     let other = minted.unwrap().token;
     let unknown = SessionId::from_u128(7);
     let not_found = Some(EngineError::NotFound("session"));

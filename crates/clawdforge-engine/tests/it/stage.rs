@@ -14,7 +14,7 @@ use clawdforge_core::app::{AppToken, TokenHash};
 use clawdforge_core::run::{RunRequest, SystemMode};
 use clawdforge_core::session::DriverName;
 use clawdforge_core::time::{Clock, Timestamp};
-use clawdforge_engine::{Engine, EngineError, EngineOptions, Ids, Parts, RecoveryReport};
+use clawdforge_engine::{Engine, EngineError, EngineOptions, Ids, Parts, RecoveryReport, TokenWish};
 use clawdforge_process::Spawner;
 use clawdforge_store::Store;
 use clawdforge_store_sql::{Opened, SqliteOptions};
@@ -165,7 +165,7 @@ pub async fn engine_with(
 
 /// Mints the one app of a test.
 pub async fn app(engine: &Engine) -> Arc<AppToken> {
-    engine.mint_token("app".parse().unwrap(), Vec::new(), engine.request_id()).await.unwrap().token
+    engine.mint_token(TokenWish::of("app".parse().unwrap()), engine.request_id()).await.unwrap().token
 }
 
 pub fn request(timeout: Duration) -> RunRequest {

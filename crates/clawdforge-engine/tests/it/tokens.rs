@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdforge_engine::{Engine, EngineError};
+use clawdforge_engine::{Engine, EngineError, TokenWish};
 use clawdforge_process::Spawner;
 use clawdforge_store::Store;
 use clawdforge_store::faults::{Fault, FaultyDoor};
@@ -21,7 +21,7 @@ async fn failing(dir: &TempDir, fault: Fault, nth: usize) -> Engine {
 }
 
 async fn mint(engine: &Engine) -> Result<String, EngineError> {
-    let minted = engine.mint_token("app".parse().unwrap(), Vec::new(), engine.request_id()).await?;
+    let minted = engine.mint_token(TokenWish::of("app".parse().unwrap()), engine.request_id()).await?;
     Ok(minted.secret.expose_secret().to_owned())
 }
 

@@ -8,8 +8,9 @@ use std::ffi::{CString, OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::mem::size_of;
+use std::mem::{size_of, size_of_val};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -75,7 +76,7 @@ pub enum Attack {
     ConnectAbstract,
     /// Connects to a socket of the service that has a path.
     ConnectPath,
-    /// Connects to the service over TCP on loopback.
+    /// Connects to the service over TCP on loopback, by any of the ways there are.
     ConnectTcp,
     /// Listens on a port of TCP that others of this machine reach.
     ListenTcp,
@@ -354,7 +355,11 @@ fn attempt(attack: Attack, targets: &Targets) -> io::Result<()> {
         ConnectPath => UnixStream::connect(&targets.socket).map(drop),
         ConnectTcp => {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, targets.tcp));
-            TcpStream::connect_timeout(&address, CONNECT_WAIT_MAX).map(drop)
+            let plainly = TcpStream::connect_timeout(&address, CONNECT_WAIT_MAX).map(drop);
+            plainly.or_else(|refused| {
+                let sideways = connect_while_sending(targets.tcp).or_else(|_| connect_by_mptcp(targets.tcp));
+                sideways.map_err(|_| refused)
+            })
         }
         ListenTcp => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map(drop),
         SendUdp => {
@@ -424,6 +429,54 @@ fn open_socket(family: libc::c_int) -> io::Result<()> {
     // SAFETY: it was opened just now, and nobody else knows of it.
     let closed = unsafe { libc::close(socket) };
     answered(closed.into())
+}
+
+/// TCP Fast Open: the first bytes go with the request for the connection, and nobody calls `connect`.
+fn connect_while_sending(port: u16) -> io::Result<()> {
+    let (socket, address) = (new_stream(0)?, loopback(port));
+    #[expect(unsafe_code, reason = "no safe wrapper offers to connect while sending")]
+    // SAFETY: the byte and the address are ours and outlive the call, with their lengths; the socket is open.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            b"x".as_ptr().cast(),
+            1,
+            libc::MSG_FASTOPEN | libc::MSG_NOSIGNAL,
+            (&raw const address).cast(),
+            size_of_val(&address) as libc::socklen_t,
+        )
+    };
+    answered(sent as libc::c_long)
+}
+
+/// MPTCP, which is TCP to every server that does not know it.
+fn connect_by_mptcp(port: u16) -> io::Result<()> {
+    let (socket, address) = (new_stream(libc::IPPROTO_MPTCP)?, loopback(port));
+    #[expect(unsafe_code, reason = "safe wrappers know no sockets of this protocol")]
+    // SAFETY: the address is ours and outlives the call, with its length; the socket is open.
+    let connected = unsafe {
+        libc::connect(socket.as_raw_fd(), (&raw const address).cast(), size_of_val(&address) as libc::socklen_t)
+    };
+    answered(connected.into())
+}
+
+fn new_stream(protocol: libc::c_int) -> io::Result<OwnedFd> {
+    #[expect(unsafe_code, reason = "safe wrappers know no sockets of every protocol")]
+    // SAFETY: plain numbers.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, protocol) };
+    answered(socket.into())?;
+    #[expect(unsafe_code, reason = "what was opened as a number is owned from here on")]
+    // SAFETY: it was opened just now, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
+}
+
+fn loopback(port: u16) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: Ipv4Addr::LOCALHOST.to_bits().to_be() },
+        sin_zero: [0; 8],
+    }
 }
 
 fn unshare(flags: libc::c_int) -> io::Result<()> {

@@ -81,6 +81,23 @@ const UNKNOWN: &[libc::c_long] =
 /// Kinds of sockets that are left: local ones, the Internet's, and the one that lists network interfaces.
 const SOCKETS: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
+/// The families of the Internet.
+const INTERNET: [libc::c_int; 2] = [libc::AF_INET, libc::AF_INET6];
+
+/// Kinds of sockets of these families other than streams.
+const NOT_STREAMS: [libc::c_int; 5] =
+    [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_RDM, libc::SOCK_SEQPACKET, libc::SOCK_DCCP];
+
+/// The bits of a kind of socket that are not flags.
+const SOCKET_KIND: u64 = 0xf;
+
+/// Protocols of streams that Landlock's rules count for. To MPTCP, which falls back to TCP with every
+/// server, they do not.
+const STREAM_PROTOCOLS: [libc::c_int; 2] = [0, libc::IPPROTO_TCP];
+
+/// Calls that connect while they send, which Landlock does not see, with the argument that has the flags.
+const SENDING: [(libc::c_long, u8); 3] = [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
+
 /// What `clone` must not make. It cannot make a time namespace: that flag is a part of the exit signal to it.
 const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWUSER,
@@ -120,15 +137,15 @@ impl CallsError {
 }
 
 /// Filters this thread for good.
-pub(super) fn enforce(truncation_is_judged: bool) -> Result<(), CallsError> {
-    for program in filters(truncation_is_judged)? {
+pub(super) fn enforce(truncation_is_judged: bool, network_is_closed: bool) -> Result<(), CallsError> {
+    for program in filters(truncation_is_judged, network_is_closed)? {
         apply_filter(&program)?;
     }
     Ok(())
 }
 
 /// Prepared before a change of user is made, so that an error is one of ours.
-fn filters(truncation_is_judged: bool) -> Result<[BpfProgram; 2], CallsError> {
+fn filters(truncation_is_judged: bool, network_is_closed: bool) -> Result<[BpfProgram; 2], CallsError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let compile = |rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32| -> Result<BpfProgram, CallsError> {
         let errno = u32::try_from(errno).unwrap_or_default();
@@ -145,6 +162,12 @@ fn filters(truncation_is_judged: bool) -> Result<[BpfProgram; 2], CallsError> {
     forbidden.insert(libc::SYS_prlimit64, vec![is_none_of(0, [0])?]);
     let by_number_or_user = vec![is_none_of(1, [0])?, is(0, u64::from(libc::PRIO_USER))?];
     forbidden.insert(libc::SYS_setpriority, by_number_or_user);
+    if network_is_closed {
+        forbidden.entry(libc::SYS_socket).or_default().extend(all_but_tcp()?);
+        for (call, flags) in SENDING {
+            forbidden.insert(call, vec![has_flag(flags, libc::MSG_FASTOPEN)?]);
+        }
+    }
     if !truncation_is_judged {
         // By path; what is open for writing can still be cut with `ftruncate`.
         forbidden.insert(libc::SYS_truncate, Vec::new());
@@ -163,6 +186,26 @@ fn has_flag(argument: u8, flag: libc::c_int) -> Result<SeccompRule, seccompiler:
         SeccompCmpOp::MaskedEq(flag),
         flag,
     )?])
+}
+
+/// Sockets of the Internet that no rule about ports counts for.
+fn all_but_tcp() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let word = |argument: u8, op: SeccompCmpOp, value: libc::c_int| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, u64::from(value.cast_unsigned()))
+    };
+    let mut rules = Vec::new();
+    for family in INTERNET {
+        for kind in NOT_STREAMS {
+            rules.push(vec![word(0, SeccompCmpOp::Eq, family)?, word(1, SeccompCmpOp::MaskedEq(SOCKET_KIND), kind)?]);
+        }
+        let [any, tcp] = STREAM_PROTOCOLS;
+        rules.push(vec![
+            word(0, SeccompCmpOp::Eq, family)?,
+            word(2, SeccompCmpOp::Ne, any)?,
+            word(2, SeccompCmpOp::Ne, tcp)?,
+        ]);
+    }
+    rules.into_iter().map(SeccompRule::new).collect()
 }
 
 fn is(argument: u8, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
@@ -210,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_filters_can_be_made_on_this_machine() {
-        assert!(filters(true).is_ok() && filters(false).is_ok());
+        assert!(filters(true, true).is_ok() && filters(false, false).is_ok());
     }
 
     #[test]

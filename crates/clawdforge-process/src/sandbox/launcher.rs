@@ -161,7 +161,8 @@ fn become_program(
     rules::enforce(held, policy.ports.as_ref())
         .map_err(|error| Failed { step: Step::Files, errno: errno_of(&error) })?;
     let judges_truncation = rules::landlock_abi() >= TRUNCATION_ABI;
-    calls::enforce(judges_truncation).map_err(|error| Failed { step: Step::Calls, errno: error.errno() })?;
+    calls::enforce(judges_truncation, policy.ports.is_some())
+        .map_err(|error| Failed { step: Step::Calls, errno: error.errno() })?;
     if let Some(lifeline) = lifeline {
         namespaces::beget(lifeline, socket).map_err(Failed::at(Step::Namespaces))?;
     }

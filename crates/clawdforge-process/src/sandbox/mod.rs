@@ -186,14 +186,23 @@ impl Sandbox {
 }
 
 /// The ports of TCP that a sandboxed program may use, whatever the address; everything else of TCP is refused. Where
-/// the kernel's Landlock is older than [`PORTS_ABI`], nothing is started rather than left open. It says nothing about
-/// UDP, nor about connections that others make for the program.
+/// the kernel's Landlock is older than [`PORTS_ABI`], nothing is started rather than left open. Datagrams, and every way
+/// to a connection that these rules do not count for (MPTCP, TCP Fast Open), are refused as system calls. It says
+/// nothing about connections that others make for the program.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ports {
     /// Those it may connect to.
     pub connect: Vec<u16>,
     /// Those it may bind to; 0 stands for one that the kernel chooses.
     pub bind: Vec<u16>,
+}
+
+impl Ports {
+    /// Connecting to these and listening on those that the kernel chooses; `None` where the kernel cannot keep to it.
+    #[must_use]
+    pub fn only(connect: Vec<u16>) -> Option<Self> {
+        (landlock_abi() >= PORTS_ABI).then(|| Self { connect, bind: vec![0] })
+    }
 }
 
 /// A user that agents run as. Its group has the same number.

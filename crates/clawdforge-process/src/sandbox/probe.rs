@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use super::attack::{Attack, Outcome, SHARED_TMP, Targets};
-use super::{Confinement, Identity, Sandbox, landlock_abi};
+use super::{Confinement, Identity, Ports, Sandbox, landlock_abi};
 use crate::error::SpawnError;
 use crate::mark::{BadTreeMark, TreeMark};
 use crate::spawner::Spawner;
@@ -100,6 +100,7 @@ impl Findings {
 }
 
 /// Tries everything in a sandbox of this kind, or in none at all, which is what shows that an attack works.
+/// `ports` are those it may use, as in [`Sandbox::ports`].
 ///
 /// The private directory must exist and be writable by this process. What the probe makes there is gone
 /// when it returns.
@@ -111,9 +112,10 @@ pub async fn measure(
     confinement: &Arc<Confinement>,
     identity: Option<Identity>,
     sandboxed: bool,
+    ports: Option<Ports>,
 ) -> Result<Findings, ProbeError> {
     let victim = Victim::make(confinement.private(), identity).map_err(ProbeError::NoVictim)?;
-    let sandbox = Sandbox { write: vec![victim.own.clone()], identity, ..Sandbox::of(confinement) };
+    let sandbox = Sandbox { write: vec![victim.own.clone()], identity, ports, ..Sandbox::of(confinement) };
     let made = if sandboxed { sandbox.level() } else { Isolation::Off };
     let helper = confinement.helper();
     let mut args = vec![helper.attack.clone(), "all".into()];

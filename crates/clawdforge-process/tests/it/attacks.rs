@@ -4,7 +4,7 @@
 use clawdforge_core::isolation::Isolation;
 use clawdforge_process::Identity;
 use clawdforge_process::sandbox::probe::{Findings, clean, measure};
-use clawdforge_process::sandbox::{Attack, Outcome, landlock_abi};
+use clawdforge_process::sandbox::{Attack, Outcome, PORTS_ABI, Ports, landlock_abi};
 
 use crate::support::{Bench, other_user};
 
@@ -30,20 +30,24 @@ const GAPS_OF_UID: &[Attack] =
 const GAPS_OF_NAMESPACES: &[Attack] = &[Attack::ConnectTcp, Attack::ListenTcp, Attack::SendUdp];
 
 async fn tried(bench: &Bench, level: Isolation) -> Option<Findings> {
+    tried_with(bench, level, None).await
+}
+
+async fn tried_with(bench: &Bench, level: Isolation, ports: Option<Ports>) -> Option<Findings> {
     let identity: Option<Identity> = match level {
         Isolation::Uid => Some(other_user()?),
         Isolation::Namespaces => other_user(),
         Isolation::Off | Isolation::Landlock => None,
     };
-    Some(tried_as(bench, level, identity).await)
+    Some(tried_as(bench, level, identity, ports).await)
 }
 
-async fn tried_as(bench: &Bench, level: Isolation, identity: Option<Identity>) -> Findings {
+async fn tried_as(bench: &Bench, level: Isolation, identity: Option<Identity>, ports: Option<Ports>) -> Findings {
     let confinement = match level {
         Isolation::Namespaces => bench.confinement_with_namespaces(),
         _ => bench.confinement(),
     };
-    let findings = measure(&bench.spawner, &confinement, identity, level != Isolation::Off).await.unwrap();
+    let findings = measure(&bench.spawner, &confinement, identity, level != Isolation::Off, ports).await.unwrap();
     assert_eq!(findings.made, level);
     findings
 }
@@ -140,7 +144,7 @@ async fn a_level_is_reported_as_it_was_measured() {
     }
     // With a user of its own and without.
     for identity in [other_user(), None] {
-        let findings = tried_as(&bench, Isolation::Namespaces, identity).await;
+        let findings = tried_as(&bench, Isolation::Namespaces, identity, None).await;
         assert_eq!(findings.level(), Isolation::Namespaces, "{:?}", findings.gaps().collect::<Vec<_>>());
     }
 }
@@ -158,12 +162,29 @@ async fn users_are_kept_off_by_being_others_and_not_by_a_closed_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_network_is_closed_no_port_is_reached_but_those_named() {
+    if landlock_abi() < PORTS_ABI {
+        return;
+    }
+    let bench = Bench::new();
+    for level in [Isolation::Landlock, Isolation::Uid, Isolation::Namespaces] {
+        for connect in [Vec::new(), vec![1]] {
+            let Some(findings) = tried_with(&bench, level, Ports::only(connect)).await else { continue };
+            for attack in [Attack::ConnectTcp, Attack::SendUdp] {
+                assert_eq!(outcome(&findings, attack), Outcome::Denied, "{attack:?} at {level}");
+            }
+            assert_eq!(findings.level(), level);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_opens_a_hole_is_caught() {
     let bench = Bench::new();
     // As if an operator had named the database among the places that agents may write.
     let database = bench.private().join(format!("isolation-probe-{}.sqlite", std::process::id()));
     let confinement = bench.confinement_with(vec![database]);
-    let findings = measure(&bench.spawner, &confinement, None, true).await.unwrap();
+    let findings = measure(&bench.spawner, &confinement, None, true, None).await.unwrap();
     assert_eq!((findings.made, findings.level()), (Isolation::Landlock, Isolation::Off));
     let broken: Vec<_> = findings.broken(Isolation::Landlock).collect();
     assert_eq!(broken, [Attack::ReadDatabase, Attack::ReadDatabaseByLink, Attack::TruncateDatabase]);
@@ -173,7 +194,7 @@ async fn a_configuration_that_opens_a_hole_is_caught() {
 async fn the_whole_data_directory_is_never_given_whoever_asks() {
     let bench = Bench::new();
     let confinement = bench.confinement_with(vec![bench.private(), bench.dir.path().to_owned()]);
-    let findings = measure(&bench.spawner, &confinement, None, true).await.unwrap();
+    let findings = measure(&bench.spawner, &confinement, None, true, None).await.unwrap();
     assert_eq!(findings.level(), Isolation::Landlock);
 }
 

@@ -8,7 +8,8 @@ use axum::extract::{Path, State};
 use clawdforge_api::legacy::{Done, MintReply, TokenList, TokenRow};
 use clawdforge_core::app::AppName;
 use clawdforge_core::limits::TOKEN_CIDRS_MAX;
-use clawdforge_engine::EngineError;
+use clawdforge_core::network::{BadRule, ENDPOINTS_MAX, NetworkRule};
+use clawdforge_engine::{EngineError, TokenWish};
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -26,13 +27,14 @@ const CIDRS_BYTES_MAX: usize = 64 * TOKEN_CIDRS_MAX;
 
 /// Mints a token: the only time it is shown.
 pub(crate) async fn mint(State(app): State<App>, by: ByOperator, body: JsonBody) -> Result<Json<MintReply>, Refusal> {
-    let (name, cidrs) = read(&body.bytes)?;
-    let minted = app.engine.mint_token(name, cidrs, by.request).await?;
+    let wish = read(&body.bytes)?;
+    let minted = app.engine.mint_token(wish, by.request).await?;
     Ok(Json(MintReply {
         ok: true,
         name: minted.token.app.name.to_string(),
         token: minted.secret.expose_secret().to_owned(),
         ip_cidrs: texts(&minted.token.ip_cidrs),
+        network: minted.token.network.as_ref().map(NetworkRule::to_json),
     }))
 }
 
@@ -42,6 +44,7 @@ pub(crate) async fn list(State(app): State<App>, _by: ByOperator) -> Json<TokenL
     let rows = tokens.iter().map(|token| TokenRow {
         name: token.app.name.to_string(),
         ip_cidrs: texts(&token.ip_cidrs),
+        network: token.network.as_ref().map(NetworkRule::to_json),
         created_at: token.created_at.unix_seconds(),
     });
     Json(TokenList { ok: true, tokens: rows.collect() })
@@ -60,10 +63,11 @@ pub(crate) async fn revoke(
     Ok(Json(Done { ok: true }))
 }
 
-fn read(body: &[u8]) -> Result<(AppName, Vec<IpNet>), Refusal> {
-    let mut fields = Fields::of_body(body, &["name", "ip_cidrs"]).map_err(Refusal::Invalid)?;
+fn read(body: &[u8]) -> Result<TokenWish, Refusal> {
+    let mut fields = Fields::of_body(body, &["name", "ip_cidrs", "network"]).map_err(Refusal::Invalid)?;
     let name = fields.required_text("name", NAME_BYTES_MAX);
     let cidrs = cidrs(&mut fields);
+    let network = network(&mut fields);
     let parsed_name = name.parse::<AppName>();
     if let Err(error) = &parsed_name
         && !name.trim().is_empty()
@@ -82,7 +86,7 @@ fn read(body: &[u8]) -> Result<(AppName, Vec<IpNet>), Refusal> {
     }
     fields.finish().map_err(Refusal::Invalid)?;
     let name = parsed_name.map_err(|error| EngineError::Internal(error.to_string()))?;
-    Ok((name, nets))
+    Ok(TokenWish { name, ip_cidrs: nets, network })
 }
 
 /// The old service's clients send a list; an old note shows a comma-separated string as well.
@@ -98,6 +102,31 @@ fn cidrs(fields: &mut Fields<'_>) -> Vec<String> {
         return Vec::new();
     }
     list
+}
+
+/// `"open"`, `"none"`, or a list of hosts with ports. A token cannot take a filter away.
+fn network(fields: &mut Fields<'_>) -> Option<NetworkRule> {
+    let (rule, input) = if fields.is_text("network") {
+        let word = fields.optional_text("network", NAME_BYTES_MAX)?;
+        let rule = NetworkRule::named(&word).and_then(|rule| match rule {
+            NetworkRule::Unfiltered => Err(BadRule::Word(word.clone())),
+            other => Ok(other),
+        });
+        (rule, json!(word))
+    } else {
+        if !fields.has("network") {
+            return None;
+        }
+        let entries = fields.text_list("network", ENDPOINTS_MAX);
+        (NetworkRule::only(&entries), json!(entries))
+    };
+    match rule {
+        Ok(rule) => Some(rule),
+        Err(error) => {
+            fields.value_fault("network", &format!("Value error, {error}"), &input);
+            None
+        }
+    }
 }
 
 /// A range, or a bare address as the range of just itself.

@@ -10,6 +10,7 @@ use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, RequestId, RunId, SessionId, TokenId, TurnId};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
+use clawdforge_core::network::NetworkRule;
 use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{Turn, TurnState};
@@ -105,6 +106,7 @@ pub fn token(number: u128, app: App) -> AppToken {
         app,
         hash: TokenHash::of(&format!("cf_{number}")),
         ip_cidrs: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        network: NetworkRule::only(&["example.com:443"]).ok(),
         created_at: at(2),
     }
 }

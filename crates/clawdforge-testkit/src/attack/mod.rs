@@ -10,7 +10,7 @@ mod stage;
 mod table;
 
 use clawdforge_core::isolation::Isolation;
-use clawdforge_process::sandbox::{Outcome, landlock_abi};
+use clawdforge_process::sandbox::{Outcome, PORTS_ABI, landlock_abi};
 use rustix::process::geteuid;
 
 pub use rows::Row;
@@ -57,6 +57,8 @@ pub enum Barrier {
     Users(&'static str),
     /// Powers that the service has and agents have not, as that of root's; else as users and namespaces. The gap of this name.
     Powers(&'static str),
+    /// Landlock, on kernels that judge ports, and the filter of system calls with it. The gap of this name.
+    Ports(&'static str),
     /// Nothing yet: the gap of this name.
     Nothing(&'static str),
 }
@@ -117,6 +119,7 @@ pub fn expected(barrier: Barrier, control: Control, ground: Ground) -> Expected 
         Barrier::ScopeAlone(gap) => open_unless(scoped, gap),
         Barrier::Users(gap) => open_unless(ground.users, gap),
         Barrier::Powers(gap) => open_unless(ground.root || ground.level >= Isolation::Uid, gap),
+        Barrier::Ports(gap) => open_unless(ground.landlock_abi >= PORTS_ABI, gap),
         Barrier::Nothing(gap) => Expected::Open(gap),
     }
 }

@@ -3,7 +3,7 @@
 
 use clawdforge_core::isolation::Isolation::{Landlock, Namespaces, Uid};
 
-use super::Barrier::{self, Always, From, Nothing, Powers, Scope, ScopeAlone, Users};
+use super::Barrier::{self, Always, From, Nothing, Ports, Powers, Scope, ScopeAlone, Users};
 use super::Control::{self, AsItIs, Works, WorksAsRoot};
 
 /// One attack.
@@ -157,16 +157,16 @@ pub(super) const ALL: [Row; 72] = [
     told("copy_agent_memory", "copy the memory of A's agent", "attack copy_service_memory service={victim}", REFUSED),
     told("limit_agent", "set a limit of A's agent", "try: limit {victim}", REFUSED),
     // The network and sockets.
-    told("connect_service", "connect to the service's port", "attack connect_tcp tcp={port}", Nothing("connect_tcp")),
+    told("connect_service", "connect to the service's port", "attack connect_tcp tcp={port}", Ports("connect_tcp")),
     told("call_admin_api", "call the admin API without a token", "try: ask {port} /admin/tokens", Always),
     told(
         "connect_loopback",
         "connect to another service of this machine",
         "attack connect_tcp tcp={loopback}",
-        Nothing("connect_tcp"),
+        Ports("connect_tcp"),
     ),
     told("listen_tcp", "listen on a port", "attack listen_tcp", Nothing("listen_tcp")),
-    told("send_udp", "send a datagram", "attack send_udp udp={loopback}", Nothing("send_udp")),
+    told("send_udp", "send a datagram", "attack send_udp udp={loopback}", Ports("send_udp")),
     told(
         "connect_path_socket",
         "connect to a socket with a path",

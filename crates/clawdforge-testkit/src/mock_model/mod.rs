@@ -71,6 +71,12 @@ impl MockModel {
         Ok(Self { address, shared })
     }
 
+    /// Host and port, as rules about the network name them.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        self.address.to_string()
+    }
+
     /// The base URL to hand to an agent, without a trailing slash: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn base_url(&self) -> String {

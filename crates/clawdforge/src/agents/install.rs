@@ -174,6 +174,8 @@ impl<'a> Installer<'a> {
             retries_max: 0,
             install_hint: String::new(),
             confinement: self.config.confinement.clone(),
+            // Asked by the operator, not by an agent.
+            network: None,
         })
     }
 

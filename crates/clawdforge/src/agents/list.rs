@@ -105,6 +105,8 @@ fn look_for(entry: &'static Entry, config: &Config) -> anyhow::Result<FoundAgent
         retries_max: 0,
         install_hint: format!("run `clawdforge agents install {}`", entry.name),
         confinement: config.confinement.clone(),
+        // Asked by the operator, not by an agent.
+        network: None,
     };
     // Without a search path only our own installation counts.
     let mut program = locate(&profile);

@@ -69,6 +69,7 @@ async fn greeting(
         mark: TreeMark::new(format!("greeting.{}.{name}", std::process::id()))
             .context("an agent's name marks a process")?,
         home,
+        app: None,
         given_up: given_up.clone(),
     };
     let asking = driver.describe(spec, GRACE);

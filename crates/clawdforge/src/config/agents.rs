@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clawdforge_agent::{AgentLimits, sign_in};
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::isolation::Isolation;
+use clawdforge_core::network::{Endpoint, NetworkRule};
 use clawdforge_core::secret::SecretString;
 use clawdforge_core::session::DriverName;
 use serde_json::json;
@@ -16,7 +17,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::Page;
 use super::kinds::{
-    Choice, EnvNames, FilePath, Kind, Model, Program, REDACTED, Span, Switch, Unit, Words, is_env_name,
+    Choice, Endpoints, EnvNames, FilePath, Kind, Model, Network, Program, REDACTED, Span, Switch, Unit, Words,
+    is_env_name,
 };
 use super::origin::ConfigError;
 use super::raw::Raw;
@@ -55,6 +57,10 @@ pub struct AgentEntry {
     pub limits: AgentLimits,
     /// How its sessions are spoken to; `None` leaves it to the service.
     pub session_driver: Option<DriverName>,
+    /// What it may reach; `None` leaves it to the service.
+    pub network: Option<NetworkRule>,
+    /// What it reaches under every rule; `None` leaves it to the service.
+    pub network_always: Option<Vec<Endpoint>>,
 }
 
 /// How an agent is spoken to.
@@ -88,7 +94,7 @@ pub struct AgentKey {
 }
 
 /// Every key of an agent's table.
-pub const AGENT_KEYS: [AgentKey; 14] = [
+pub const AGENT_KEYS: [AgentKey; 16] = [
     AgentKey {
         key: "dialect",
         example: "\"claude\"",
@@ -155,6 +161,16 @@ pub const AGENT_KEYS: [AgentKey; 14] = [
         example: "\"uid\"",
         help: "The weakest isolation to run this agent at: `landlock`, `uid` or `namespaces`; runs and sessions that would have less are refused.",
     },
+    AgentKey {
+        key: "network",
+        example: "[\"api.anthropic.com:443\", \"*.npmjs.org:443\"]",
+        help: "What it may reach, instead of the service's `agent_network`: `open`, `none`, `unfiltered`, or a list of hosts with ports.",
+    },
+    AgentKey {
+        key: "network_always",
+        example: "[\"127.0.0.1:9000\"]",
+        help: "What it reaches under every rule, instead of the service's `agent_network_always`: its model's endpoint.",
+    },
 ];
 
 /// The configured agents and what `config show` says of them.
@@ -220,6 +236,8 @@ impl Reader<'_> {
             isolation_min: self.value("isolation_require", &Choice(&Isolation::WORDS)),
         };
         let session_driver = self.value("session_driver", &Choice(&DriverName::ALL));
+        let network = self.value("network", &Network);
+        let network_always = self.value("network_always", &Endpoints);
         if self.errors.len() > errors_before {
             return None;
         }
@@ -241,6 +259,8 @@ impl Reader<'_> {
             model_option,
             limits,
             session_driver,
+            network,
+            network_always,
         })
     }
 

@@ -39,6 +39,8 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
     let isolation_write = resolver.value(&options::ISOLATION_WRITE);
     let isolation_off_as_root = resolver.value(&options::ISOLATION_OFF_AS_ROOT);
     let agent_home = resolver.value(&options::AGENT_HOME);
+    let agent_network = resolver.value(&options::AGENT_NETWORK);
+    let agent_network_always = resolver.value(&options::AGENT_NETWORK_ALWAYS);
     let default_timeout = resolver.value(&options::DEFAULT_TIMEOUT_SECS);
     let timeout_max = resolver.value(&options::TIMEOUT_MAX_SECS);
     let silence_max = resolver.value(&options::SILENCE_MAX_SECS);
@@ -90,6 +92,8 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         isolation_write: isolation_write?,
         isolation_off_as_root: isolation_off_as_root?,
         agent_home: agent_home?,
+        agent_network: agent_network?,
+        agent_network_always: agent_network_always?,
         default_timeout: default_timeout?,
         timeout_max: timeout_max?,
         silence_max: silence_max?,
@@ -115,6 +119,7 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         environment: Environment::without_ours(inputs.env.clone()),
         // It needs all the rest.
         confinement: None,
+        egress: None,
     })
 }
 

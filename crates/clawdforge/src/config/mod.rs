@@ -37,8 +37,10 @@ use std::time::Duration;
 use clap::ArgMatches;
 use clawdforge_core::agent::AgentName;
 use clawdforge_core::isolation::Isolation;
+use clawdforge_core::network::{Endpoint, NetworkRule};
 use clawdforge_core::secret::SecretString;
 use clawdforge_core::session::DriverName;
+use clawdforge_egress::Egress;
 use clawdforge_engine::AgentHome;
 use clawdforge_process::Confinement;
 use clawdforge_server::AllowedHost;
@@ -100,6 +102,10 @@ pub struct Config {
     pub isolation_off_as_root: bool,
     /// Which agents share a home.
     pub agent_home: AgentHome,
+    /// What agents may reach whose own table does not say it.
+    pub agent_network: NetworkRule,
+    /// What they reach under every rule.
+    pub agent_network_always: Vec<Endpoint>,
     /// Time limit of a run that asks for none; at most `timeout_max`.
     pub default_timeout: Duration,
     /// Longest time limit a run may ask for.
@@ -148,6 +154,8 @@ pub struct Config {
     pub environment: Environment,
     /// What is the same for the sandboxes of all agents; nothing where isolation is off.
     pub confinement: Option<Arc<Confinement>>,
+    /// The proxy of a running service, which is what makes rules about the network count.
+    pub egress: Option<Egress>,
 }
 
 /// What the service refuses to start with, unless the operator says that it is meant.

@@ -4,9 +4,13 @@
 //! declarations. A new option is a constant here, a place in [`OPTIONS`] and a field of
 //! [`Config`](super::Config).
 
+mod network;
+
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::session::DriverName;
 use clawdforge_engine::AgentHome;
+
+pub use network::{AGENT_NETWORK, AGENT_NETWORK_ALWAYS};
 
 use super::kinds::{
     Address, Agent, Bytes, Choice, Choices, Cidrs, Count, FilePath, Hosts, Kind, LogFilter, Maybe, Model, OrForEver,
@@ -167,6 +171,8 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &ISOLATION_WRITE,
     &ISOLATION_OFF_AS_ROOT,
     &AGENT_HOME,
+    &AGENT_NETWORK,
+    &AGENT_NETWORK_ALWAYS,
     &DEFAULT_TIMEOUT_SECS,
     &TIMEOUT_MAX_SECS,
     &SILENCE_MAX_SECS,

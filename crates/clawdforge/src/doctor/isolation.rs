@@ -41,6 +41,7 @@ fn judge(standing: &Standing, todo: &str) -> Check {
         "level": standing.level.as_str(),
         "landlock_abi": abi,
         "attacks": attacks,
+        "network": standing.network.as_str(),
         "gaps": standing.gaps,
         "no_namespaces": standing.no_namespaces,
     });

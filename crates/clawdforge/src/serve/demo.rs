@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use clawdforge_core::app::AppName;
 use clawdforge_core::secret::{ExposeSecret, SecretString};
-use clawdforge_engine::{Engine, EngineError};
+use clawdforge_engine::{Engine, EngineError, TokenWish};
 
 use super::admin_token::write_private;
 
@@ -48,7 +48,7 @@ pub async fn token(engine: &Engine, data_dir: &Path) -> anyhow::Result<SecretStr
         Ok(()) | Err(EngineError::NotFound(_)) => {}
         Err(error) => return Err(error).context("the demo's old token could not be revoked"),
     }
-    let minted = engine.mint_token(name, Vec::new(), engine.request_id()).await.context("the demo's token")?;
+    let minted = engine.mint_token(TokenWish::of(name), engine.request_id()).await.context("the demo's token")?;
     write_private(&path, &minted.secret)?;
     Ok(minted.secret.expose_secret().to_owned().into())
 }

@@ -23,6 +23,7 @@ use clawdforge_agent::{AgentDriver, Agents, SessionAgents};
 use clawdforge_core::app::TokenHash;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::secret::ExposeSecret;
+use clawdforge_egress::{Proxy, System};
 use clawdforge_engine::{Engine, EngineOptions, Ids, Parts, RecoveryReport};
 use clawdforge_process::Spawner;
 use clawdforge_process::sandbox::probe;
@@ -36,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Inputs, Risk};
 use crate::isolation::{self, Standing};
-use crate::{profiles, session_agents};
+use crate::{network, profiles, session_agents};
 
 /// How long the last processes may take to be gone: a killed process needs milliseconds.
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -73,11 +74,18 @@ async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     let ids = Ids::new(Arc::new(SystemClock));
     let admin = admin_token::find_or_make(&config, &ids)?;
 
+    let (proxy, egress) = Proxy::bind(Arc::new(System)).await.context("there is no port for the agents' proxy")?;
+    config.egress = Some(egress);
     let spawner = Spawner::start()?;
     let isolation = stand(&config, &spawner).await?;
     // What was tried is what agents get.
     config.confinement.clone_from(&isolation.confinement);
     let agents = ServiceAgents::of(&config, &spawner)?;
+    for warning in network::check(
+        profiles::profiles(&config)?.iter().chain(session_agents::all(&config)?.iter().map(|agent| &agent.profile)),
+    )? {
+        tracing::warn!("{warning}");
+    }
     let (engine, recovered) = start_engine(&config, &opened, spawner.clone(), ids, &agents, &admin, &isolation).await?;
     tell_of_recovery(recovered);
 
@@ -112,10 +120,11 @@ async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     };
     let code = tokio::join!(
         server.serve(listener, stop.clone()),
+        proxy.serve(stop.clone()),
         announce,
         until_stopped(&engine, opened.broken(), &config, signals, stop.clone()),
     )
-    .2;
+    .3;
     // A version that was still being asked for was dropped: its process must not outlive this one.
     if !spawner.settled(SETTLE_WAIT_MAX).await {
         tracing::error!("processes are left that could not be ended");
@@ -130,10 +139,20 @@ async fn stand(config: &Config, spawner: &Spawner) -> anyhow::Result<Standing> {
     probe::clean(&config.data_dir).context("what an earlier start left in the data directory cannot be removed")?;
     let standing = isolation::measure(config, spawner).await?;
     let (level, gaps) = (standing.level.as_str(), standing.gaps.join(", "));
+    let network = standing.network.as_str();
     if standing.level == Isolation::Off {
-        tracing::warn!(isolation.level = level, "agents are not isolated: each may do all that the service may");
+        tracing::warn!(
+            isolation.level = level,
+            isolation.network = network,
+            "agents are not isolated: each may do all that the service may"
+        );
     } else {
-        tracing::info!(isolation.level = level, isolation.gaps = gaps, "agents are isolated");
+        tracing::info!(
+            isolation.level = level,
+            isolation.network = network,
+            isolation.gaps = gaps,
+            "agents are isolated"
+        );
     }
     if let Some(reason) = &standing.no_namespaces {
         tracing::info!(reason, "agents have no namespaces of their own");

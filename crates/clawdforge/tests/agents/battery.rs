@@ -108,6 +108,7 @@ impl Stage {
         let setup = Setup::new(env!("CARGO_BIN_EXE_clawdforge"))
             .config(agent.table(folder.path(), &model, &programs)?)
             .env("ANTHROPIC_BASE_URL", model.base_url())
+            .env("CLAWDFORGE_AGENT_NETWORK_ALWAYS", model.endpoint())
             .env("ANTHROPIC_API_KEY", API_KEY)
             .env("PATH", path);
         let app = options.iter().fold(setup, |setup, option| setup.arg(*option)).start().await?;

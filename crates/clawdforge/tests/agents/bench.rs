@@ -192,6 +192,7 @@ impl Kind {
         let provider = self.provider.clone().unwrap_or_else(|| model.base_url());
         let mut setup = Setup::new(env!("CARGO_BIN_EXE_clawdforge"))
             .config(format!("[agents.claude]\ncommand = {program}\n{}\n", self.agent_lines))
+            .env("CLAWDFORGE_AGENT_NETWORK_ALWAYS", provider.split("://").last().unwrap_or_default())
             .env("ANTHROPIC_BASE_URL", provider)
             .env("CLAWDFORGE_LOG", "debug")
             // For nobody but the service; agents look for it.

@@ -87,6 +87,7 @@ async fn what_agents_install_put_below_the_data_directory_answers_without_any_co
     model.reply_next(Reply::text("{\"installed\": true}"));
     let setup = Setup::new(env!("CARGO_BIN_EXE_clawdforge")).data_dir(&data_dir);
     let setup = setup.env("ANTHROPIC_API_KEY", API_KEY).env("ANTHROPIC_BASE_URL", model.base_url());
+    let setup = setup.env("CLAWDFORGE_AGENT_NETWORK_ALWAYS", model.endpoint());
     let mut app = setup.start().await?;
     let operator = std::fs::read_to_string(data_dir.join("admin-token"))?;
     let minted = app.call(Method::POST, "/admin/tokens", operator.trim(), json!({ "name": "app" })).await?.json();

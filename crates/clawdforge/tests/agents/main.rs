@@ -15,6 +15,7 @@ mod failures;
 mod files;
 mod homes;
 mod isolation;
+mod network;
 mod prompts;
 mod sessions;
 mod surroundings;

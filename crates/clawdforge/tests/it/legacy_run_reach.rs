@@ -106,19 +106,27 @@ async fn an_agent_gets_the_listed_variables_and_no_other() -> anyhow::Result<()>
     let app = setup.start().await?;
     let names = said(&app, json!({ "prompt": "env" })).await?;
     let expected = [
+        "ALL_PROXY",
         "CLAUDE_CODE_DISABLE_AUTO_MEMORY",
         "CLAUDE_CODE_DISABLE_FILE_MENTIONS",
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
         "CLAUDE_CODE_MAX_RETRIES",
+        "CLAUDE_CODE_PROXY_RESOLVES_HOSTS",
         "CLAUDE_CODE_TMPDIR",
         // The mark by which the next start finds what a killed service left; it is no secret.
         "CLAWDFORGE_TREE",
         "DISABLE_AUTOUPDATER",
         "HOME",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
         "LC_ALL",
-        "NO_PROXY",
+        "NODE_USE_ENV_PROXY",
         "PATH",
         "TMPDIR",
+        // The service's own NO_PROXY would lead around the proxy that agents are given.
+        "all_proxy",
+        "http_proxy",
+        "https_proxy",
     ];
     let found: Vec<&str> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     assert_eq!(found, expected);

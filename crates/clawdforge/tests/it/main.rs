@@ -32,6 +32,7 @@ mod legacy_session_endings;
 mod legacy_sessions;
 mod legacy_tokens;
 mod limits;
+mod network;
 mod safe_start;
 mod sandbox;
 mod session_crash;

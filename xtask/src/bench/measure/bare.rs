@@ -71,6 +71,7 @@ impl Bare {
             retries_max: 2,
             install_hint: String::new(),
             confinement: None,
+            network: None,
             sign_in: Default::default(),
             home_files: None,
             trusts_workspace: false,
@@ -85,6 +86,7 @@ impl Bare {
             system_mode: SystemMode::Append,
             effort: None,
             home: None,
+            app: None,
             given_up: Default::default(),
         };
         let env = environment_of(&profile, None, place).map_err(|failure| anyhow::anyhow!(failure.message))?;

@@ -96,6 +96,7 @@ pub fn run(options: Options) -> Result<()> {
         scratch: tempfile::Builder::new().prefix("cf").tempdir_in(SCRATCH)?,
         claude_env: BTreeMap::from([
             ("ANTHROPIC_BASE_URL".to_owned(), model.base_url()),
+            ("CLAWDFORGE_AGENT_NETWORK_ALWAYS".to_owned(), model.endpoint()),
             ("ANTHROPIC_API_KEY".to_owned(), "sk-of-a-model-that-is-none".to_owned()),
         ]),
         claude,

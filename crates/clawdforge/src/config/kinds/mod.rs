@@ -6,6 +6,7 @@
 mod cidr;
 mod launch;
 mod lists;
+mod network;
 mod numbers;
 mod places;
 mod texts;
@@ -16,6 +17,7 @@ use serde_json::{Value as Json, json};
 
 pub use self::launch::{EnvNames, Program, Words, is_env_name};
 pub use self::lists::{Choices, Hosts};
+pub use self::network::{Endpoints, Network};
 pub use self::numbers::{Bytes, Count, OrForEver, Span, Unit};
 pub use self::places::{Paths, UserRange, Users};
 pub use self::texts::{Address, Agent, Choice, Cidrs, FilePath, LogFilter, Model, Secret, absolute};

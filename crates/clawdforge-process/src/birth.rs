@@ -3,14 +3,17 @@
 //! Between fork and exec the child may only do what is safe after a fork of a threaded process: bare
 //! system calls, no allocation, no locks. Everything it needs is computed before.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::Shutdown;
+use std::io::{self, IoSliceMut, Write as _};
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, TcpListener};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::SpawnError;
@@ -28,17 +31,27 @@ const PLAIN_SIGNALS: std::ops::RangeInclusive<i32> = 1..=31;
 /// file system that hangs takes longer, and every other birth waits meanwhile.
 const LAUNCH_WAIT_MAX: Duration = Duration::from_secs(10);
 
+/// What was born.
+pub(crate) struct Newborn {
+    pub child: Child,
+    /// What leads out of its network, where that is its own.
+    pub listeners: Vec<TcpListener>,
+}
+
 /// Starts the program. Must be called on the thread whose end shall mean the child's end.
 /// It gets `open_files` as its limit of open files.
-pub(crate) fn bear(spec: &SpawnSpec, open_files: Rlimit) -> Result<Child, SpawnError> {
+pub(crate) fn bear(spec: &SpawnSpec, open_files: Rlimit) -> Result<Newborn, SpawnError> {
     match &spec.sandbox {
-        None => start(spec, Command::new(&spec.program), None, open_files),
+        None => Ok(Newborn {
+            child: start(spec, Command::new(&spec.program), None, open_files)?,
+            listeners: Vec::new(),
+        }),
         Some(sandbox) => launch(spec, sandbox, open_files),
     }
 }
 
 /// Starts the launcher, tells it the policy, and waits until it has become the program.
-fn launch(spec: &SpawnSpec, sandbox: &Sandbox, open_files: Rlimit) -> Result<Child, SpawnError> {
+fn launch(spec: &SpawnSpec, sandbox: &Sandbox, open_files: Rlimit) -> Result<Newborn, SpawnError> {
     let failed = || SpawnError::os("speak to the launcher of a sandbox");
     let policy = sandbox.policy(spec).encode();
     let (mut ours, theirs) = UnixStream::pair().map_err(failed())?;
@@ -49,13 +62,12 @@ fn launch(spec: &SpawnSpec, sandbox: &Sandbox, open_files: Rlimit) -> Result<Chi
     launcher.arg(&helper.launch).arg(theirs.as_raw_fd().to_string()).arg(&spec.program);
     let mut child = start(spec, launcher, Some(theirs.as_raw_fd()), open_files)?;
     drop(theirs);
-    let mut answer = [0; Failed::BYTES];
     let told = ours.write_all(&policy).and_then(|()| ours.shutdown(Shutdown::Write));
     // A launcher that failed early may have closed its end already; what it said is there all the same.
-    let heard = read_all(&mut ours, &mut answer);
+    let mut listeners = Vec::new();
+    let heard = hear(&ours, &mut listeners);
     let problem = match (told, heard) {
-        (_, Ok(Failed::BYTES)) => {
-            let failed = Failed::decode(answer);
+        (_, Ok(Heard::Failure(failed))) => {
             let source = io::Error::from_raw_os_error(failed.errno);
             match failed.step {
                 Step::Exec => SpawnError::from_birth(spec, source),
@@ -63,9 +75,9 @@ fn launch(spec: &SpawnSpec, sandbox: &Sandbox, open_files: Rlimit) -> Result<Chi
             }
         }
         // Closed by the exec, or by the end of a launcher that was killed, which is then the tree's end.
-        (Ok(()), Ok(0)) => return Ok(child),
+        (Ok(()), Ok(Heard::End)) => return Ok(Newborn { child, listeners }),
         (Err(source), _) | (_, Err(source)) => SpawnError::Os { action: "speak to the launcher of a sandbox", source },
-        (Ok(()), Ok(_)) => {
+        (Ok(()), Ok(Heard::Half)) => {
             let source = io::Error::from(io::ErrorKind::UnexpectedEof);
             SpawnError::Os { action: "hear the launcher of a sandbox out", source }
         }
@@ -76,20 +88,49 @@ fn launch(spec: &SpawnSpec, sandbox: &Sandbox, open_files: Rlimit) -> Result<Chi
     Err(problem)
 }
 
-/// Reads until the buffer is full or the other end is closed.
-fn read_all(from: &mut UnixStream, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while let Some(rest) = buffer.get_mut(length..).filter(|rest| !rest.is_empty()) {
-        match from.read(rest) {
-            Ok(0) => break,
-            Ok(count) => length += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+/// What a launcher had to say before it closed its socket.
+enum Heard {
+    /// Nothing more.
+    End,
+    Failure(Failed),
+    /// A failure that was cut off.
+    Half,
+}
+
+/// Hears a launcher out: its listeners, then either nothing or its failure.
+fn hear(from: &UnixStream, listeners: &mut Vec<TcpListener>) -> io::Result<Heard> {
+    let mut said = Vec::with_capacity(Failed::BYTES);
+    while said.len() < Failed::BYTES {
+        let (mut bytes, mut space) =
+            ([0; Failed::BYTES], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
+        let mut along = RecvAncillaryBuffer::new(&mut space);
+        let received = recvmsg(from, &mut [IoSliceMut::new(&mut bytes)], &mut along, RecvFlags::CMSG_CLOEXEC);
+        let count = match received {
+            Ok(received) => received.bytes,
+            Err(Errno::INTR) => continue,
             // Closed with something of ours unread: what it said before comes first, so there is nothing.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => break,
-            Err(error) => return Err(error),
+            Err(Errno::CONNRESET) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if count == 0 {
+            break;
+        }
+        let known = listeners.len();
+        for message in along.drain() {
+            if let RecvAncillaryMessage::ScmRights(files) = message {
+                listeners.extend(files.map(TcpListener::from));
+            }
+        }
+        // The byte that a listener came with says nothing.
+        if listeners.len() == known {
+            said.extend(bytes.into_iter().take(count));
         }
     }
-    Ok(length)
+    Ok(match <[u8; Failed::BYTES]>::try_from(said.as_slice()) {
+        Ok(whole) => Heard::Failure(Failed::decode(whole)),
+        Err(_) if said.is_empty() => Heard::End,
+        Err(_) => Heard::Half,
+    })
 }
 
 /// Starts a command that has the program and what stands before the arguments.

@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
+use crate::birth::Newborn;
 use crate::error::SpawnError;
 use crate::proc::{self, Entry, Key};
 
@@ -57,19 +58,19 @@ impl Leaders {
     }
 
     /// Gives birth to a leader and takes it in, in one step for everybody who reaps orphans.
-    pub(crate) fn bear(&self, birth: impl FnOnce() -> Result<Child, SpawnError>) -> Result<(Child, Key), SpawnError> {
+    pub(crate) fn bear(&self, birth: impl FnOnce() -> Result<Newborn, SpawnError>) -> Result<(Newborn, Key), SpawnError> {
         let _alone = lock(&self.birth_or_reaping);
-        let child = birth()?;
-        let pid = child.id().cast_signed();
+        let newborn = birth()?;
+        let pid = newborn.child.id().cast_signed();
         let found =
             proc::entry(pid).and_then(|entry| entry.ok_or_else(|| io::Error::other("the new process is not in /proc")));
         match found {
             Ok(entry) => {
                 lock(&self.unreaped).insert(pid);
-                Ok((child, entry.key))
+                Ok((newborn, entry.key))
             }
             Err(source) => {
-                discard(child);
+                discard(newborn.child);
                 Err(SpawnError::Os { action: "read the identity of the new process", source })
             }
         }

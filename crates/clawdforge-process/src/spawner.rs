@@ -209,10 +209,10 @@ fn deliver(mut ordered: Receiver<Birth>, open_files: Rlimit) {
         // Pipes register with the runtime's reactor when the tree takes them.
         let runtime = spawner.runtime.clone();
         let _inside = runtime.enter();
-        let born = spawner.leaders.bear(|| birth::bear(&spec, open_files)).and_then(|(child, leader)| {
+        let born = spawner.leaders.bear(|| birth::bear(&spec, open_files)).and_then(|(newborn, leader)| {
             // From here on a failure, or a caller that went away, ends what was born.
             let grave = spawner.grave(place, leader, spec.mark, is_errand);
-            Tree::take(child, leader, grave, spawner)
+            Tree::take(newborn, leader, grave, spawner)
         });
         // A tree that nobody waits for any more is dropped here, and thereby ended.
         drop(reply.send(born));

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::TcpListener;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
+use crate::birth::Newborn;
 use crate::error::SpawnError;
 use crate::exit::{ExitReport, ExitWatch, LeaderWatch};
 use crate::identity::TreeIdentity;
@@ -35,6 +37,7 @@ pub struct Tree {
     stdin: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Tail,
+    listeners: Vec<TcpListener>,
     exit: ExitWatch,
     grave: Grave,
     spawner: Spawner,
@@ -75,6 +78,13 @@ impl Tree {
     /// The pipe from its standard output; once.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.stdout.take()
+    }
+
+    /// The listeners in its own network, where it has one ([`Sandbox::own_network`](crate::Sandbox::own_network)): for each
+    /// port that it may connect to, on the addresses of loopback that there are. They block. Once; dropped, what connects
+    /// there is refused.
+    pub fn take_listeners(&mut self) -> Vec<TcpListener> {
+        std::mem::take(&mut self.listeners)
     }
 
     /// The end of what it said on its error stream so far, at most
@@ -129,7 +139,8 @@ impl Tree {
     }
 
     /// Takes a newborn in. Must run inside the runtime.
-    pub(crate) fn take(child: Child, leader: Key, grave: Grave, spawner: Spawner) -> Result<Self, SpawnError> {
+    pub(crate) fn take(newborn: Newborn, leader: Key, grave: Grave, spawner: Spawner) -> Result<Self, SpawnError> {
+        let Newborn { child, listeners } = newborn;
         let pid = Pid::from_child(&child);
         let exit = ExitWatch::start(pid).map_err(SpawnError::os("watch the new process"))?;
         let Child { stdin, stdout, stderr, .. } = child;
@@ -149,6 +160,7 @@ impl Tree {
             stdin,
             stdout,
             stderr: Tail::start(spawner.runtime(), stderr),
+            listeners,
             exit,
             grave,
             spawner,

@@ -195,7 +195,10 @@ impl Outcome {
                 | libc::EAFNOSUPPORT
                 // The target is there, as whoever started the attack has seen to: it is hidden.
                 | libc::ENOENT
-                | libc::ESRCH,
+                | libc::ESRCH
+                // As is whoever listens there: no way leads to them.
+                | libc::ECONNREFUSED
+                | libc::ENETUNREACH,
             )) => Self::Denied,
             Err(_) => Self::Unknown,
         }
@@ -361,10 +364,19 @@ fn attempt(attack: Attack, targets: &Targets) -> io::Result<()> {
                 sideways.map_err(|_| refused)
             })
         }
-        ListenTcp => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map(drop),
+        ListenTcp => {
+            drop(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?);
+            // Where a port is free on which the service listens, nobody who is outside can connect.
+            match TcpListener::bind((Ipv4Addr::LOCALHOST, targets.tcp)) {
+                Ok(_alone) => Err(io::Error::from_raw_os_error(libc::ENETUNREACH)),
+                Err(_) => Ok(()),
+            }
+        }
         SendUdp => {
             let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-            socket.send_to(b"x", (Ipv4Addr::LOCALHOST, targets.udp)).map(drop)
+            socket.connect((Ipv4Addr::LOCALHOST, targets.udp))?;
+            // That nobody is there is told with the next one.
+            socket.send(b"x").and_then(|_| socket.send(b"x")).map(drop)
         }
         RaiseCapability => {
             let one = CapabilitySet::SYS_ADMIN;
@@ -517,8 +529,8 @@ mod tests {
     #[test]
     fn a_refusal_is_told_from_success_and_from_bad_luck() {
         let of = |errno| Outcome::of(&Err(io::Error::from_raw_os_error(errno)));
-        assert_eq!([of(libc::EACCES), of(libc::EPERM), of(libc::ENOENT)], [Outcome::Denied; 3]);
-        assert_eq!([of(libc::ENOSPC), of(libc::ECONNREFUSED), of(libc::EINVAL)], [Outcome::Unknown; 3]);
+        assert_eq!([libc::EACCES, libc::EPERM, libc::ENOENT, libc::ECONNREFUSED].map(of), [Outcome::Denied; 4]);
+        assert_eq!([libc::ENOSPC, libc::ETIMEDOUT, libc::EINVAL].map(of), [Outcome::Unknown; 3]);
         assert_eq!(Outcome::of(&Ok(())), Outcome::Open);
     }
 }

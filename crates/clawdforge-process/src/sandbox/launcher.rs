@@ -17,7 +17,7 @@ use rustix::process::Pid;
 use super::namespaces::Side;
 use super::policy::{POLICY_BYTES_MAX, Policy};
 use super::rules::RulesError;
-use super::{calls, namespaces, powers, rules, view};
+use super::{calls, namespaces, network, powers, rules, view};
 
 /// Exit code of a launcher that could not become the program; the reason went through the socket.
 const NOT_LAUNCHED: u8 = 126;
@@ -31,6 +31,7 @@ pub(crate) enum Step {
     Policy,
     Resources,
     Namespaces,
+    Network,
     View,
     Powers,
     Parent,
@@ -40,10 +41,11 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 9] = [
+    const ALL: [(Self, &'static str); 10] = [
         (Self::Policy, "read its policy"),
         (Self::Resources, "limit its resources"),
         (Self::Namespaces, "make its namespaces"),
+        (Self::Network, "make its network"),
         (Self::View, "make its view of the files"),
         (Self::Powers, "give up its user and capabilities"),
         (Self::Parent, "find its server alive"),
@@ -141,10 +143,15 @@ fn become_program(
     powers::limit_resources(policy.identity.is_some()).map_err(Failed::at(Step::Resources))?;
     let lifeline = match &policy.hidden {
         None => None,
-        Some(hidden) => match namespaces::enter().map_err(Failed::at(Step::Namespaces))? {
+        Some(hidden) => match namespaces::enter(policy.own_network).map_err(Failed::at(Step::Namespaces))? {
             Side::Keeper(first, lifeline) => return keep(socket, first, lifeline, &policy, server),
             Side::First(lifeline) => {
                 namespaces::die_with_keeper(&lifeline).map_err(Failed::at(Step::Parent))?;
+                if policy.own_network {
+                    // What leads out is on loopback, which nobody else is on: there is nothing more to refuse.
+                    let ports = policy.ports.take().unwrap_or_default();
+                    network::settle(&ports.connect, socket.as_ref()).map_err(Failed::at(Step::Network))?;
+                }
                 let own = view::make(hidden, &policy.ways, &policy.rules).map_err(Failed::at(Step::View))?;
                 policy.rules.extend(own);
                 Some(lifeline)

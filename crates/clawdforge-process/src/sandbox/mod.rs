@@ -6,7 +6,8 @@
 //! pipes. Nothing is undone on the way, and everything that the program starts inherits all of it:
 //!
 //! 1. limits of resources (`powers`);
-//! 2. namespaces of its own, where they are wanted (`namespaces`), and a view of the files in them (`view`);
+//! 2. namespaces of its own, where they are wanted (`namespaces`), with a view of the files (`view`) and a network
+//!    (`network`) in them;
 //! 3. a user of its own, where one is given, and no capability, by no way (`powers`);
 //! 4. files, signals, and ports of TCP where they are listed: Landlock (`rules`);
 //! 5. system calls: seccomp (`calls`).
@@ -27,6 +28,7 @@ mod calls;
 mod hunt;
 mod launcher;
 mod namespaces;
+mod network;
 pub(crate) mod policy;
 mod powers;
 pub mod probe;
@@ -83,6 +85,7 @@ pub struct Confinement {
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
     namespaces: bool,
+    own_network: bool,
 }
 
 impl Confinement {
@@ -91,13 +94,19 @@ impl Confinement {
     #[must_use]
     pub fn new(helper: Helper, private: &Path, read: Vec<PathBuf>, write: Vec<PathBuf>) -> Self {
         let private = resolved(private);
-        Self { helper, private, system: roots::of_the_system(), read, write, namespaces: false }
+        Self { helper, private, system: roots::of_the_system(), read, write, namespaces: false, own_network: false }
     }
 
     /// The same, with namespaces of its own for every process tree that does not do without.
     #[must_use]
     pub fn with_namespaces(self) -> Self {
         Self { namespaces: true, ..self }
+    }
+
+    /// The same, with a network of its own for every process tree that has namespaces and a list of ports.
+    #[must_use]
+    pub fn with_own_network(self) -> Self {
+        Self { own_network: true, ..self }
     }
 
     /// The directory that nothing reaches.
@@ -146,6 +155,11 @@ pub struct Sandbox {
     pub namespaces: bool,
     /// The ports of TCP it may use; all of them where there is no list.
     pub ports: Option<Ports>,
+    /// Whether it gets a network of its own where it has namespaces and a list of ports: a loopback on which nobody
+    /// else listens. The ports it may connect to are there as listeners, which whoever spawns it gets
+    /// ([`Tree::take_listeners`](crate::Tree::take_listeners)) and answers; there is no other way out, of any protocol, and
+    /// none in.
+    pub own_network: bool,
 }
 
 impl Sandbox {
@@ -160,7 +174,14 @@ impl Sandbox {
             identity: None,
             namespaces: confinement.namespaces,
             ports: None,
+            own_network: confinement.own_network,
         }
+    }
+
+    /// Whether it will have a network of its own.
+    #[must_use]
+    pub fn has_own_network(&self) -> bool {
+        self.own_network && self.namespaces && self.ports.is_some()
     }
 
     /// The level it is made for.
@@ -179,6 +200,7 @@ impl Sandbox {
             identity: self.identity,
             hidden: self.namespaces.then(|| self.confinement.private.clone()),
             ports: self.ports.clone(),
+            own_network: self.has_own_network(),
             ways: if self.namespaces { roots::ways(self, spec) } else { Vec::new() },
             rules: roots::rules(self, spec),
         }

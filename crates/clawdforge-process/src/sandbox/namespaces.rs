@@ -1,4 +1,5 @@
-//! Namespaces of a process tree's own: of mounts, processes, inter-process communication and the host's name.
+//! Namespaces of a process tree's own: of mounts, processes, inter-process communication and the host's name, and, where
+//! it is wanted, of the network.
 //!
 //! Only children are born into a new namespace of processes, and its first process is special: signals that it
 //! does not handle pass it by, orphans become its children, and its end is the end of everybody in there. So the
@@ -49,10 +50,12 @@ pub(super) enum Side {
 
 /// Makes the namespaces and the first process in them. Without the power to do so as it is, this process makes
 /// itself a user namespace for it, in which it is the user it was.
-pub(super) fn enter() -> io::Result<Side> {
+pub(super) fn enter(own_network: bool) -> io::Result<Side> {
     let may_mount = capabilities(None)?.effective.contains(CapabilitySet::SYS_ADMIN);
     let (user, group) = (geteuid().as_raw(), getegid().as_raw());
-    unshare(if may_mount { NAMESPACES } else { NAMESPACES | libc::CLONE_NEWUSER })?;
+    let network = if own_network { libc::CLONE_NEWNET } else { 0 };
+    let users = if may_mount { 0 } else { libc::CLONE_NEWUSER };
+    unshare(NAMESPACES | network | users)?;
     if !may_mount {
         fs::write("/proc/self/setgroups", "deny")?;
         fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;

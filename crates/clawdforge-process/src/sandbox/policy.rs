@@ -29,6 +29,8 @@ pub(crate) struct Policy {
     pub ways: Vec<PathBuf>,
     /// The ports of TCP that may be used; all of them where there is no list.
     pub ports: Option<Ports>,
+    /// Whether these ports are the only ways out of a network of its own.
+    pub own_network: bool,
     /// What may be reached; everything else may not.
     pub rules: Vec<Rule>,
 }
@@ -89,6 +91,9 @@ impl Policy {
                 }
             }
         }
+        if self.own_network {
+            field("network", OsStr::new(""));
+        }
         for way in &self.ways {
             field("way", way.as_os_str());
         }
@@ -104,7 +109,7 @@ impl Policy {
         let mut fields = bytes.split(|byte| *byte == 0);
         let mut next = || fields.next().ok_or(BadPolicy);
         let (mut server, mut identity, mut hidden, mut ports) = (None, None, None, None);
-        let (mut ways, mut rules) = (Vec::new(), Vec::new());
+        let (mut ways, mut rules, mut own_network) = (Vec::new(), Vec::new(), false);
         loop {
             let name = next()?;
             if name == END {
@@ -125,6 +130,7 @@ impl Policy {
                     let list = if name == b"bind" { bind } else { connect };
                     list.push(number()?.parse().map_err(|_| BadPolicy)?);
                 }
+                b"network" if value.is_empty() => own_network = true,
                 b"way" => ways.push(path(value)),
                 other => {
                     let known = Access::ALL.iter().find(|(_, name)| name.as_bytes() == other).ok_or(BadPolicy)?;
@@ -136,7 +142,7 @@ impl Policy {
         if next()? != b"" || next().is_ok() {
             return Err(BadPolicy);
         }
-        Ok(Self { server: server.ok_or(BadPolicy)?, identity, hidden, ways, ports, rules })
+        Ok(Self { server: server.ok_or(BadPolicy)?, identity, hidden, ways, ports, own_network, rules })
     }
 }
 
@@ -155,6 +161,7 @@ mod tests {
             hidden: Some(path(b"/data \xff")),
             ways: vec![path(b"/way")],
             ports: Some(Ports { connect: vec![443, 1], bind: vec![0] }),
+            own_network: true,
             rules: vec![
                 Rule { path: path(b"/usr"), access: Access::Read },
                 Rule { path: path(b"/w \n\xff"), access: Access::Write },
@@ -167,7 +174,15 @@ mod tests {
     fn a_policy_arrives_as_it_was_sent() {
         assert_eq!(Policy::decode(&policy().encode()), Ok(policy()));
         for ports in [None, Some(Ports::default())] {
-            let plain = Policy { identity: None, hidden: None, ways: Vec::new(), ports, rules: Vec::new(), ..policy() };
+            let plain = Policy {
+                identity: None,
+                hidden: None,
+                ways: Vec::new(),
+                ports,
+                own_network: false,
+                rules: Vec::new(),
+                ..policy()
+            };
             assert_eq!(Policy::decode(&plain.encode()), Ok(plain));
         }
     }

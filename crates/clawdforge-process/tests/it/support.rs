@@ -57,6 +57,11 @@ impl Bench {
         Arc::new(self.plain(Vec::new()).with_namespaces())
     }
 
+    /// The same with a network of its own for whoever has a list of ports.
+    pub fn confinement_with_own_network(&self) -> Arc<Confinement> {
+        Arc::new(self.plain(Vec::new()).with_namespaces().with_own_network())
+    }
+
     fn plain(&self, write: Vec<PathBuf>) -> Confinement {
         let helper = Helper {
             program: env!("CARGO_BIN_EXE_process-test-helper").into(),

@@ -260,6 +260,19 @@ impl Reach {
         }
     }
 
+    /// Whether this address of this host's own loopback is always reached at this port, however it is named.
+    #[must_use]
+    pub fn always_on_loopback(&self, address: IpAddr, port: u16) -> bool {
+        let is_it = |host: &Pattern| match host {
+            Pattern::Host(Host::Address(named)) => plain(*named) == plain(address),
+            // Whichever of them the name stands for.
+            Pattern::Host(Host::Name(_)) => true,
+            Pattern::Below(_) => false,
+        };
+        let mut named = self.always.iter().filter(|endpoint| endpoint.is_loopback() && endpoint.port == port);
+        plain(address).is_loopback() && named.any(|endpoint| is_it(&endpoint.host))
+    }
+
     /// Ports of this host's own loopback that are always reached: for programs that take no proxy there.
     pub fn loopback_ports(&self) -> impl Iterator<Item = u16> {
         self.always.iter().filter(|endpoint| endpoint.is_loopback()).map(|endpoint| endpoint.port)

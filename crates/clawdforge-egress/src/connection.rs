@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Context;
@@ -116,6 +117,30 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) {
     };
     tokio::select! {
         () = tunnel => {}
+        () = granted.ended.cancelled() => {}
+    }
+}
+
+/// Passes bytes on between a program in a network of its own and a port of this host's loopback, until either ends, or
+/// the grant.
+pub(crate) async fn relay(shared: Arc<Shared>, granted: Arc<Granted>, mut stream: TcpStream, target: SocketAddr) {
+    let _ = stream.set_nodelay(true);
+    let place = Arc::clone(&granted.places).try_acquire_owned();
+    let host = Host::Address(target.ip());
+    let passed = async {
+        if place.is_ok()
+            && granted.is_always_reached(target)
+            && let Ok(mut upstream) = dial(&*shared.outside, &host, target.port(), Permit::Anywhere).await
+        {
+            // Either side breaking off is the end of it, and no failure of ours.
+            let _ = copy_bidirectional(&mut stream, &mut upstream).await;
+        } else {
+            // Reset rather than ended: nobody was there. Where that fails, it is merely ended.
+            let _ = stream.set_zero_linger();
+        }
+    };
+    tokio::select! {
+        () = passed => {}
         () = granted.ended.cancelled() => {}
     }
 }

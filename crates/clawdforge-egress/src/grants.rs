@@ -11,10 +11,13 @@ use clawdforge_core::app::TokenHash;
 use clawdforge_core::id::base32;
 use clawdforge_core::network::{Host, Permit, Reach, Refused};
 use clawdforge_core::secret::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use crate::limits::{CONNECTIONS_PER_GRANT_MAX, REFUSALS_LOGGED_MAX};
+use crate::{Door, Egress};
 
 /// Random bytes of a credential (256 bits).
 const SECRET_BYTES: usize = 32;
@@ -39,6 +42,7 @@ impl fmt::Debug for Grants {
 }
 
 /// What a connection needs of its grant.
+#[derive(Debug)]
 pub(crate) struct Granted {
     whose: Whose,
     reach: Reach,
@@ -52,28 +56,31 @@ pub(crate) struct Granted {
 #[derive(Debug)]
 pub struct Grant {
     grants: Arc<Grants>,
+    granted: Arc<Granted>,
     hash: TokenHash,
     url: SecretString,
     ports: Vec<u16>,
+    doors: Sender<Door>,
 }
 
 impl Grants {
-    pub fn grant(self: &Arc<Self>, proxy: SocketAddr, whose: Whose, reach: Reach) -> io::Result<Grant> {
+    pub fn grant(egress: &Egress, whose: Whose, reach: Reach) -> io::Result<Grant> {
+        let Egress { grants, address: proxy, doors } = egress.clone();
         let mut random = [0; SECRET_BYTES];
         getrandom::fill(&mut random).map_err(io::Error::other)?;
         let secret = base32(&random);
         let hash = TokenHash::of(&secret);
         let ports = std::iter::once(proxy.port()).chain(reach.loopback_ports()).collect();
-        let granted = Granted {
+        let granted = Arc::new(Granted {
             whose,
             reach,
             refusals: AtomicU64::new(0),
             ended: CancellationToken::new(),
             places: Arc::new(Semaphore::new(CONNECTIONS_PER_GRANT_MAX)),
-        };
-        self.lock().insert(hash, Arc::new(granted));
+        });
+        grants.lock().insert(hash, Arc::clone(&granted));
         let url = SecretString::from(format!("http://agent:{secret}@{proxy}"));
-        Ok(Grant { grants: Arc::clone(self), hash, url, ports })
+        Ok(Grant { grants, granted, hash, url, ports, doors })
     }
 
     /// The grant of a credential.
@@ -101,6 +108,11 @@ impl Granted {
             self.note(host, port, &rule);
             format!("{host}:{port} is closed to this agent by {rule}; the service's operator can change it")
         })
+    }
+
+    /// Whether this address of loopback is what the operator named.
+    pub fn is_always_reached(&self, address: SocketAddr) -> bool {
+        self.reach.always_on_loopback(address.ip(), address.port())
     }
 
     /// The sentence about addresses that none may reach.
@@ -134,6 +146,21 @@ impl Grant {
     #[must_use]
     pub fn ports(&self) -> &[u16] {
         &self.ports
+    }
+
+    /// Answers what leads out of the network of a tree's own: at the proxy's port as the proxy, at any other by that port
+    /// of this host's loopback. Until the grant or the proxy ends.
+    ///
+    /// # Errors
+    /// When the runtime cannot listen on them.
+    pub async fn answer(&self, listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
+        for listener in listeners {
+            listener.set_nonblocking(true)?;
+            let door = Door { listener: TcpListener::from_std(listener)?, granted: Arc::clone(&self.granted) };
+            // A proxy that is gone has ended with the service, as the tree is about to.
+            let _ = self.doors.send(door).await;
+        }
+        Ok(())
     }
 }
 

@@ -21,7 +21,10 @@ const PUBLIC: &str = "8.8.8.8";
 /// How the body of every refusal begins; it is one line.
 const REFUSAL: &str = "clawdforge: ";
 
-/// A network in which [`PUBLIC`] is a server of the test, and every other address is this machine's.
+/// Where a network of an agent's own listens, in these tests: loopback here, and not where anything else is.
+const INSIDE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A network in which [`PUBLIC`], and [`INSIDE`] at any port, is a server of the test, and every other address is this machine's.
 struct MadeUp {
     server: SocketAddr,
     /// What each look at a name finds; the last one stays.
@@ -42,8 +45,8 @@ impl Outside for MadeUp {
 
     async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
         self.connected.lock().unwrap().push(address);
-        let is_public = address.ip() == PUBLIC.parse::<IpAddr>().unwrap();
-        TcpStream::connect(if is_public { self.server } else { address }).await
+        let served = [PUBLIC.parse().unwrap(), IpAddr::from(INSIDE)];
+        TcpStream::connect(if served.contains(&address.ip()) { self.server } else { address }).await
     }
 
     fn is_own(&self, address: IpAddr) -> bool {
@@ -387,4 +390,60 @@ async fn one_tree_cannot_have_all_connections() {
 async fn addresses_of_this_machine_are_known_as_its_own() {
     assert!(System.is_own("127.0.0.1".parse().unwrap()));
     assert!(!System.is_own("8.8.8.8".parse().unwrap()));
+}
+
+/// A listener of an agent's own network.
+fn inside(port: u16) -> (std::net::TcpListener, SocketAddr) {
+    let listener = std::net::TcpListener::bind((INSIDE, port)).unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn the_proxy_is_found_inside_a_network_of_the_agents_own() {
+    let stage = stage().await;
+    let grant = stage.grant(only(&["public.example:80"]), None, &[]);
+    let (listener, address) = inside(stage.egress.port());
+    grant.answer(vec![listener]).await.unwrap();
+    for (authorization, expected) in [(Some(credential(&grant)), "HTTP/1.1 200"), (None, "HTTP/1.1 407")] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let authorization = authorization.map(|value| format!("Proxy-Authorization: {value}\r\n")).unwrap_or_default();
+        let head = format!("GET http://public.example/ HTTP/1.1\r\nHost: x\r\n{authorization}\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let said = read_until(&mut stream, "\r\n\r\n").await;
+        assert!(said.starts_with(expected), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_always_reached_on_loopback_is_found_inside_and_its_neighbour_is_not() {
+    let stage = stage().await;
+    let (listener, address) = inside(0);
+    let (other, other_address) = inside(0);
+    let grant =
+        stage.grant(NetworkRule::None, None, &[address.to_string(), format!("127.0.0.3:{}", other_address.port())]);
+    grant.answer(vec![listener, other]).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"no HTTP").await.unwrap();
+    assert!(read_until(&mut stream, "hello").await.ends_with("hello"));
+    assert_eq!(stage.heard.lock().unwrap().pop().unwrap(), "no HTTP");
+    // The port was named, at another address.
+    let mut stream = TcpStream::connect(other_address).await.unwrap();
+    assert_eq!(read_until(&mut stream, "hello").await, "");
+    assert_eq!(*stage.outside.connected.lock().unwrap(), [address]);
+}
+
+#[tokio::test]
+async fn with_the_grant_the_listeners_inside_end_and_what_came_through_them() {
+    let stage = stage().await;
+    let (listener, address) = inside(0);
+    let grant = stage.grant(NetworkRule::None, None, &[address.to_string()]);
+    grant.answer(vec![listener]).await.unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"word").await.unwrap();
+    assert!(read_until(&mut stream, "hello").await.ends_with("hello"));
+    drop(grant);
+    assert_eq!(read_until(&mut stream, "more").await, "");
+    let gone = async { while TcpStream::connect(address).await.is_ok() {} };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
 }

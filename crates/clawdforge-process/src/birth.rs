@@ -42,10 +42,9 @@ pub(crate) struct Newborn {
 /// It gets `open_files` as its limit of open files.
 pub(crate) fn bear(spec: &SpawnSpec, open_files: Rlimit) -> Result<Newborn, SpawnError> {
     match &spec.sandbox {
-        None => Ok(Newborn {
-            child: start(spec, Command::new(&spec.program), None, open_files)?,
-            listeners: Vec::new(),
-        }),
+        None => {
+            Ok(Newborn { child: start(spec, Command::new(&spec.program), None, open_files)?, listeners: Vec::new() })
+        }
         Some(sandbox) => launch(spec, sandbox, open_files),
     }
 }
@@ -101,8 +100,7 @@ enum Heard {
 fn hear(from: &UnixStream, listeners: &mut Vec<TcpListener>) -> io::Result<Heard> {
     let mut said = Vec::with_capacity(Failed::BYTES);
     while said.len() < Failed::BYTES {
-        let (mut bytes, mut space) =
-            ([0; Failed::BYTES], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
+        let (mut bytes, mut space) = ([0; Failed::BYTES], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
         let mut along = RecvAncillaryBuffer::new(&mut space);
         let received = recvmsg(from, &mut [IoSliceMut::new(&mut bytes)], &mut along, RecvFlags::CMSG_CLOEXEC);
         let count = match received {

@@ -58,7 +58,10 @@ impl Leaders {
     }
 
     /// Gives birth to a leader and takes it in, in one step for everybody who reaps orphans.
-    pub(crate) fn bear(&self, birth: impl FnOnce() -> Result<Newborn, SpawnError>) -> Result<(Newborn, Key), SpawnError> {
+    pub(crate) fn bear(
+        &self,
+        birth: impl FnOnce() -> Result<Newborn, SpawnError>,
+    ) -> Result<(Newborn, Key), SpawnError> {
         let _alone = lock(&self.birth_or_reaping);
         let newborn = birth()?;
         let pid = newborn.child.id().cast_signed();

@@ -213,6 +213,9 @@ fn what_the_operator_names_is_reached_under_every_rule_and_wherever_it_is() {
     assert_eq!(judge(&reach, "127.0.0.1", 9001), Err(Refused::ByAgent));
     assert_eq!(judge(&reach, "127.0.0.2", 9000), Err(Refused::ByAgent));
     assert_eq!(reach.loopback_ports().collect::<Vec<_>>(), [9000, 7]);
+    let always = |address: &str, port| reach.always_on_loopback(address.parse().unwrap(), port);
+    assert!(always("127.0.0.1", 9000) && always("127.0.0.1", 7) && always("::1", 7));
+    assert!(!always("::1", 9000) && !always("127.0.0.1", 443) && !always("192.0.2.1", 7));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! How an agent gets to the network: through the proxy of the service, with a credential of its own.
 //!
 //! The one place that turns the rules about an agent and an app into what a process gets: variables that
-//! name the proxy, and the ports its sandbox leaves open. Without a sandbox, or with a kernel that does not judge ports,
-//! the rules are advice, which a program is free not to take.
+//! name the proxy, and the ports its sandbox leaves open, or has listeners for in a network of its own. Without a sandbox, or
+//! with a kernel that does not judge ports, the rules are advice, which a program is free not to take.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,16 +10,20 @@ use std::ffi::{OsStr, OsString};
 use clawdforge_core::agent::{Failure, FailureKind};
 use clawdforge_core::network::{AppNetwork, Endpoint, NetworkRule, Reach};
 use clawdforge_egress::{Egress, Grant, Whose};
-use clawdforge_process::Sandbox;
 use clawdforge_process::sandbox::Ports;
+use clawdforge_process::{Sandbox, Tree};
 
 use crate::profile::Profile;
 
 /// Variables by which programs find a proxy. Both spellings are used, and by some programs only one.
 pub const PROXY: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 
-/// Variables that name what is reached without the proxy, which is nothing.
+/// Variables that name what is reached without the proxy.
 const NO_PROXY: [&str; 2] = ["NO_PROXY", "no_proxy"];
+
+/// In a network of its own, loopback is the agent's: its servers are there, and what is always reached. Elsewhere
+/// it is the host's, and the proxy says what of it is closed.
+const OWN_LOOPBACK: &str = "localhost,127.0.0.1,::1";
 
 /// Switches of programs that heed the variables, or leave names to the proxy, only when told to.
 const SWITCHES: [(&str, &str); 2] = [
@@ -83,11 +87,28 @@ pub(crate) fn admit(
 }
 
 impl Passage {
-    /// Opens this way in a sandbox, and closes all others.
-    pub(crate) fn open(&self, sandbox: &mut Sandbox) {
+    /// Opens this way in a sandbox, and closes all others. The environment is told of what is reached without
+    /// the proxy.
+    pub(crate) fn open(&self, sandbox: Option<&mut Sandbox>, env: &mut BTreeMap<OsString, OsString>) {
+        let Some(sandbox) = sandbox else { return };
         sandbox.ports = match self {
             Self::Free => None,
             Self::Filtered(grant) => Ports::only(grant.ports().to_vec()),
         };
+        if sandbox.has_own_network() {
+            env.extend(NO_PROXY.map(|name| (name.into(), OWN_LOOPBACK.into())));
+        }
+    }
+
+    /// Answers what leads out of the network of a tree's own, where it has one.
+    ///
+    /// # Errors
+    /// When the runtime cannot listen there; the agent would reach nothing.
+    pub(crate) async fn answer(&self, tree: &mut Tree) -> Result<(), Failure> {
+        let Self::Filtered(grant) = self else { return Ok(()) };
+        grant.answer(tree.take_listeners()).await.map_err(|error| {
+            tracing::error!(%error, "an agent's network could not be connected");
+            Failure::new(FailureKind::Internal, "the service could not prepare the agent's network")
+        })
     }
 }

@@ -181,6 +181,7 @@ impl Standing {
         let (held, tried) = (findings.denied().count(), findings.outcomes.len());
         let gaps = self.gaps.join(", ");
         let network = match self.network {
+            Strength::Namespace => "network rules kept by a network of each agent's own",
             Strength::Kernel => "network rules kept by the kernel",
             Strength::Advisory => "network rules are advice only: this kernel cannot keep them",
             Strength::Unfiltered => "no network rules",
@@ -251,9 +252,12 @@ pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Stand
     }
     gaps.push(UNBOUNDED_MEMORY_AND_CPU);
     gaps.extend((level == Isolation::Namespaces).then_some(ACPX_WITHOUT_NAMESPACES));
-    let network = network::strength(config, level, Some(&findings));
+    let network = network::strength(config, level, Some((&confinement, &findings)));
     Ok(Standing { level, findings: Some(findings), network, gaps, confinement: Some(confinement), no_namespaces })
 }
+
+/// What it means that a trial failed.
+const UNKNOWN: &str = "what agents are kept from could not be found out";
 
 /// The strongest sandbox that can be made, of those that are wanted, and what it holds; with the reason where that is
 /// one without namespaces.
@@ -264,22 +268,38 @@ async fn tried(
     identity: Option<Identity>,
     wanted: Isolation,
 ) -> anyhow::Result<(Arc<Confinement>, probe::Findings, Option<String>)> {
-    let unknown = "what agents are kept from could not be found out";
-    let mut no_namespaces = None;
+    let ports = network::ports_of_trial(config);
+    let trial = async |confinement: &Arc<Confinement>| {
+        probe::measure(spawner, confinement, identity, true, ports.clone()).await
+    };
+    let mut lacking = None;
     if wanted == Isolation::Namespaces {
-        let apart = Arc::new((*plain).clone().with_namespaces());
-        match probe::measure(spawner, &apart, identity, true, network::ports_of_trial(config)).await {
-            Ok(findings) => return Ok((apart, findings, None)),
-            // They cannot be made in most containers, and need not be.
-            Err(ProbeError::NotStarted(SpawnError::Sandbox { action, source })) if config.isolation_mode.is_none() => {
-                no_namespaces = Some(format!("a sandbox with namespaces could not {action}: {source}"));
+        let apart = (*plain).clone().with_namespaces();
+        // Where everything is open to agents, there is nothing that a network of their own would be for.
+        let with_network = ports.is_some().then(|| apart.clone().with_own_network());
+        for kind in with_network.into_iter().chain([apart]) {
+            let kind = Arc::new(kind);
+            match trial(&kind).await {
+                Ok(findings) => return Ok((kind, findings, None)),
+                // They cannot be made in most containers, and need not be; their network may be what is lacking.
+                Err(ProbeError::NotStarted(SpawnError::Sandbox { action, source }))
+                    if config.isolation_mode.is_none() || kind.has_own_network() =>
+                {
+                    let reason = format!("a sandbox with namespaces could not {action}: {source}");
+                    if kind.has_own_network() {
+                        tracing::info!(
+                            reason,
+                            "agents have no network of their own; the kernel's rules about ports keep theirs"
+                        );
+                    }
+                    lacking = Some(reason);
+                }
+                Err(error) => return Err(error).context(UNKNOWN),
             }
-            Err(error) => return Err(error).context(unknown),
         }
     }
-    let findings =
-        probe::measure(spawner, &plain, identity, true, network::ports_of_trial(config)).await.context(unknown)?;
-    Ok((plain, findings, no_namespaces))
+    let findings = trial(&plain).await.context(UNKNOWN)?;
+    Ok((plain, findings, lacking))
 }
 
 /// What came of each attack, by name.

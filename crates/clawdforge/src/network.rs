@@ -8,6 +8,7 @@ use clawdforge_agent::network::{Network, PROXY};
 use clawdforge_agent::profile::Profile;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::network::{Host, NetworkRule, Permit, Reach, closed};
+use clawdforge_process::Confinement;
 use clawdforge_process::sandbox::{Attack, Outcome, Ports, probe};
 
 use crate::config::{AgentEntry, Config};
@@ -22,8 +23,10 @@ pub enum Strength {
     Unfiltered,
     /// The proxy alone: a program that does not ask it reaches everything.
     Advisory,
-    /// The kernel, which leaves no way but the proxy.
+    /// The kernel's rules about ports, which leave no way but the proxy.
     Kernel,
+    /// A network of the agent's own, in which there is nobody but the proxy.
+    Namespace,
 }
 
 impl Strength {
@@ -33,6 +36,7 @@ impl Strength {
             Self::Unfiltered => "unfiltered",
             Self::Advisory => "advisory",
             Self::Kernel => "kernel",
+            Self::Namespace => "namespace",
         }
     }
 }
@@ -51,14 +55,17 @@ pub fn ports_of_trial(config: &Config) -> Option<Ports> {
 }
 
 /// What keeps the rules, as it was found to be.
-pub fn strength(config: &Config, level: Isolation, findings: Option<&probe::Findings>) -> Strength {
-    let is_denied = |attack| findings.is_some_and(|found| found.outcomes.contains(&(attack, Outcome::Denied)));
-    if config.agent_network == NetworkRule::Unfiltered {
-        Strength::Unfiltered
-    } else if level > Isolation::Off && is_denied(Attack::ConnectTcp) && is_denied(Attack::SendUdp) {
-        Strength::Kernel
-    } else {
-        Strength::Advisory
+pub fn strength(config: &Config, level: Isolation, found: Option<(&Confinement, &probe::Findings)>) -> Strength {
+    let Some((confinement, findings)) = found.filter(|_| config.agent_network != NetworkRule::Unfiltered) else {
+        let is_free = config.agent_network == NetworkRule::Unfiltered;
+        return if is_free { Strength::Unfiltered } else { Strength::Advisory };
+    };
+    let is_denied = |attack| findings.outcomes.contains(&(attack, Outcome::Denied));
+    let closed = level > Isolation::Off && is_denied(Attack::ConnectTcp) && is_denied(Attack::SendUdp);
+    match closed {
+        true if confinement.has_own_network() && is_denied(Attack::ListenTcp) => Strength::Namespace,
+        true => Strength::Kernel,
+        false => Strength::Advisory,
     }
 }
 

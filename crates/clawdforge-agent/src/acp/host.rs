@@ -325,9 +325,10 @@ async fn spawn(profile: &Profile, spawner: &Spawner, spec: HostSpec) -> Result<(
     let args = profile.args.iter().map(OsString::from).collect();
     let passage = network::admit(profile, app.as_ref(), &mut env)?;
     let mut sandbox = confine::sandbox(profile, &env, home.as_ref(), vec![cwd.clone(), scratch]);
-    sandbox.iter_mut().for_each(|sandbox| passage.open(sandbox));
+    passage.open(sandbox.as_mut(), &mut env);
     let spec = SpawnSpec { program: found.path, args, env, cwd, mark, stdin: StdinMode::Piped, sandbox };
-    let tree = spawner.spawn(spec).await.map_err(|error| not_started(profile.name.as_str(), &error))?;
+    let mut tree = spawner.spawn(spec).await.map_err(|error| not_started(profile.name.as_str(), &error))?;
+    passage.answer(&mut tree).await?;
     Ok((tree, passage))
 }
 

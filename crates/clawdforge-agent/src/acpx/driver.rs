@@ -105,7 +105,7 @@ impl AcpxDriver {
             tracing::error!(agent.name = %self.profile.name, %error, "could not prepare an agent's private folder");
             Failure::new(FailureKind::StartFailed, "the agent's private folder could not be written; is the disk full?")
         })?;
-        sandbox.iter_mut().for_each(|sandbox| passage.open(sandbox));
+        passage.open(sandbox.as_mut(), &mut env);
         Ok(Caller {
             spawner: self.spawner.clone(),
             program,

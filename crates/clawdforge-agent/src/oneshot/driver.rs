@@ -97,7 +97,7 @@ impl AgentDriver for OneShotDriver {
         let passage = network::admit(&self.profile, spec.app.as_ref(), &mut launch.env)?;
         let write = vec![spec.workspace.clone(), spec.scratch];
         let mut sandbox = confine::sandbox(&self.profile, &launch.env, spec.home.as_ref(), write);
-        sandbox.iter_mut().for_each(|sandbox| passage.open(sandbox));
+        passage.open(sandbox.as_mut(), &mut launch.env);
         let start = Start {
             spawner: self.spawner.clone(),
             agent: self.profile.name.to_string(),

@@ -96,7 +96,6 @@ impl AgentLink for OneShotLink {
         let Some(start) = self.start.take() else {
             return Err(Failure::new(FailureKind::Internal, "a one-shot agent takes one prompt only"));
         };
-        self.passage = Some(start.passage);
         let spec = SpawnSpec {
             program: start.program,
             args: start.launch.args,
@@ -106,7 +105,9 @@ impl AgentLink for OneShotLink {
             stdin: StdinMode::Piped,
             sandbox: start.sandbox,
         };
-        let tree = start.spawner.spawn(spec).await.map_err(|error| not_started(&start.agent, &error))?;
+        let mut tree = start.spawner.spawn(spec).await.map_err(|error| not_started(&start.agent, &error))?;
+        start.passage.answer(&mut tree).await?;
+        self.passage = Some(start.passage);
         self.running = Some(Running::new(tree, prompt_input(prompt.text)));
         Ok(())
     }

@@ -109,6 +109,12 @@ impl Confinement {
         Self { own_network: true, ..self }
     }
 
+    /// Whether process trees get a network of their own where they have namespaces and a list of ports.
+    #[must_use]
+    pub fn has_own_network(&self) -> bool {
+        self.own_network
+    }
+
     /// The directory that nothing reaches.
     #[must_use]
     pub fn private(&self) -> &Path {

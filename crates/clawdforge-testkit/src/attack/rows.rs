@@ -165,7 +165,12 @@ pub(super) const ALL: [Row; 72] = [
         "attack connect_tcp tcp={loopback}",
         Ports("connect_tcp"),
     ),
-    told("listen_tcp", "listen on a port", "attack listen_tcp", Nothing("listen_tcp")),
+    told(
+        "listen_tcp",
+        "listen on a port that others reach",
+        "attack listen_tcp tcp={port}",
+        From(Namespaces, "listen_tcp"),
+    ),
     told("send_udp", "send a datagram", "attack send_udp udp={loopback}", Ports("send_udp")),
     told(
         "connect_path_socket",

@@ -35,6 +35,11 @@ async fn mint(app: &TestApp, name: &str, network: Value) -> anyhow::Result<Strin
     Ok(answer["token"].as_str().unwrap_or_default().to_owned())
 }
 
+/// Whether the kernel leaves no way: it refuses to connect, or there is nobody in the agent's own network.
+fn is_closed(said: &str) -> bool {
+    said.contains("Permission denied") || said.contains("Connection refused")
+}
+
 fn with_rule(rule: &str) -> Setup {
     setup().demo().env("CLAWDFORGE_AGENT_NETWORK", rule)
 }
@@ -54,7 +59,7 @@ async fn whatever_the_rule_no_service_of_this_machine_is_reached() -> anyhow::Re
                 if rule == "open" { "leads to a loopback address" } else { "by the network rule of the agent demo" };
             assert!(proxy.contains(why), "{rule}: {proxy}");
             if landlock_abi() >= TCP_ABI {
-                assert!(directly.contains("Permission denied"), "{rule}: {directly}");
+                assert!(is_closed(&directly), "{rule}: {directly}");
             }
         }
         let log = app.log()?;
@@ -133,7 +138,7 @@ async fn without_a_filter_everything_is_as_it_was() -> anyhow::Result<()> {
     let [directly, proxy] = said(&app, &token, &steps).await?.try_into().unwrap();
     assert!(proxy.contains("by the network rule of the app narrow"), "{proxy}");
     if landlock_abi() >= TCP_ABI {
-        assert!(directly.contains("Permission denied"), "{directly}");
+        assert!(is_closed(&directly), "{directly}");
     }
     Ok(())
 }
@@ -170,5 +175,25 @@ async fn a_model_that_an_agent_does_not_reach_is_pointed_out() -> anyhow::Result
         log.contains("ANTHROPIC_BASE_URL of the agent claude leads to 127.0.0.1:9, which it does not reach"),
         "{log}"
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_start_says_what_keeps_the_rules_and_that_is_what_keeps_them() -> anyhow::Result<()> {
+    let (_listening, neighbour) = neighbour()?;
+    let steps = [format!("connect: {neighbour}")];
+    for (level, keeper, outcome) in
+        [("landlock", "kernel", "Permission denied"), ("namespaces", "namespace", "Connection refused")]
+    {
+        let app = setup().demo().arg(format!("--isolation-mode={level}")).start().await?;
+        let log = app.log()?;
+        if level == "landlock" && landlock_abi() < TCP_ABI {
+            assert!(log.contains("advisory"), "{log}");
+            continue;
+        }
+        assert!(log.contains(&format!("\"isolation.network\":\"{keeper}\"")), "{log}");
+        let [directly] = said(&app, &app.demo_token()?, &steps).await?.try_into().unwrap();
+        assert!(directly.contains(outcome), "{level}: {directly}");
+    }
     Ok(())
 }

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::cgroup::Group;
 use crate::error::SpawnError;
 use crate::mark::TREE_MARK_VARIABLE;
 use crate::sandbox::{Failed, Sandbox, Step, settle_parent_death};
@@ -40,17 +41,23 @@ pub(crate) struct Newborn {
 
 /// Starts the program. Must be called on the thread whose end shall mean the child's end.
 /// It gets `open_files` as its limit of open files.
-pub(crate) fn bear(spec: &SpawnSpec, open_files: Rlimit) -> Result<Newborn, SpawnError> {
+pub(crate) fn bear(spec: &SpawnSpec, open_files: Rlimit, group: Option<&Group>) -> Result<Newborn, SpawnError> {
     match &spec.sandbox {
-        None => {
-            Ok(Newborn { child: start(spec, Command::new(&spec.program), None, open_files)?, listeners: Vec::new() })
-        }
-        Some(sandbox) => launch(spec, sandbox, open_files),
+        None => Ok(Newborn {
+            child: start(spec, Command::new(&spec.program), None, open_files, group)?,
+            listeners: Vec::new(),
+        }),
+        Some(sandbox) => launch(spec, sandbox, open_files, group),
     }
 }
 
 /// Starts the launcher, tells it the policy, and waits until it has become the program.
-fn launch(spec: &SpawnSpec, sandbox: &Sandbox, open_files: Rlimit) -> Result<Newborn, SpawnError> {
+fn launch(
+    spec: &SpawnSpec,
+    sandbox: &Sandbox,
+    open_files: Rlimit,
+    group: Option<&Group>,
+) -> Result<Newborn, SpawnError> {
     let failed = || SpawnError::os("speak to the launcher of a sandbox");
     let policy = sandbox.policy(spec).encode();
     let (mut ours, theirs) = UnixStream::pair().map_err(failed())?;
@@ -59,7 +66,7 @@ fn launch(spec: &SpawnSpec, sandbox: &Sandbox, open_files: Rlimit) -> Result<New
     let helper = sandbox.confinement.helper();
     let mut launcher = Command::new(&helper.program);
     launcher.arg(&helper.launch).arg(theirs.as_raw_fd().to_string()).arg(&spec.program);
-    let mut child = start(spec, launcher, Some(theirs.as_raw_fd()), open_files)?;
+    let mut child = start(spec, launcher, Some(theirs.as_raw_fd()), open_files, group)?;
     drop(theirs);
     let told = ours.write_all(&policy).and_then(|()| ours.shutdown(Shutdown::Write));
     // A launcher that failed early may have closed its end already; what it said is there all the same.
@@ -132,7 +139,13 @@ fn hear(from: &UnixStream, listeners: &mut Vec<TcpListener>) -> io::Result<Heard
 }
 
 /// Starts a command that has the program and what stands before the arguments.
-fn start(spec: &SpawnSpec, mut command: Command, kept: Option<RawFd>, open_files: Rlimit) -> Result<Child, SpawnError> {
+fn start(
+    spec: &SpawnSpec,
+    mut command: Command,
+    kept: Option<RawFd>,
+    open_files: Rlimit,
+    group: Option<&Group>,
+) -> Result<Child, SpawnError> {
     command
         .args(&spec.args)
         .env_clear()
@@ -146,18 +159,22 @@ fn start(spec: &SpawnSpec, mut command: Command, kept: Option<RawFd>, open_files
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let server = rustix::process::getpid();
+    let door = group.map(Group::door);
     #[expect(unsafe_code, reason = "settling the child before exec; `settle` makes only bare system calls")]
     // SAFETY: `settle` neither allocates nor locks nor touches memory shared with other threads; it
     // makes system calls that are safe between fork and exec and captures plain numbers.
     unsafe {
-        command.pre_exec(move || settle(server, kept, open_files));
+        command.pre_exec(move || settle(server, door, kept, open_files));
     }
     #[expect(clippy::disallowed_methods, reason = "this is the one way to start a program the ban points to")]
     command.spawn().map_err(|source| SpawnError::from_birth(spec, source))
 }
 
 /// Runs in the child, between fork and exec.
-fn settle(server: Pid, kept: Option<RawFd>, open_files: Rlimit) -> io::Result<()> {
+fn settle(server: Pid, door: Option<RawFd>, kept: Option<RawFd>, open_files: Rlimit) -> io::Result<()> {
+    if let Some(door) = door {
+        join(door)?;
+    }
     // A session rather than only a group: tools cannot leave it for ours, and no terminal is in reach,
     // so an agent that asks there gets an error instead of being stopped for ever.
     rustix::process::setsid()?;
@@ -195,6 +212,15 @@ fn close_inherited_on_exec() {
     unsafe {
         libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
     }
+}
+
+/// Joins the control group whose list of processes this is.
+fn join(door: RawFd) -> io::Result<()> {
+    const US: &[u8] = b"0";
+    #[expect(unsafe_code, reason = "the descriptor is known by its number alone here")]
+    // SAFETY: a bare system call on a buffer that lives for ever; the parent keeps the descriptor open meanwhile.
+    let written = unsafe { libc::write(door, US.as_ptr().cast(), US.len()) };
+    if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Lets one descriptor through the exec.

@@ -14,9 +14,11 @@
 //! - **What an errand leaves behind has an owner.** A program started by [`Spawner::errand`] may leave processes
 //!   that live on; a [`Kin`] of its mark ends them, and its drop kills them.
 //! - After a crash of the server, [`reaper::end_leftovers`] ends what a stored mark or identity names.
+//! - Where the service has control groups to give ([`Cgroups`]), every tree, and every kin with its errands, has one: who is
+//!   in it is a member, and all in it are killed at once.
 //!
 //! Out of reach: a process that cleared its environment, opened its own session *and* outlived its
-//! parent before anybody looked. Only a process namespace covers that.
+//! parent before anybody looked. Only a process namespace or a control group covers that.
 //!
 //! What a tree may reach, beside when it ends, is the business of [`sandbox`].
 //!
@@ -24,6 +26,7 @@
 //! offer), in [`secrets`] and, for one constructor, in `exit`.
 
 mod birth;
+mod cgroup;
 mod error;
 mod exit;
 mod identity;
@@ -44,6 +47,7 @@ mod tail;
 mod tree;
 mod undertaker;
 
+pub use cgroup::{Bounds, Cgroups, NoCgroups, own_cgroup};
 pub use error::SpawnError;
 pub use exit::{ExitReport, LeaderWatch};
 pub use identity::{BadTreeIdentity, TreeIdentity};

@@ -6,6 +6,7 @@
 //! - its group or session is that of a leader that still exists, if only as a zombie. A leader that is
 //!   gone proves nothing: its number may be somebody else's by now;
 //! - it carries one of the marks in its environment;
+//! - it is in the control group of the tree, where there is one;
 //! - it descends from a member, or (for a tree of ours) shares a member's session.
 //!
 //! For a tree of ours only processes below us are looked at, and never the trees of other leaders.
@@ -15,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
+use crate::cgroup::Group;
 use crate::leaders::Leaders;
 use crate::mark::TreeMark;
 use crate::proc::{self, Entry, Key};
@@ -28,6 +30,8 @@ pub(crate) struct Scope {
     reach: Reach,
     /// Who descends from a member or carries a mark is none for that.
     session_only: bool,
+    /// Who is in there is a member.
+    group: Option<Arc<Group>>,
 }
 
 /// Where members may be.
@@ -56,6 +60,7 @@ impl Scope {
             known: HashSet::new(),
             reach: Reach::BelowUs(leaders),
             session_only: false,
+            group: None,
         }
     }
 
@@ -72,13 +77,41 @@ impl Scope {
             known: HashSet::new(),
             reach: Reach::BelowUs(leaders),
             session_only: false,
+            group: None,
         }
     }
 
     /// Trees of a server that is no more.
     pub(crate) fn of_leftovers(leaders: Vec<Key>, marks: HashSet<TreeMark>) -> Self {
         let us = rustix::process::getpid().as_raw_pid();
-        Self { leaders, marks, known: HashSet::new(), reach: Reach::Everywhere { us }, session_only: false }
+        Self {
+            leaders,
+            marks,
+            known: HashSet::new(),
+            reach: Reach::Everywhere { us },
+            session_only: false,
+            group: None,
+        }
+    }
+
+    /// The same, with everybody in this group.
+    pub(crate) fn with_group(self, group: Option<Arc<Group>>) -> Self {
+        Self { group, ..self }
+    }
+
+    /// Kills everybody in the group at once, where there is one. Returns how many there were. Blocks for milliseconds.
+    pub(crate) fn kill_group(&self) -> usize {
+        let killed = self.group.as_ref().map_or(Ok(0), |group| group.kill());
+        killed.unwrap_or_else(|error| {
+            // The sweep that follows finds them one by one, and says so when it cannot either.
+            tracing::warn!(%error, "a control group could not be killed at once");
+            0
+        })
+    }
+
+    /// Whether somebody is in the group; where there is none, or it does not say, nobody is known to be.
+    pub(crate) fn group_is_populated(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.is_populated().unwrap_or(true))
     }
 
     /// Finds the members there are now, and remembers them.
@@ -120,10 +153,15 @@ impl Scope {
             pinned.remove(&us.group);
             pinned.remove(&us.session);
         }
+        let grouped = self.group.as_ref().map_or(Ok(Vec::new()), |group| group.members())?;
         let mut members = HashMap::new();
         for entry in &candidates {
             let known = self.known.contains(&entry.key) || self.leaders.contains(&entry.key);
-            if known || pinned.contains(&entry.group) || pinned.contains(&entry.session) {
+            if known
+                || grouped.contains(&entry.key.pid)
+                || pinned.contains(&entry.group)
+                || pinned.contains(&entry.session)
+            {
                 members.insert(entry.key.pid, *entry);
             }
         }

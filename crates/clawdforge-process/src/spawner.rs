@@ -1,7 +1,8 @@
 //! The thread that children are born from, and the handle to it.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
 use tokio::sync::oneshot;
 
 use crate::birth;
+use crate::cgroup::{Cgroups, Group};
 use crate::error::SpawnError;
 use crate::kin::Kin;
 use crate::leaders::Leaders;
@@ -39,6 +41,9 @@ pub struct Spawner {
     births: Sender<Birth>,
     graves: Sender<Remains>,
     leaders: Arc<Leaders>,
+    cgroups: Option<Cgroups>,
+    /// The groups of kin, for their errands to join.
+    groups_of_kin: Arc<Mutex<HashMap<TreeMark, Weak<Group>>>>,
     boot_id: Arc<str>,
     runtime: Handle,
 }
@@ -83,7 +88,14 @@ impl Spawner {
             .name("undertaker".to_owned())
             .spawn(move || undertaker::run(dropped))
             .map_err(SpawnError::os("start the undertaker thread"))?;
-        Ok(Self { births, graves, leaders, boot_id, runtime })
+        let groups_of_kin = Arc::default();
+        Ok(Self { births, graves, leaders, cgroups: None, groups_of_kin, boot_id, runtime })
+    }
+
+    /// The same, with a control group for each tree and kin made from now on by this handle and those cloned from it.
+    #[must_use]
+    pub fn with_cgroups(self, cgroups: Option<Cgroups>) -> Self {
+        Self { cgroups, ..self }
     }
 
     /// Starts a program as the leader of a tree of its own. Dropping the future ends what was started.
@@ -106,11 +118,17 @@ impl Spawner {
     /// Takes charge of what errands with this mark leave behind.
     ///
     /// # Errors
-    /// [`SpawnError::TooManyTrees`], [`SpawnError::SpawnerGone`].
+    /// [`SpawnError::TooManyTrees`], [`SpawnError::SpawnerGone`], and [`SpawnError::Os`] when no control group can be made.
     pub fn kin(&self, mark: TreeMark) -> Result<Kin, SpawnError> {
         let place = self.place()?;
+        let group = self.group()?;
+        if let Some(group) = &group {
+            let mut groups = self.groups_of_kin.lock().unwrap_or_else(PoisonError::into_inner);
+            groups.retain(|_, group| group.strong_count() > 0);
+            groups.insert(mark.clone(), Arc::downgrade(group));
+        }
         self.leaders.take_in_kin();
-        let scope = Scope::of_kin(mark, Arc::clone(&self.leaders));
+        let scope = Scope::of_kin(mark, Arc::clone(&self.leaders)).with_group(group);
         let grave = Grave::new(place, Remains { leader: None, scope, leaders: Arc::clone(&self.leaders) });
         Ok(Kin::new(grave, self.clone()))
     }
@@ -187,9 +205,36 @@ impl Spawner {
         self.boot_id.to_string()
     }
 
-    fn grave(&self, place: OwnedPermit<Remains>, leader: Key, mark: TreeMark, is_errand: bool) -> Grave {
-        let of = if is_errand { Scope::of_errand } else { Scope::of_tree };
-        let scope = of(leader, mark, Arc::clone(&self.leaders));
+    /// A new group, where there are any.
+    fn group(&self) -> Result<Option<Arc<Group>>, SpawnError> {
+        let made = self.cgroups.as_ref().map(|cgroups| cgroups.make().map(Arc::new)).transpose();
+        made.map_err(SpawnError::os("make a control group"))
+    }
+
+    /// The group that the first process of a tree joins. An errand joins that of its kin, if there are any.
+    fn group_of(&self, mark: &TreeMark, is_errand: bool) -> Result<Option<Arc<Group>>, SpawnError> {
+        if is_errand {
+            let groups = self.groups_of_kin.lock().unwrap_or_else(PoisonError::into_inner);
+            Ok(groups.get(mark).and_then(Weak::upgrade))
+        } else {
+            self.group()
+        }
+    }
+
+    fn grave(
+        &self,
+        place: OwnedPermit<Remains>,
+        leader: Key,
+        mark: TreeMark,
+        is_errand: bool,
+        group: Option<Arc<Group>>,
+    ) -> Grave {
+        let leaders = Arc::clone(&self.leaders);
+        let scope = match is_errand {
+            // What is in the group of its kin shall live on.
+            true => Scope::of_errand(leader, mark, leaders),
+            false => Scope::of_tree(leader, mark, leaders).with_group(group),
+        };
         Grave::new(place, Remains { leader: Some(leader), scope, leaders: Arc::clone(&self.leaders) })
     }
 }
@@ -209,9 +254,11 @@ fn deliver(mut ordered: Receiver<Birth>, open_files: Rlimit) {
         // Pipes register with the runtime's reactor when the tree takes them.
         let runtime = spawner.runtime.clone();
         let _inside = runtime.enter();
-        let born = spawner.leaders.bear(|| birth::bear(&spec, open_files)).and_then(|(newborn, leader)| {
+        let born = spawner.group_of(&spec.mark, is_errand).and_then(|group| {
+            let birth = || birth::bear(&spec, open_files, group.as_deref());
+            let (newborn, leader) = spawner.leaders.bear(birth)?;
             // From here on a failure, or a caller that went away, ends what was born.
-            let grave = spawner.grave(place, leader, spec.mark, is_errand);
+            let grave = spawner.grave(place, leader, spec.mark, is_errand, group);
             Tree::take(newborn, leader, grave, spawner)
         });
         // A tree that nobody waits for any more is dropped here, and thereby ended.

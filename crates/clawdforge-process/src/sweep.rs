@@ -1,6 +1,7 @@
 //! Ending every member of a scope, however fast it multiplies.
 //!
-//! Members are stopped until a pass finds no new one (what is stopped neither forks nor loses its
+//! Whoever is in a control group of the scope's own is killed at once, before anything else. Then
+//! members are stopped until a pass finds no new one (what is stopped neither forks nor loses its
 //! children to us), then killed together; and again, until two passes in a row find nobody. It blocks.
 
 use std::collections::HashSet;
@@ -48,6 +49,7 @@ pub(crate) fn sweep(scope: &mut Scope, deadline: Instant) -> Swept {
     let mut killed = HashSet::new();
     let mut ended = HashSet::new();
     let mut quiet_before = false;
+    let at_once = scope.kill_group();
     let survivors = loop {
         let late = Instant::now() >= deadline;
         match freeze(scope, &mut ended) {
@@ -69,7 +71,7 @@ pub(crate) fn sweep(scope: &mut Scope, deadline: Instant) -> Swept {
         }
     };
     ended.extend(killed.iter().map(|key| key.pid));
-    Swept { killed: killed.len(), survivors, ended }
+    Swept { killed: at_once + killed.len(), survivors, ended }
 }
 
 /// Stops members until no new one turns up; those alive.

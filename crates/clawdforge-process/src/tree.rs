@@ -18,6 +18,7 @@ use crate::error::SpawnError;
 use crate::exit::{ExitReport, ExitWatch, LeaderWatch};
 use crate::identity::TreeIdentity;
 use crate::proc::Key;
+use crate::scope::Scope;
 use crate::spawner::Spawner;
 use crate::sweep::Swept;
 use crate::tail::Tail;
@@ -127,11 +128,9 @@ impl Tree {
             // When the grace is over, the sweep below is what follows.
             let _ = timeout(grace, self.exit.exited()).await;
         }
-        let swept = if self.exit.now().is_some() && self.spawner.leaders().no_orphan_is_alive(self.identity.pid) {
-            Swept::default()
-        } else {
-            self.sweep().await
-        };
+        let in_group = self.grave.scope().is_some_and(Scope::group_is_populated);
+        let alone = !in_group && self.spawner.leaders().no_orphan_is_alive(self.identity.pid);
+        let swept = if self.exit.now().is_some() && alone { Swept::default() } else { self.sweep().await };
         let exit = timeout(LEADER_WAIT_MAX, self.exit.exited()).await.unwrap_or_default();
         let report = EndReport { exit, killed: swept.killed, survivors: swept.survivors, took: began.elapsed() };
         self.close(&report);

@@ -69,8 +69,9 @@ impl Grave {
 
     /// The tree is gone: reaps the leader and gives the place back.
     pub(crate) fn close(mut self) {
-        if let Some((_place, remains)) = self.held.take() {
-            Remains::release(remains.leader, &remains.leaders);
+        if let Some((_place, Remains { leader, scope, leaders })) = self.held.take() {
+            drop(scope);
+            Remains::release(leader, &leaders);
         }
     }
 }
@@ -87,6 +88,8 @@ impl Drop for Grave {
 pub(crate) fn run(mut dropped: Receiver<Remains>) {
     while let Some(Remains { leader, mut scope, leaders }) = dropped.blocking_recv() {
         let swept = Remains::sweep(&mut scope, leader, &leaders);
+        // With it its group, before anybody is told that the tree is gone.
+        drop(scope);
         Remains::release(leader, &leaders);
         let pid = leader.map(|leader| leader.pid);
         if swept.survivors > 0 {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod attacks;
+mod cgroups;
 mod end;
 mod kin;
 mod leftovers;

@@ -14,7 +14,7 @@ use clawdforge_core::isolation::Isolation;
 use clawdforge_engine::AgentHome;
 use clawdforge_process::sandbox::probe::{self, ProbeError};
 use clawdforge_process::sandbox::{Attack, Helper, Outcome, can_contain, landlock_abi, resolved};
-use clawdforge_process::{Confinement, Identity, SpawnError, Spawner};
+use clawdforge_process::{Bounds, Cgroups, Confinement, Identity, SpawnError, Spawner};
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities};
 
@@ -172,6 +172,8 @@ pub struct Standing {
     pub confinement: Option<Arc<Confinement>>,
     /// Why there are no namespaces, where they were wanted.
     pub no_namespaces: Option<String>,
+    /// What bounds each agent by a control group of its own, or why it has none.
+    pub cgroups: Result<Bounds, String>,
 }
 
 impl Standing {
@@ -187,8 +189,19 @@ impl Standing {
             Strength::Unfiltered => "no network rules",
         };
         let (level, abi) = (self.level, findings.landlock_abi);
-        format!("{level} (Landlock {abi}; {held} of {tried} attacks denied; {network}; open: {gaps})")
+        let bounded = match &self.cgroups {
+            Ok(bounds) => format!("control groups{}; ", named(*bounds)),
+            Err(_) => String::new(),
+        };
+        format!("{level} (Landlock {abi}; {held} of {tried} attacks denied; {network}; {bounded}open: {gaps})")
     }
+}
+
+/// What is bounded by groups, for people.
+fn named(bounds: Bounds) -> String {
+    let all = [(bounds.memory, "memory"), (bounds.tasks, "processes"), (bounds.cpu, "processor time")];
+    let names: Vec<_> = all.into_iter().filter_map(|(is_bounded, name)| is_bounded.then_some(name)).collect();
+    if names.is_empty() { " that bound nothing".to_owned() } else { format!(" for {}", names.join(", ")) }
 }
 
 /// Every app's agents write there, where the operator wants it so.
@@ -207,7 +220,12 @@ const UNBOUNDED_PROCESSES: &str = "unbounded_processes";
 ///
 /// # Errors
 /// With a sentence for the operator, when that cannot be found out or is less than was asked for.
-pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Standing> {
+pub async fn measure(
+    config: &Config,
+    spawner: &Spawner,
+    cgroups: &Result<Cgroups, String>,
+) -> anyhow::Result<Standing> {
+    let cgroups = cgroups.as_ref().map(Cgroups::bounds).map_err(Clone::clone);
     let wanted = chosen(config)?;
     let plain = confinement(config).filter(|_| wanted > Isolation::Off);
     let Some(plain) = plain else {
@@ -219,6 +237,7 @@ pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Stand
             gaps: Vec::new(),
             confinement: None,
             no_namespaces: None,
+            cgroups,
         });
     };
     let identity =
@@ -247,13 +266,17 @@ pub async fn measure(config: &Config, spawner: &Spawner) -> anyhow::Result<Stand
     if config.agent_home == AgentHome::Shared {
         gaps.push(SHARED_HOME);
     }
-    if identity.is_none() {
+    let bounds = cgroups.clone().unwrap_or_default();
+    if identity.is_none() && !bounds.tasks {
         gaps.push(UNBOUNDED_PROCESSES);
     }
-    gaps.push(UNBOUNDED_MEMORY_AND_CPU);
+    if !(bounds.memory && bounds.cpu) {
+        gaps.push(UNBOUNDED_MEMORY_AND_CPU);
+    }
     gaps.extend((level == Isolation::Namespaces).then_some(ACPX_WITHOUT_NAMESPACES));
     let network = network::strength(config, level, Some((&confinement, &findings)));
-    Ok(Standing { level, findings: Some(findings), network, gaps, confinement: Some(confinement), no_namespaces })
+    let confinement = Some(confinement);
+    Ok(Standing { level, findings: Some(findings), network, gaps, confinement, no_namespaces, cgroups })
 }
 
 /// What it means that a trial failed.

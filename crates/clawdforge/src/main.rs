@@ -5,6 +5,7 @@
 
 mod address;
 mod agents;
+mod cgroups;
 mod cli;
 mod clock;
 mod config;

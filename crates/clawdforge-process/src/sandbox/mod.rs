@@ -20,8 +20,6 @@
 //!
 //! The invariant of every policy: nothing of the private directory (the service's data) is in it but what a
 //! sandbox names below it, however broad the other roots are.
-//!
-//! Not built yet, and where it will stand: joining a cgroup (`launcher`, first of all).
 
 mod attack;
 mod calls;

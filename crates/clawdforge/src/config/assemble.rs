@@ -38,6 +38,8 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
     let isolation_read = resolver.value(&options::ISOLATION_READ);
     let isolation_write = resolver.value(&options::ISOLATION_WRITE);
     let isolation_off_as_root = resolver.value(&options::ISOLATION_OFF_AS_ROOT);
+    let isolation_cgroup = resolver.value(&options::ISOLATION_CGROUP);
+    let agent_memory_max = resolver.value(&options::AGENT_MEMORY_MAX);
     let agent_home = resolver.value(&options::AGENT_HOME);
     let agent_network = resolver.value(&options::AGENT_NETWORK);
     let agent_network_always = resolver.value(&options::AGENT_NETWORK_ALWAYS);
@@ -91,6 +93,8 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         isolation_read: isolation_read?,
         isolation_write: isolation_write?,
         isolation_off_as_root: isolation_off_as_root?,
+        isolation_cgroup: isolation_cgroup?,
+        agent_memory_max: agent_memory_max?,
         agent_home: agent_home?,
         agent_network: agent_network?,
         agent_network_always: agent_network_always?,

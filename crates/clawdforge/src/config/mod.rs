@@ -50,7 +50,7 @@ pub use self::agents::{AgentEntry, Dialect};
 pub use self::command::{config_command, run_config_command};
 pub use self::env::{EnvMap, Environment, forget_environment};
 pub use self::flags::{Flags, serve_args};
-pub use self::kinds::UserRange;
+pub use self::kinds::{CgroupChoice, UserRange};
 pub use self::origin::{ConfigErrors, Origin};
 use self::resolve::Resolver;
 pub use self::show::Row;
@@ -100,6 +100,10 @@ pub struct Config {
     pub isolation_write: Vec<PathBuf>,
     /// Whether root may go without isolation.
     pub isolation_off_as_root: bool,
+    /// Where agents get control groups.
+    pub isolation_cgroup: CgroupChoice,
+    /// Memory of one agent's group, in bytes; three quarters of the machine's where nothing is said.
+    pub agent_memory_max: Option<u64>,
     /// Which agents share a home.
     pub agent_home: AgentHome,
     /// What agents may reach whose own table does not say it.

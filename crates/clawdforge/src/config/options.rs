@@ -4,12 +4,14 @@
 //! declarations. A new option is a constant here, a place in [`OPTIONS`] and a field of
 //! [`Config`](super::Config).
 
+mod cgroups;
 mod network;
 
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::session::DriverName;
 use clawdforge_engine::AgentHome;
 
+pub use cgroups::{AGENT_MEMORY_MAX, ISOLATION_CGROUP};
 pub use network::{AGENT_NETWORK, AGENT_NETWORK_ALWAYS};
 
 use super::kinds::{
@@ -170,6 +172,8 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &ISOLATION_READ,
     &ISOLATION_WRITE,
     &ISOLATION_OFF_AS_ROOT,
+    &ISOLATION_CGROUP,
+    &AGENT_MEMORY_MAX,
     &AGENT_HOME,
     &AGENT_NETWORK,
     &AGENT_NETWORK_ALWAYS,

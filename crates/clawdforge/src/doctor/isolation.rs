@@ -5,7 +5,8 @@ use clawdforge_process::Spawner;
 use serde_json::{Map, Value, json};
 
 use super::Check;
-use crate::config::Config;
+use crate::cgroups;
+use crate::config::{CgroupChoice, Config};
 use crate::isolation::{self, Standing};
 
 const NAME: &str = "isolation";
@@ -20,7 +21,15 @@ pub async fn check(config: &Config, spawner: &Spawner) -> Check {
             Err(error) => Check::fail(NAME, format!("{error:#}"), todo),
         };
     }
-    match isolation::measure(config, spawner).await {
+    // Those of the service's unit are not for whoever looks from outside of it.
+    let cgroups = match config.isolation_cgroup {
+        CgroupChoice::Auto => Err("those that a service gets from systemd are seen by the service alone".to_owned()),
+        CgroupChoice::None | CgroupChoice::At(_) => match cgroups::of(config) {
+            Ok(cgroups) => cgroups,
+            Err(error) => return Check::fail(NAME, format!("{error:#}"), "see `isolation_cgroup`"),
+        },
+    };
+    match isolation::measure(config, spawner, &cgroups).await {
         Ok(standing) => judge(&standing, todo),
         Err(error) => Check::fail(NAME, format!("{error:#}"), todo),
     }
@@ -44,6 +53,10 @@ fn judge(standing: &Standing, todo: &str) -> Check {
         "network": standing.network.as_str(),
         "gaps": standing.gaps,
         "no_namespaces": standing.no_namespaces,
+        "cgroups": match &standing.cgroups {
+            Ok(bounds) => json!({ "memory": bounds.memory, "tasks": bounds.tasks, "cpu": bounds.cpu }),
+            Err(reason) => json!({ "none": reason }),
+        },
     });
     Check { details, ..check }
 }

@@ -25,8 +25,8 @@ use clawdforge_core::isolation::Isolation;
 use clawdforge_core::secret::ExposeSecret;
 use clawdforge_egress::{Proxy, System};
 use clawdforge_engine::{Engine, EngineOptions, Ids, Parts, RecoveryReport};
-use clawdforge_process::Spawner;
 use clawdforge_process::sandbox::probe;
+use clawdforge_process::{Cgroups, Spawner};
 use clawdforge_server::{Server, ServerOptions};
 use clawdforge_store_sql::{Opened, SqliteOptions};
 use rustix::fs::Mode;
@@ -34,6 +34,7 @@ use rustix::process::umask;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::cgroups;
 use crate::clock::SystemClock;
 use crate::config::{self, Config, Inputs, Risk};
 use crate::isolation::{self, Standing};
@@ -76,8 +77,9 @@ async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
 
     let (proxy, egress) = Proxy::bind(Arc::new(System)).await.context("there is no port for the agents' proxy")?;
     config.egress = Some(egress);
-    let spawner = Spawner::start()?;
-    let isolation = stand(&config, &spawner).await?;
+    let cgroups = cgroups::of(&config)?;
+    let spawner = Spawner::start()?.with_cgroups(cgroups.as_ref().ok().cloned());
+    let isolation = stand(&config, &spawner, &cgroups).await?;
     // What was tried is what agents get.
     config.confinement.clone_from(&isolation.confinement);
     let agents = ServiceAgents::of(&config, &spawner)?;
@@ -135,9 +137,19 @@ async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
 }
 
 /// What agents are kept from here: found out before anything is taken in, and enough, or there is no start.
-async fn stand(config: &Config, spawner: &Spawner) -> anyhow::Result<Standing> {
+async fn stand(config: &Config, spawner: &Spawner, cgroups: &Result<Cgroups, String>) -> anyhow::Result<Standing> {
     probe::clean(&config.data_dir).context("what an earlier start left in the data directory cannot be removed")?;
-    let standing = isolation::measure(config, spawner).await?;
+    match cgroups {
+        Ok(cgroups) => {
+            let left = cgroups.clone();
+            let ended = tokio::task::spawn_blocking(move || left.end_leftovers()).await?;
+            let ended = ended.context("control groups of an earlier start cannot be ended")?;
+            let path = cgroups.path().display();
+            tracing::info!(%path, processes.ended = ended, bounds = ?cgroups.bounds(), "agents get control groups");
+        }
+        Err(reason) => tracing::debug!(reason, "agents get no control groups"),
+    }
+    let standing = isolation::measure(config, spawner, cgroups).await?;
     let (level, gaps) = (standing.level.as_str(), standing.gaps.join(", "));
     let network = standing.network.as_str();
     if standing.level == Isolation::Off {

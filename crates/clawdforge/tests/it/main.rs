@@ -10,6 +10,7 @@ fn setup() -> clawdforge_testkit::app::Setup {
 
 mod agents_install;
 mod attack_suite;
+mod cgroups;
 mod client_sessions;
 mod container;
 mod crash;

@@ -7,14 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::setup;
-
-/// Sends a turn whose answer nobody will get; the connection breaks with the service.
-fn send(app: &TestApp, session: &str, prompt: &str) -> anyhow::Result<tokio::task::JoinHandle<reqwest::Result<()>>> {
-    let url = app.url(&format!("/sessions/{session}/turn"));
-    let request = app.http().post(url).bearer_auth(app.demo_token()?).json(&json!({ "prompt": prompt }));
-    #[expect(clippy::disallowed_methods, reason = "the caller of a turn that will not be answered")]
-    Ok(tokio::spawn(async move { request.send().await.map(drop) }))
-}
+use crate::support::begin_turn;
 
 async fn killed(mut app: TestApp) -> anyhow::Result<TestApp> {
     app.signal(Signal::KILL)?;
@@ -38,9 +31,9 @@ async fn a_turn_under_way_is_interrupted_a_waiting_one_done_and_the_conversation
     let app = setup().demo().start().await?;
     let id = app.open_session(json!({})).await?;
     app.turn(&id, "the word is plum").await?;
-    let running = send(&app, &id, "ignore term\ngrandchild\nhang")?;
+    let running = begin_turn(&app, &id, "ignore term\ngrandchild\nhang")?;
     app.wait_for_programs(|pids| pids.len() >= 2).await?;
-    let waiting = send(&app, &id, "say: promised")?;
+    let waiting = begin_turn(&app, &id, "say: promised")?;
     app.ledger_with(|lines| subjects(lines, "turn_accepted").len() == 3).await?;
     let app = killed(app).await?;
     assert!(running.await?.is_err() && waiting.await?.is_err(), "the connections broke with the service");
@@ -80,7 +73,7 @@ async fn kills_at_any_moment_leave_no_accepted_turn_without_an_outcome() -> anyh
         let turns: Vec<_> = sessions
             .iter()
             .flat_map(|id| [(id, "think: a\nsay: b"), (id, "say: c")])
-            .map(|(id, prompt)| send(&app, id, prompt))
+            .map(|(id, prompt)| begin_turn(&app, id, prompt))
             .collect::<anyhow::Result<_>>()?;
         // why: the moment itself is what this test varies; nothing is waited for.
         tokio::time::sleep(Duration::from_millis(moment_ms)).await;

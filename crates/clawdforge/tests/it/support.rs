@@ -6,7 +6,7 @@ use std::process::Output;
 
 use clawdforge_testkit::app::{Answer, TestApp};
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::BINARY;
 
@@ -66,4 +66,16 @@ pub fn memory_peak_kib(app: &TestApp) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{}/status", app.pid()?.as_raw_nonzero()))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+}
+
+/// Sends a turn whose answer is not waited for here.
+pub fn begin_turn(
+    app: &TestApp,
+    session: &str,
+    prompt: &str,
+) -> anyhow::Result<tokio::task::JoinHandle<reqwest::Result<()>>> {
+    let url = app.url(&format!("/sessions/{session}/turn"));
+    let request = app.http().post(url).bearer_auth(app.demo_token()?).json(&json!({ "prompt": prompt }));
+    #[expect(clippy::disallowed_methods, reason = "the caller of a turn that will not be answered")]
+    Ok(tokio::spawn(async move { request.send().await.map(drop) }))
 }

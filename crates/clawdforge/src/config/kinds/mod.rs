@@ -3,6 +3,7 @@
 //! A kind's `expected` sentence serves three readers: the person whose value was refused, `--help`,
 //! and the reference page.
 
+mod cgroups;
 mod cidr;
 mod launch;
 mod lists;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 use serde_json::{Value as Json, json};
 
+pub use self::cgroups::{CgroupChoice, CgroupPlace};
 pub use self::launch::{EnvNames, Program, Words, is_env_name};
 pub use self::lists::{Choices, Hosts};
 pub use self::network::{Endpoints, Network};

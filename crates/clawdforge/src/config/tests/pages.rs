@@ -41,6 +41,7 @@ fn the_example_file_with_everything_switched_on_is_a_valid_file() {
         .map(|line| if line.starts_with("admin_token_file") { "admin_token_file = \"token\"" } else { line })
         .map(|line| if line.starts_with("sign_in = ") { "sign_in = { X_TOKEN = \"token\" }" } else { line })
         .map(|line| if line.starts_with("isolation_users") { "isolation_users = \"20000-29999\"" } else { line })
+        .map(|line| if line.starts_with("agent_memory_max") { "agent_memory_max = \"4GiB\"" } else { line })
         .collect();
     let world = World::new().with_file(&switched_on.join("\n")).with_file_at("token", "0123456789abcdef");
     std::fs::set_permissions(world.path("token"), std::fs::Permissions::from_mode(0o600)).unwrap();

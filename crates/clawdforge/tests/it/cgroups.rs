@@ -1,0 +1,107 @@
+//! A service that is given a directory for control groups: its agents are in groups there, which end with them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clawdforge_process::own_cgroup;
+use clawdforge_testkit::app::{TestApp, until};
+use reqwest::Method;
+use rustix::process::{Signal, geteuid};
+use serde_json::{Value, json};
+
+use crate::setup;
+use crate::support::begin_turn;
+
+/// A directory for groups. Gone when dropped.
+struct Ground(PathBuf);
+
+impl Ground {
+    /// `None` where this user may make none: a container, or somebody who is not root.
+    fn new(name: &str) -> anyhow::Result<Option<Self>> {
+        let Some(own) = own_cgroup()? else { return Ok(None) };
+        let path = own.join(format!("clawdforge-it-{name}-{}", std::process::id()));
+        match fs::create_dir(&path) {
+            Ok(()) => Ok(Some(Self(path))),
+            Err(error)
+                if geteuid().is_root() && error.raw_os_error() != Some(rustix::io::Errno::ROFS.raw_os_error()) =>
+            {
+                Err(error.into())
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn groups(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(&self.0)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
+    }
+
+    async fn start(&self, level: &str) -> anyhow::Result<TestApp> {
+        let setup = setup().demo().arg(format!("--isolation-mode={level}")).arg(format!("--isolation-require={level}"));
+        setup.arg("--isolation-off-as-root").env("CLAWDFORGE_ISOLATION_CGROUP", &self.0).start().await
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        // A test that failed may have left some; the failure is what is to be told.
+        let removed = fs::remove_dir(&self.0);
+        assert!(removed.is_ok() || std::thread::panicking(), "{removed:?}");
+    }
+}
+
+fn numbers(group: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+#[tokio::test]
+async fn every_program_of_an_agent_is_in_the_agents_group_which_goes_with_it() -> anyhow::Result<()> {
+    let Some(ground) = Ground::new("members")? else { return Ok(()) };
+    for level in ["off", "landlock", "namespaces"] {
+        let app = ground.start(level).await?;
+        assert!(app.log()?.contains("agents get control groups"), "{}", app.log()?);
+        let id = app.open_session(json!({})).await?;
+        let pending = begin_turn(&app, &id, "grandchild\nhang")?;
+        app.wait_for_programs(|pids| pids.len() >= 2).await?;
+        let groups = ground.groups()?;
+        let [group] = groups.as_slice() else { anyhow::bail!("{groups:?}") };
+        let members = numbers(group);
+        assert!(app.agent_programs().iter().all(|pid| members.contains(pid)), "{level}: {members:?}");
+        let closed = app.call(Method::DELETE, &format!("/sessions/{id}"), &app.demo_token()?, Value::Null).await?;
+        assert_eq!(closed.status.as_u16(), 200, "{closed:?}");
+        // Its end is told before the last of its processes is.
+        until("the group goes with the agent", || Ok(ground.groups()?.is_empty())).await?;
+        pending.await??;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn groups_of_a_killed_service_are_gone_when_it_is_back() -> anyhow::Result<()> {
+    let Some(ground) = Ground::new("killed")? else { return Ok(()) };
+    let mut app = ground.start("landlock").await?;
+    let id = app.open_session(json!({})).await?;
+    let pending = begin_turn(&app, &id, "ignore term\ngrandchild\nhang")?;
+    app.wait_for_programs(|pids| pids.len() >= 2).await?;
+    let before = ground.groups()?;
+    assert_eq!(before.len(), 1);
+    app.signal(Signal::KILL)?;
+    app.ended().await?;
+    let app = app.restart().await?;
+    assert!(pending.await?.is_err(), "the connection broke with the service");
+    assert!(ground.groups()?.iter().all(|group| !before.contains(group)), "{before:?}");
+    assert_eq!(app.agent_programs(), Vec::<i32>::new());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_directory_that_is_none_for_groups_is_refused_with_its_name() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let start = setup().demo().env("CLAWDFORGE_ISOLATION_CGROUP", dir.path()).start().await;
+    let refused = start.err().map(|error| error.to_string()).unwrap_or_default();
+    let named = dir.path().display().to_string();
+    assert!(refused.contains("isolation_cgroup") && refused.contains(&named), "{refused}");
+    assert!(refused.contains("is no control group of version 2"), "{refused}");
+    Ok(())
+}

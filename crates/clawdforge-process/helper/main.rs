@@ -10,18 +10,18 @@ use clawdforge_process::sandbox::{attack_main, launcher_main};
 /// Exit code of a wrong word.
 const USAGE: u8 = 2;
 
+/// Exit codes of a talk that failed: over IPv4, over IPv6.
+const NO_TALK: [u8; 2] = [4, 6];
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match args.next().and_then(|word| word.into_string().ok()).as_deref() {
         Some("launch") => launcher_main(args),
         Some("attack") => attack_main(args),
-        Some("converse") => match [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(converse) {
-            [Ok(()), Ok(())] => ExitCode::SUCCESS,
-            failed => {
-                println!("{failed:?}");
-                ExitCode::FAILURE
-            }
-        },
+        Some("converse") => {
+            let all = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(converse);
+            all.iter().position(Result::is_err).map_or(ExitCode::SUCCESS, |failed| ExitCode::from(NO_TALK[failed]))
+        }
         _ => ExitCode::from(USAGE),
     }
 }

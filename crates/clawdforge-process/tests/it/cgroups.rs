@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use clawdforge_process::{Cgroups, NoCgroups, Spawner, own_cgroup};
 
@@ -51,6 +50,7 @@ impl Ground {
                 if let Some(number) = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok()) {
                     return number;
                 }
+                // why: nobody tells when a script has written; the look has a deadline.
                 tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             }
         };
@@ -136,11 +136,13 @@ async fn groups_of_a_service_that_is_no_more_are_ended_and_those_of_a_living_one
     for maker in ["2147483000.17".to_owned(), format!("{}.1", std::process::id())] {
         fs::create_dir(ground.path.join(format!("clawdforge-tree-{maker}-0"))).unwrap();
     }
-    let mut orphan = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+    let without = ground.spawner().clone().with_cgroups(None);
+    let mut orphan = without.spawn(ground.bench.spec("/bin/sleep", &["1000"])).await.unwrap();
     let group = ground.path.join("clawdforge-tree-2147483000.17-0");
-    fs::write(group.join("cgroup.procs"), orphan.id().to_string()).unwrap();
+    fs::write(group.join("cgroup.procs"), orphan.pid().to_string()).unwrap();
     assert_eq!(ground.cgroups.end_leftovers().unwrap(), 1);
-    assert!(!orphan.wait().unwrap().success());
+    assert_eq!(orphan.wait().await.signal, Some(rustix::process::Signal::KILL.as_raw()));
+    assert_eq!(orphan.end(PATIENCE).await.survivors, 0);
     assert_eq!(ground.groups(), living);
     assert_eq!(tree.end(PATIENCE).await.survivors, 0);
 }

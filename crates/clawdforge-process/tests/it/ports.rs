@@ -127,7 +127,7 @@ async fn bytes_pass_through_a_listener_both_ways() {
     spec.sandbox = Some(Sandbox { write: vec![own], ports, ..Sandbox::of(&confinement) });
     let mut tree = bench.spawner.spawn(spec).await.unwrap();
     let listener = tree.take_listeners().remove(0);
-    let said = std::thread::spawn(move || {
+    let said = tokio::task::spawn_blocking(move || {
         let (mut connection, _) = listener.accept().unwrap();
         let mut hello = [0; 6];
         connection.read_exact(&mut hello).unwrap();
@@ -135,7 +135,7 @@ async fn bytes_pass_through_a_listener_both_ways() {
         hello
     });
     assert_eq!(all_said(tree).await, "and back");
-    assert_eq!(&said.join().unwrap(), b"hello\n");
+    assert_eq!(&said.await.unwrap(), b"hello\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]

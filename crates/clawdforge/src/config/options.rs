@@ -5,18 +5,21 @@
 //! [`Config`](super::Config).
 
 mod cgroups;
+mod isolation;
 mod network;
 
-use clawdforge_core::isolation::Isolation;
 use clawdforge_core::session::DriverName;
 use clawdforge_engine::AgentHome;
 
 pub use cgroups::{AGENT_MEMORY_MAX, ISOLATION_CGROUP};
+pub use isolation::{
+    ISOLATION_MODE, ISOLATION_OFF_AS_ROOT, ISOLATION_READ, ISOLATION_REQUIRE, ISOLATION_USERS, ISOLATION_WRITE,
+};
 pub use network::{AGENT_NETWORK, AGENT_NETWORK_ALWAYS};
 
 use super::kinds::{
     Address, Agent, Bytes, Choice, Choices, Cidrs, Count, FilePath, Hosts, Kind, LogFilter, Maybe, Model, OrForEver,
-    Paths, Secret, Span, Switch, Unit, Users,
+    Secret, Span, Switch, Unit,
 };
 use super::{LogFormat, Risk};
 
@@ -379,92 +382,6 @@ pub static AGENT_RETRIES_MAX: Opt<Count> = Opt {
         "How often an agent may silently ask its provider again; the agent's own default of ten takes three minutes.",
     ),
     kind: Count { min: 0, max: 10 },
-};
-
-pub static ISOLATION_MODE: Opt<Choice<Option<Isolation>>> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Isolation,
-            "isolation_mode",
-            &["CLAWDFORGE_ISOLATION_MODE"],
-            "auto",
-            "What keeps agents apart: `landlock` (files, signals, system calls), `uid` (the same, and a user of its own for every app; needs root and `isolation_users`), `namespaces` (a view of files and processes of its own as well, and users where `isolation_users` names some), `off`, or `auto`, the strongest that can be made.",
-        )
-    },
-    kind: Choice(&[
-        ("auto", None),
-        ("namespaces", Some(Isolation::Namespaces)),
-        ("uid", Some(Isolation::Uid)),
-        ("landlock", Some(Isolation::Landlock)),
-        ("off", Some(Isolation::Off)),
-    ]),
-};
-
-pub static ISOLATION_REQUIRE: Opt<Choice<Isolation>> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Isolation,
-            "isolation_require",
-            &["CLAWDFORGE_ISOLATION_REQUIRE"],
-            "landlock",
-            "The weakest isolation, as measured at the start, with which the service starts; `uid` demands users for apps, with namespaces or without.",
-        )
-    },
-    kind: Choice(&[
-        ("namespaces", Isolation::Namespaces),
-        ("uid", Isolation::Uid),
-        ("landlock", Isolation::Landlock),
-        ("off", Isolation::Off),
-    ]),
-};
-
-pub static ISOLATION_USERS: Opt<Maybe<Users>> = Opt {
-    spec: Spec {
-        since: V0_2,
-        ..spec(
-            Group::Isolation,
-            "isolation_users",
-            &["CLAWDFORGE_ISOLATION_USERS"],
-            "",
-            "The users that a service of root's runs agents as, one for each app, each app with one of its own.",
-        )
-    },
-    kind: Maybe(Users),
-};
-
-pub static ISOLATION_READ: Opt<Paths> = Opt {
-    spec: since_0_2(
-        Group::Isolation,
-        "isolation_read",
-        &["CLAWDFORGE_ISOLATION_READ"],
-        "",
-        "Files and directories that every agent may read and run, beside the system's programs and its own.",
-    ),
-    kind: Paths,
-};
-
-pub static ISOLATION_WRITE: Opt<Paths> = Opt {
-    spec: since_0_2(
-        Group::Isolation,
-        "isolation_write",
-        &["CLAWDFORGE_ISOLATION_WRITE"],
-        "",
-        "Files and directories that every agent may write, beside its workspace and its home; every app reaches what another one leaves there.",
-    ),
-    kind: Paths,
-};
-
-pub static ISOLATION_OFF_AS_ROOT: Opt<Switch> = Opt {
-    spec: since_0_2(
-        Group::Isolation,
-        "isolation_off_as_root",
-        &["CLAWDFORGE_ISOLATION_OFF_AS_ROOT"],
-        "false",
-        "Lets a service of root's start with `isolation_mode = \"off\"`: every prompt is then a shell of root's.",
-    ),
-    kind: Switch,
 };
 
 pub static AGENT_HOME: Opt<Choice<AgentHome>> = Opt {

@@ -213,6 +213,8 @@ failure_kinds! {
     QueueExpired = "queue_expired",
     /// The service stopped or restarted before the end.
     Interrupted = "interrupted",
+    /// Its app had it stopped.
+    Cancelled = "cancelled",
     /// The session was closed before the end.
     SessionClosed = "session_closed",
     /// The agent has forgotten the turns before, and the session is not to go on without them.

@@ -33,6 +33,8 @@ pub enum Expect {
     TokenLive(TokenId),
     /// The turn is in this state.
     TurnIs(TurnId, TurnState),
+    /// The turn has no outcome yet.
+    TurnUnfinished(TurnId),
     /// The file exists.
     FileExists(FileId),
     /// The session exists and is not closed.
@@ -76,6 +78,8 @@ pub enum Write {
     CloseSession(SessionId, Timestamp),
     /// Appends events. The store refuses numbers that do not follow on.
     AppendEvents(Vec<Event>),
+    /// Notes that a turn is to be stopped. It ends as soon as whoever owns it hears of that, or before it begins.
+    AskCancel(TurnId, Timestamp),
     /// Gives a turn its outcome.
     EndTurn(TurnId, Timestamp, TurnOutcome),
     /// Erases a session with its turns and events.

@@ -108,6 +108,8 @@ pub enum LedgerFact {
         /// `completed`, or the code of the failure.
         outcome: &'static str,
     },
+    /// An app asked for a run or a turn to be stopped; what that is, in its shown form.
+    CancelAsked(String),
     /// A conversation was closed by its app.
     SessionClosed(SessionId),
     /// A conversation that nobody had used for a while was closed.
@@ -177,6 +179,7 @@ impl LedgerFact {
             Self::SessionCreated(..) => "session_created",
             Self::TurnAccepted(_) => "turn_accepted",
             Self::TurnEnded { .. } => "turn_ended",
+            Self::CancelAsked(_) => "cancel_asked",
             Self::SessionClosed(_) => "session_closed",
             Self::SessionSwept(_) => "session_swept",
             Self::SessionErased { .. } => "session_erased",

@@ -24,6 +24,21 @@ pub struct Turn {
     pub timeout: Duration,
 }
 
+/// A turn as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnRecord {
+    /// The turn.
+    pub turn: Turn,
+    /// When its agent was set to work.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// `completed`, or the code of its failure, once it has ended. The whole outcome is its last event.
+    pub outcome: Option<String>,
+    /// When somebody asked for it to be stopped.
+    pub cancel_asked_at: Option<Timestamp>,
+}
+
 /// Where a turn stands. It only ever moves forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnState {

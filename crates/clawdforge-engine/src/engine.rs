@@ -20,13 +20,14 @@ use clawdforge_store::{LedgerQuery, Store};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::cancels::Cancels;
 use crate::conversation::registry::Registry;
 use crate::conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};
 use crate::error::EngineError;
 use crate::files::{Files, Upload};
 use crate::homes::Homes;
 use crate::hosts::Hosts;
-use crate::hub::Ended;
+use crate::hub::{Ended, Tails};
 use crate::ids::Ids;
 use crate::options::EngineOptions;
 use crate::record::Recorder;
@@ -77,6 +78,10 @@ pub(crate) struct Shared {
     pub session_agents: Arc<SessionAgents>,
     pub acpx: Arc<dyn AgentDriver>,
     pub registry: Registry,
+    /// Sessions that are written or followed.
+    pub tails: Tails,
+    /// Turns that can be told to stop.
+    pub cancels: Cancels,
     /// Agent processes that no conversation has to itself from birth.
     pub hosts: Hosts,
     /// Open conversations, counted here because `/healthz` asks no disk.
@@ -150,6 +155,8 @@ impl Engine {
             session_agents,
             acpx,
             registry: Registry::default(),
+            tails: Tails::default(),
+            cancels: Cancels::default(),
             hosts: Hosts::default(),
             open_sessions: AtomicU64::new(open_sessions),
             spawner,
@@ -391,7 +398,7 @@ impl Engine {
 
     /// Lets a change run to its end although whoever asked for it goes away (I9): a commit that was
     /// sent must not lose the steps that follow it.
-    async fn undisturbed<T, F>(&self, change: F) -> Result<T, EngineError>
+    pub(crate) async fn undisturbed<T, F>(&self, change: F) -> Result<T, EngineError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, EngineError>> + Send + 'static,

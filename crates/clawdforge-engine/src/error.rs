@@ -22,6 +22,9 @@ pub enum EngineError {
     /// The session was closed; it takes no turn any more.
     #[error("the session is closed; open a new one")]
     SessionClosed,
+    /// The run or turn has ended already: there is nothing to stop.
+    #[error("it has ended already")]
+    AlreadyEnded,
     /// No agent of this name is configured for sessions.
     #[error("there is no agent `{agent}`; there are: {known}")]
     UnknownAgent {

@@ -4,12 +4,15 @@
 //! what they do afterwards changes nothing about the work (I9). Everything accepted is on disk before
 //! an agent sees it, and ends with a recorded outcome.
 
+mod asking;
+mod cancels;
 mod conversation;
 mod drain;
 mod engine;
 mod erasing;
 mod error;
 mod files;
+mod follow;
 mod homes;
 mod hosts;
 mod hub;
@@ -25,11 +28,13 @@ mod tasks;
 mod tokens;
 mod workspace;
 
+pub use asking::{RunView, TurnView};
 pub use conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};
 pub use drain::DrainReport;
 pub use engine::{Engine, Health, Parts};
 pub use error::EngineError;
 pub use files::Upload;
+pub use follow::{EventStream, Followed};
 pub use hub::Ended;
 pub use ids::Ids;
 pub use options::{AgentHome, EngineOptions};

@@ -79,10 +79,14 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Result<(RecoveryReport, Pro
 
 /// Gives every conversation that has promised turns an owner, which does them.
 pub(crate) async fn go_on(shared: &Arc<Shared>, promised: Promised) {
-    for UnfinishedTurn { turn, session, .. } in promised {
+    for UnfinishedTurn { turn, session, is_cancelled, .. } in promised {
         let caller = shared.call(session.id, session.app);
         caller.desk().unfinished.fetch_add(1, Ordering::Relaxed);
-        let accepted = Accepted { turn, prompt: None, place: None, publisher: Publisher::new() };
+        let (publisher, cancel) = (Publisher::new(shared.tails.of(session.id)), shared.cancels.of(turn.id));
+        if is_cancelled {
+            shared.cancels.ask(turn.id);
+        }
+        let accepted = Accepted { turn, prompt: None, place: None, publisher, cancel };
         caller.order(Order::Turn(Box::new(accepted))).await;
     }
 }

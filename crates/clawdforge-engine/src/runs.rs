@@ -109,10 +109,11 @@ impl Shared {
             Err(EngineError::Internal(_)) if !attachments.is_empty() => return Err(EngineError::NotFound("file")),
             result => drop(result?),
         }
-        let mut publisher = Publisher::new();
+        let mut publisher = Publisher::new(self.tails.of(session.id));
         publisher.begins_at(PROMPT_SEQ);
         let ticket = RunTicket { run: session.id.into(), follower: publisher.follow() };
-        run::start(&self, Work { session, turn, request, facts, attachments, driver, place, publisher });
+        let cancel = self.cancels.of(turn.id);
+        run::start(&self, Work { session, turn, request, facts, attachments, driver, place, publisher, cancel });
         Ok(ticket)
     }
 

@@ -124,7 +124,9 @@ fn engine(error: EngineError) -> Response {
         EngineError::Deferred => busy(error.to_string(), 30),
         EngineError::Busy { retry_after, .. } => busy(error.to_string(), retry_after.as_secs()),
         EngineError::Stopping => busy(error.to_string(), 5),
-        EngineError::NameTaken(_) | EngineError::TooManyTokens(_) => text(StatusCode::CONFLICT, error.to_string()),
+        EngineError::AlreadyEnded | EngineError::NameTaken(_) | EngineError::TooManyTokens(_) => {
+            text(StatusCode::CONFLICT, error.to_string())
+        }
         EngineError::UploadTooLarge(_) => text(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         EngineError::DiskFull => text(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
         EngineError::RecordsUnavailable(inner) => {

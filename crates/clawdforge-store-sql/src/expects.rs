@@ -21,6 +21,9 @@ pub(crate) fn add_expect(batch: &mut Batch, index: usize, expect: &Expect) {
             .expect(index, "EXISTS (SELECT 1 FROM turns WHERE id = ? AND state = ?)")
             .bind(turn.to_string())
             .bind(state.as_str()),
+        Expect::TurnUnfinished(turn) => {
+            batch.expect(index, "EXISTS (SELECT 1 FROM turns WHERE id = ? AND ended_at IS NULL)").bind(turn.to_string())
+        }
         Expect::SessionOpen(session) => batch
             .expect(index, "EXISTS (SELECT 1 FROM sessions WHERE id = ? AND closed_at IS NULL)")
             .bind(session.to_string()),

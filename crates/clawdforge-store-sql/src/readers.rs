@@ -8,13 +8,14 @@ use async_trait::async_trait;
 use clawdforge_core::app::{App, AppName, AppToken};
 use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{AppId, FileId, HostId, SessionId, TurnId};
+use clawdforge_core::id::{AppId, FileId, HostId, RunId, SessionId, TurnId};
 use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
+use clawdforge_core::turn::TurnRecord;
 use clawdforge_store::{
-    AgentUserReads, EndedTurn, EventReads, FileReads, LedgerQuery, LedgerReads, Order, ReadError, SessionReads,
-    TokenReads, UnfinishedTurn,
+    AgentUserReads, EndedTurn, EventReads, FileReads, LedgerQuery, LedgerReads, Order, ReadError, RunRecord,
+    SessionReads, TokenReads, UnfinishedTurn,
 };
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Sqlite};
@@ -119,16 +120,65 @@ macro_rules! record_columns {
     };
 }
 
+/// The columns a turn is read from, where it is the only thing with an id.
+macro_rules! turn_columns {
+    () => {
+        "turns.id AS turn, session, place, state, request, queued_at, timeout_us, started_at, ended_at, outcome,
+         cancel_asked_at"
+    };
+}
+
+/// The beginning of a query for runs.
+macro_rules! run_columns {
+    () => {
+        concat!(
+            "SELECT ",
+            turn_columns!(),
+            ", ",
+            session_columns!(),
+            " FROM sessions JOIN turns ON turns.session = sessions.id"
+        )
+    };
+}
+
 #[async_trait]
 impl SessionReads for Windows {
     async fn unfinished_turns(&self) -> Result<Vec<UnfinishedTurn>, ReadError> {
         let query = sqlx::query(concat!(
-            "SELECT turns.id AS turn, session, place, state, request, queued_at, timeout_us, process, ",
+            "SELECT turns.id AS turn, session, place, state, request, queued_at, timeout_us, process, cancel_asked_at, ",
             session_columns!(),
             " FROM turns JOIN sessions ON sessions.id = turns.session
              WHERE ended_at IS NULL ORDER BY queued_at, turns.id",
         ));
         self.all(query, rows::unfinished_turn).await
+    }
+
+    async fn turn(&self, id: TurnId) -> Result<Option<TurnRecord>, ReadError> {
+        let query = sqlx::query(concat!("SELECT ", turn_columns!(), " FROM turns WHERE id = ?1"));
+        self.one(query.bind(id.to_string()), rows::turn_record).await
+    }
+
+    async fn turns(&self, session: SessionId, after: u32, limit: usize) -> Result<Vec<TurnRecord>, ReadError> {
+        let query = sqlx::query(concat!(
+            "SELECT ",
+            turn_columns!(),
+            " FROM turns WHERE session = ?1 AND place > ?2 ORDER BY place LIMIT ?3"
+        ));
+        self.all(query.bind(session.to_string()).bind(after).bind(rows_max(limit)), rows::turn_record).await
+    }
+
+    async fn run(&self, id: RunId) -> Result<Option<RunRecord>, ReadError> {
+        let query = sqlx::query(concat!(run_columns!(), " WHERE sessions.id = ?1 AND kind = 'run'"));
+        self.one(query.bind(SessionId::from(id).to_string()), rows::run).await
+    }
+
+    async fn runs(&self, app: AppId, before: Option<RunId>, limit: usize) -> Result<Vec<RunRecord>, ReadError> {
+        let query = sqlx::query(concat!(
+            run_columns!(),
+            " WHERE app = ?1 AND kind = 'run' AND sessions.id < ?2 ORDER BY sessions.id DESC LIMIT ?3"
+        ));
+        let query = query.bind(app.to_string()).bind(before_id(before.map(SessionId::from))).bind(rows_max(limit));
+        self.all(query, rows::run).await
     }
 
     async fn queued_prompt(&self, turn: TurnId) -> Result<Option<EventBody>, ReadError> {
@@ -153,13 +203,15 @@ impl SessionReads for Windows {
         &self,
         app: AppId,
         include_closed: bool,
+        before: Option<SessionId>,
         limit: usize,
     ) -> Result<Vec<SessionRecord>, ReadError> {
         let query = sqlx::query(concat!(
             record_columns!(),
-            " WHERE app = ?1 AND kind = 'conversation' AND (?2 OR closed_at IS NULL) ORDER BY id DESC LIMIT ?3",
+            " WHERE app = ?1 AND kind = 'conversation' AND (?2 OR closed_at IS NULL) AND id < ?3
+              ORDER BY id DESC LIMIT ?4",
         ));
-        let query = query.bind(app.to_string()).bind(include_closed).bind(rows_max(limit));
+        let query = query.bind(app.to_string()).bind(include_closed).bind(before_id(before)).bind(rows_max(limit));
         self.all(query, rows::session_record).await
     }
 
@@ -222,6 +274,14 @@ impl EventReads for Windows {
         self.all(query.bind(session.to_string()).bind(integer(after)).bind(rows_max(limit)), rows::event).await
     }
 
+    async fn last_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<Event>, ReadError> {
+        let query = sqlx::query(
+            "SELECT session, seq, turn, at, body FROM events
+             WHERE session = ?1 AND turn = ?2 ORDER BY seq DESC LIMIT 1",
+        );
+        self.one(query.bind(session.to_string()).bind(turn.to_string()), rows::event).await
+    }
+
     async fn head(&self, session: SessionId) -> Result<EventSeq, ReadError> {
         let head: i64 = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM events WHERE session = ?1")
             .bind(session.to_string())
@@ -259,6 +319,11 @@ impl LedgerReads for Windows {
         let query = sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM ledger WHERE at < ?1)").bind(before.micros());
         query.fetch_one(&self.readers).await.map_err(read_error)
     }
+}
+
+/// The id that a page ends before; every id is below the one that stands for none.
+fn before_id(before: Option<SessionId>) -> String {
+    before.map_or_else(|| "~".to_owned(), |id| id.to_string())
 }
 
 /// A negative limit would mean none; this one never is.

@@ -15,8 +15,8 @@ use clawdforge_core::network::NetworkRule;
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
-use clawdforge_core::turn::{Turn, TurnState};
-use clawdforge_store::{EndedTurn, ReadError, UnfinishedTurn};
+use clawdforge_core::turn::{Turn, TurnRecord, TurnState};
+use clawdforge_store::{EndedTurn, ReadError, RunRecord, UnfinishedTurn};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row, Sqlite, Type};
 
@@ -96,7 +96,24 @@ pub(crate) fn link(row: &SqliteRow) -> Result<(SessionId, String), ReadError> {
 
 /// A row of `turns` joined with its session.
 pub(crate) fn unfinished_turn(row: &SqliteRow) -> Result<UnfinishedTurn, ReadError> {
-    Ok(UnfinishedTurn { session: session(row)?, turn: turn(row)?, process: get(row, "process")? })
+    let is_cancelled = maybe_time(row, "cancel_asked_at")?.is_some();
+    Ok(UnfinishedTurn { session: session(row)?, turn: turn(row)?, is_cancelled, process: get(row, "process")? })
+}
+
+/// A row of `turns`.
+pub(crate) fn turn_record(row: &SqliteRow) -> Result<TurnRecord, ReadError> {
+    Ok(TurnRecord {
+        turn: turn(row)?,
+        started_at: maybe_time(row, "started_at")?,
+        ended_at: maybe_time(row, "ended_at")?,
+        outcome: get(row, "outcome")?,
+        cancel_asked_at: maybe_time(row, "cancel_asked_at")?,
+    })
+}
+
+/// A row of `sessions` joined with its one turn.
+pub(crate) fn run(row: &SqliteRow) -> Result<RunRecord, ReadError> {
+    Ok(RunRecord { session: session(row)?, turn: turn_record(row)? })
 }
 
 /// The prompt that is kept with a turn.

@@ -43,6 +43,7 @@ pub(crate) fn add_write(batch: &mut Batch, write: &Write) {
         Write::NoteResume(session, key) => note_resume(batch, *session, key.as_deref()),
         Write::CloseSession(session, at) => close_session(batch, *session, *at),
         Write::AppendEvents(events) => append_events(batch, events),
+        Write::AskCancel(turn, at) => ask_cancel(batch, *turn, *at),
         Write::EndTurn(turn, at, outcome) => end_turn(batch, *turn, *at, outcome),
         Write::EraseSession(session) => erase_session(batch, *session),
         Write::TrimLedger(before) => trim_ledger(batch, *before),
@@ -184,6 +185,15 @@ fn note_process(batch: &mut Batch, turn: TurnId, process: &str) {
     batch
         .add("UPDATE turns SET process = ? WHERE id = ? AND state = 'running'")
         .bind(process)
+        .bind(turn.to_string())
+        .must_change();
+}
+
+/// The first time counts.
+fn ask_cancel(batch: &mut Batch, turn: TurnId, at: Timestamp) {
+    batch
+        .add("UPDATE turns SET cancel_asked_at = coalesce(cancel_asked_at, ?) WHERE id = ?")
+        .bind(at.micros())
         .bind(turn.to_string())
         .must_change();
 }

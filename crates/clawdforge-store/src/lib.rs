@@ -12,11 +12,11 @@ use clawdforge_core::app::{App, AppName, AppToken};
 use clawdforge_core::commit::Commit;
 use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{AppId, FileId, HostId, SessionId, TurnId};
+use clawdforge_core::id::{AppId, FileId, HostId, RunId, SessionId, TurnId};
 pub use clawdforge_core::ledger::{LedgerLine, LedgerQuery, Order};
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
-use clawdforge_core::turn::Turn;
+use clawdforge_core::turn::{Turn, TurnRecord};
 
 pub mod faults;
 
@@ -83,6 +83,14 @@ pub trait FileReads: Send + Sync {
 pub trait SessionReads: Send + Sync {
     /// Turns that have no outcome yet, with their sessions and the process they noted, oldest first.
     async fn unfinished_turns(&self) -> Result<Vec<UnfinishedTurn>, ReadError>;
+    /// The turn of an id, whoever's it is.
+    async fn turn(&self, id: TurnId) -> Result<Option<TurnRecord>, ReadError>;
+    /// Turns of a session from after place `after` on, in order.
+    async fn turns(&self, session: SessionId, after: u32, limit: usize) -> Result<Vec<TurnRecord>, ReadError>;
+    /// The run of an id with its one turn, whoever owns it.
+    async fn run(&self, id: RunId) -> Result<Option<RunRecord>, ReadError>;
+    /// Runs of an app that were accepted before the run `before`, newest first.
+    async fn runs(&self, app: AppId, before: Option<RunId>, limit: usize) -> Result<Vec<RunRecord>, ReadError>;
     /// The prompt of a conversation's turn that has not started; later the log has it.
     async fn queued_prompt(&self, turn: TurnId) -> Result<Option<EventBody>, ReadError>;
     /// Turns whose end was recorded within `window` before the newest recorded end. An end may be recorded
@@ -90,11 +98,12 @@ pub trait SessionReads: Send + Sync {
     async fn turns_just_ended(&self, window: Duration) -> Result<Vec<EndedTurn>, ReadError>;
     /// The conversation of an id, whoever owns it and whether or not it is closed.
     async fn conversation(&self, id: SessionId) -> Result<Option<SessionRecord>, ReadError>;
-    /// Conversations of an app, newest first.
+    /// Conversations of an app that were opened before the conversation `before`, newest first.
     async fn conversations(
         &self,
         app: AppId,
         include_closed: bool,
+        before: Option<SessionId>,
         limit: usize,
     ) -> Result<Vec<SessionRecord>, ReadError>;
     /// How many conversations of all apps are open.
@@ -111,6 +120,15 @@ pub trait SessionReads: Send + Sync {
     async fn runs_ended_before(&self, before: Timestamp, limit: usize) -> Result<Vec<Session>, ReadError>;
 }
 
+/// A run: the session that holds it, and its one turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRecord {
+    /// The session.
+    pub session: Session,
+    /// The turn.
+    pub turn: TurnRecord,
+}
+
 /// A turn without an outcome, as recovery needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnfinishedTurn {
@@ -118,6 +136,8 @@ pub struct UnfinishedTurn {
     pub session: Session,
     /// The turn.
     pub turn: Turn,
+    /// Somebody asked for it to be stopped.
+    pub is_cancelled: bool,
     /// The process tree it noted, in the process crate's text form.
     pub process: Option<String>,
 }
@@ -136,6 +156,8 @@ pub struct EndedTurn {
 pub trait EventReads: Send + Sync {
     /// Events of a session with numbers above `after`, in order.
     async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError>;
+    /// The last event of a turn so far, which is its end once it has ended.
+    async fn last_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<Event>, ReadError>;
     /// The highest number in a session; 0 when it has no events.
     async fn head(&self, session: SessionId) -> Result<EventSeq, ReadError>;
 }

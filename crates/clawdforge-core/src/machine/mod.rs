@@ -41,6 +41,8 @@ pub enum Input {
     DrainExpired,
     /// The session was closed.
     SessionClosed,
+    /// The app wants the turn stopped.
+    CancelAsked,
     /// The store refused an event record.
     RecordRefused,
     /// The process tree is gone.
@@ -178,6 +180,8 @@ impl TurnMachine {
             (State::Opening | State::Working | State::Cancelling(_), Input::SessionClosed) => {
                 self.end_with(Failure::new(FailureKind::SessionClosed, "the session was closed during this turn"))
             }
+            (State::Working, Input::CancelAsked) if self.after == AfterTurn::Keep => self.cancel_for(cancelled()),
+            (State::Opening | State::Working, Input::CancelAsked) => self.end_with(cancelled()),
             (State::Opening | State::Working | State::Cancelling(_), Input::RecordRefused) => self.end_with(
                 Failure::new(FailureKind::Internal, "the event log could not be written, so the agent was stopped"),
             ),
@@ -202,7 +206,10 @@ impl TurnMachine {
 
             (
                 State::Cancelling(_),
-                Input::LinkOpened | Input::OpenFailed(_) | Input::TimerFired(Timer::Total | Timer::Silence),
+                Input::LinkOpened
+                | Input::OpenFailed(_)
+                | Input::CancelAsked
+                | Input::TimerFired(Timer::Total | Timer::Silence),
             )
             | (State::Ending(_) | State::Closing, _)
             | (State::Working, Input::LinkOpened) => Vec::new(),
@@ -315,6 +322,12 @@ impl TurnMachine {
         self.state = State::Ending(Box::new(end));
         vec![Effect::CloseLink]
     }
+}
+
+/// The failure of a turn that its app had stopped.
+#[must_use]
+pub fn cancelled() -> Failure {
+    Failure::new(FailureKind::Cancelled, "the turn was cancelled by its app")
 }
 
 /// The end of a turn whose agent is gone without having ended it.

@@ -109,6 +109,20 @@ fn an_agent_that_does_not_stop_when_told_to_or_dies_of_it_loses_its_process_firs
 }
 
 #[test]
+fn a_cancel_stops_a_turn_whose_agent_stays_and_ends_the_process_of_one_that_does_not() {
+    let story = play_kept(vec![Input::LinkOpened, Input::CancelAsked, Input::CancelAsked, answer("part")]);
+    assert_eq!(story[2..], ["CancelTurn, Cancel in 10", "", "end cancelled, Stop"]);
+    let story = play(vec![Input::LinkOpened, Input::CancelAsked, closed()]);
+    assert_eq!(story[2..], ["CloseLink", "end cancelled, Stop"]);
+}
+
+#[test]
+fn a_cancel_while_opening_ends_what_is_opened_late() {
+    let story = play_kept(vec![Input::CancelAsked, Input::LinkOpened, closed()]);
+    assert_eq!(story[1..], ["CloseLink", "CloseLink", "end cancelled, Stop"]);
+}
+
+#[test]
 fn a_close_ends_the_process_before_the_turn_is_recorded_as_ended() {
     for begun in [vec![Input::LinkOpened], vec![Input::LinkOpened, Input::TimerFired(Timer::Total)]] {
         let mut inputs = begun;
@@ -258,6 +272,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::TimerFired(Timer::Cancel)),
         Just(Input::DrainExpired),
         Just(Input::SessionClosed),
+        Just(Input::CancelAsked),
         Just(Input::RecordRefused),
         Just(closed()),
         Just(Input::Signal(AgentSignal::ContextReset)),

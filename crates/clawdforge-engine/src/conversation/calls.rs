@@ -71,6 +71,8 @@ pub struct SessionView {
 pub struct TurnTicket {
     /// The conversation.
     pub session: SessionId,
+    /// The turn.
+    pub turn: TurnId,
     /// The turn's place there, from 1.
     pub index: u32,
     shared: Arc<Shared>,
@@ -218,10 +220,11 @@ impl Shared {
         let prompt = (unfinished <= 1).then_some(prompt);
         desk.unfinished.fetch_add(1, Ordering::Relaxed);
         let index = turn.index;
-        let publisher = Publisher::new();
+        let publisher = Publisher::new(self.tails.of(session));
         let follower = publisher.follow();
-        caller.order(Order::Turn(Box::new(Accepted { turn, prompt, place, publisher }))).await;
-        Ok(TurnTicket { session, index, shared: Arc::clone(&self), follower })
+        let (id, cancel) = (turn.id, self.cancels.of(turn.id));
+        caller.order(Order::Turn(Box::new(Accepted { turn, prompt, place, publisher, cancel }))).await;
+        Ok(TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower })
     }
 
     /// Records a turn; its prompt comes back.
@@ -272,7 +275,7 @@ impl Shared {
     /// A conversation of this app. One that is unknown or somebody else's is not found, whichever it is, after
     /// the same query: its time is not to tell one from the other either. So every call asks here before it does
     /// anything that depends on what there is.
-    async fn own_session(&self, by: &AppToken, session: SessionId) -> Result<SessionRecord, EngineError> {
+    pub(crate) async fn own_session(&self, by: &AppToken, session: SessionId) -> Result<SessionRecord, EngineError> {
         let record = self.store.sessions.conversation(session).await?;
         record.filter(|record| record.session.app == by.app.id).ok_or(EngineError::NotFound("session"))
     }
@@ -282,7 +285,17 @@ impl Shared {
     }
 
     pub(crate) async fn sessions(&self, by: &AppToken, include_closed: bool) -> Result<Vec<SessionView>, EngineError> {
-        let records = self.store.sessions.conversations(by.app.id, include_closed, PAGE_ROWS_MAX).await?;
+        self.sessions_page(by, include_closed, None, PAGE_ROWS_MAX).await
+    }
+
+    pub(crate) async fn sessions_page(
+        &self,
+        by: &AppToken,
+        include_closed: bool,
+        before: Option<SessionId>,
+        limit: usize,
+    ) -> Result<Vec<SessionView>, EngineError> {
+        let records = self.store.sessions.conversations(by.app.id, include_closed, before, limit).await?;
         Ok(records.into_iter().map(|record| self.view(record)).collect())
     }
 
@@ -335,6 +348,7 @@ impl Shared {
             // An owner that is gone has nothing left to close.
             let _ = closed.await;
         }
+        self.tails.close(session.id);
         Ok(true)
     }
 

@@ -7,6 +7,7 @@ use clawdforge_core::turn::Turn;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::cancels::Cancel;
 use crate::hub::Publisher;
 use crate::slots::{Slot, Ticket};
 
@@ -30,6 +31,8 @@ pub(crate) struct Accepted {
     /// A place in the queue for slots; whoever found the conversation warm or busy took none.
     pub place: Option<Ticket>,
     pub publisher: Publisher,
+    /// Whether it is to be stopped.
+    pub cancel: Cancel,
 }
 
 /// The receiving end, with what was received and not done yet.

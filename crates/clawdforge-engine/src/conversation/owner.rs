@@ -12,7 +12,7 @@ use clawdforge_core::agent::{AgentSignal, Failure, FailureKind};
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{EventBody, EventSeq};
 use clawdforge_core::id::AppId;
-use clawdforge_core::machine::AfterTurn;
+use clawdforge_core::machine::{AfterTurn, cancelled};
 use clawdforge_core::session::SessionRecord;
 use clawdforge_core::turn::Turn;
 use clawdforge_store::ReadError;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::mailbox::{self, Accepted, Mailbox};
 use super::opening::{Asked, open_ahead, opening};
 use super::registry::Desk;
+use crate::cancels::Cancel;
 use crate::engine::Shared;
 use crate::hosts::is_gone;
 use crate::owner::log::TurnLog;
@@ -206,19 +207,22 @@ impl Owner {
 
     /// Plays one turn to its recorded end.
     async fn turn(&mut self, accepted: Accepted, Known { record, head }: Known, prompt: EventBody) {
-        let Accepted { turn, place, mut publisher, .. } = accepted;
+        let Accepted { turn, place, mut publisher, cancel, .. } = accepted;
         let began = Instant::now();
         publisher.begins_at(head + 1);
         let asked = Asked::of(&record, &prompt, self.shared.isolation_of_session(&record.session));
         let facts = asked.facts(turn.session, turn.index);
         let mut log = TurnLog::new(record.session.clone(), turn, Facts::Turn(facts), publisher, head);
         log.push(self.shared.ids.now(), prompt);
-        let mut player = Player::new(Arc::clone(&self.shared), log);
+        let mut player = Player::new(Arc::clone(&self.shared), log, cancel);
         player.resume_noted.clone_from(&record.resume_key);
 
         if self.is_closed(&record) {
             let message = "the session was closed before this turn began";
             return player.end_with(Failure::new(FailureKind::SessionClosed, message), began.elapsed()).await;
+        }
+        if player.cancel.is_asked() {
+            return player.end_with(cancelled(), began.elapsed()).await;
         }
         let mut ahead = None;
         let slot = match self.warm.take() {
@@ -235,7 +239,7 @@ impl Owner {
                 player.warm = Some(link);
                 slot
             }
-            None => match self.slot(place, record.session.app).await {
+            None => match self.slot(place, record.session.app, &player.cancel).await {
                 Ok(slot) => slot,
                 Err(Some(failure)) => return player.end_with(failure, began.elapsed()).await,
                 // The service stops: the turn stays as it is recorded, and the next start goes on with it.
@@ -284,7 +288,7 @@ impl Owner {
     }
 
     /// Waits for a slot; `Err(None)` when the service stops before.
-    async fn slot(&mut self, place: Option<Ticket>, app: AppId) -> Result<Slot, Option<Failure>> {
+    async fn slot(&mut self, place: Option<Ticket>, app: AppId, cancel: &Cancel) -> Result<Slot, Option<Failure>> {
         let waiting = match place.unwrap_or_else(|| self.shared.slots.admit_promised(app)) {
             Ticket::Ready(slot) => return Ok(slot),
             Ticket::Waiting(waiting) => waiting,
@@ -295,6 +299,7 @@ impl Owner {
             biased;
             slot = waiting => slot.map_err(|_gone| None),
             () = self.shared.stopping.cancelled() => Err(None),
+            () = cancel.asked() => Err(Some(cancelled())),
             () = mailbox::closed(&mut self.mailbox) => Err(Some(Failure::new(FailureKind::SessionClosed, closed))),
             () = tokio::time::sleep(wait_max) => Err(Some(waited_too_long(wait_max))),
         }

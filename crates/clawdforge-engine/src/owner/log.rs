@@ -109,9 +109,12 @@ impl TurnLog {
         let commit = Commit { writes: self.waiting.clone(), ..Commit::default() };
         match recorder.with_events(commit, self.session.id, self.last).await {
             Ok(committed) => {
-                self.waiting.clear();
+                let events = std::mem::take(&mut self.waiting).into_iter().filter_map(|write| match write {
+                    Write::AppendEvents(events) => Some(events),
+                    _ => None,
+                });
                 self.gathered = Gathered::default();
-                self.publisher.publish(committed);
+                self.publisher.publish(committed, events.flatten().collect());
                 None
             }
             Err(error) => Some(error),
@@ -141,7 +144,8 @@ impl TurnLog {
             Ok(committed) => {
                 self.last += 1;
                 self.whole = true;
-                self.publisher.publish(committed);
+                // Followers read the end in the log, once each.
+                self.publisher.publish(committed, Vec::new());
             }
             Err(error) => {
                 tracing::error!(turn = %self.facts, %error, "the outcome of a turn could not be recorded");

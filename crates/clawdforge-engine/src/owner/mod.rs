@@ -22,6 +22,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::cancels::Cancel;
 use crate::conversation::mailbox::{self, Mailbox};
 use crate::engine::Shared;
 
@@ -65,6 +66,8 @@ pub(crate) struct Player {
     pub limits: AgentLimits,
     /// An agent was closed, or could not be opened, and processes of it may still be there.
     pub may_survive: bool,
+    /// Whether the turn is to be stopped.
+    pub cancel: Cancel,
     shared: Arc<Shared>,
     started: Option<Instant>,
     opening: Option<Opening>,
@@ -76,10 +79,11 @@ pub(crate) struct Player {
     flush_at: Option<Instant>,
     drain_told: bool,
     close_told: bool,
+    cancel_told: bool,
 }
 
 impl Player {
-    pub fn new(shared: Arc<Shared>, log: TurnLog) -> Self {
+    pub fn new(shared: Arc<Shared>, log: TurnLog, cancel: Cancel) -> Self {
         Self {
             log,
             link: None,
@@ -89,6 +93,7 @@ impl Player {
             given_up: CancellationToken::new(),
             limits: AgentLimits::default(),
             may_survive: false,
+            cancel,
             shared,
             started: None,
             opening: None,
@@ -100,6 +105,7 @@ impl Player {
             flush_at: None,
             drain_told: false,
             close_told: false,
+            cancel_told: false,
         }
     }
 
@@ -283,6 +289,10 @@ impl Player {
             () = mailbox::closed(&mut self.mailbox), if !self.close_told => {
                 self.close_told = true;
                 Input::SessionClosed
+            }
+            () = self.cancel.asked(), if !self.cancel_told => {
+                self.cancel_told = true;
+                Input::CancelAsked
             }
             () = at(self.total_at) => {
                 self.total_at = None;

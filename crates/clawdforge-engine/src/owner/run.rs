@@ -12,7 +12,7 @@ use clawdforge_core::event::EventBody;
 use clawdforge_core::file::File;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::ledger::RunFacts;
-use clawdforge_core::machine::AfterTurn;
+use clawdforge_core::machine::{AfterTurn, cancelled};
 use clawdforge_core::run::RunRequest;
 use clawdforge_core::session::Session;
 use clawdforge_core::turn::Turn;
@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use super::log::TurnLog;
 use super::{Opened, Opening, Player};
+use crate::cancels::Cancel;
 use crate::engine::Shared;
 use crate::hub::Publisher;
 use crate::record::Facts;
@@ -41,6 +42,7 @@ pub(crate) struct Work {
     pub driver: Arc<dyn AgentDriver>,
     pub place: Ticket,
     pub publisher: Publisher,
+    pub cancel: Cancel,
 }
 
 /// Starts the task that owns the run.
@@ -49,7 +51,7 @@ pub(crate) fn start(shared: &Arc<Shared>, work: Work) {
 }
 
 async fn own(shared: Arc<Shared>, work: Work) {
-    let Work { session, turn, mut request, facts, attachments, driver, place, publisher } = work;
+    let Work { session, turn, mut request, facts, attachments, driver, place, publisher, cancel } = work;
     let waits = matches!(place, Ticket::Waiting(_));
     if waits {
         // The log has them; a long queue of large prompts must not be held in memory.
@@ -59,8 +61,8 @@ async fn own(shared: Arc<Shared>, work: Work) {
     let waiting_since = Instant::now();
     let id = session.id;
     let log = TurnLog::new(session, turn, Facts::Run(facts), publisher, PROMPT_SEQ);
-    let mut player = Player::new(Arc::clone(&shared), log);
-    let slot = match wait_for_slot(&shared, place).await {
+    let mut player = Player::new(Arc::clone(&shared), log, cancel);
+    let slot = match wait_for_slot(&shared, place, &player.cancel).await {
         Ok(slot) => slot,
         Err(failure) => return player.end_with(failure, waiting_since.elapsed()).await,
     };
@@ -76,7 +78,7 @@ async fn own(shared: Arc<Shared>, work: Work) {
     drop::<Slot>(slot);
 }
 
-async fn wait_for_slot(shared: &Shared, place: Ticket) -> Result<Slot, Failure> {
+async fn wait_for_slot(shared: &Shared, place: Ticket, cancel: &Cancel) -> Result<Slot, Failure> {
     let waiting = match place {
         Ticket::Ready(slot) => return Ok(slot),
         Ticket::Waiting(waiting) => waiting,
@@ -86,6 +88,7 @@ async fn wait_for_slot(shared: &Shared, place: Ticket) -> Result<Slot, Failure> 
         biased;
         slot = waiting => slot.map_err(|_gone| interrupted()),
         () = shared.stopping.cancelled() => Err(interrupted()),
+        () = cancel.asked() => Err(cancelled()),
         () = tokio::time::sleep(wait_max) => Err(waited_too_long(wait_max)),
     }
 }

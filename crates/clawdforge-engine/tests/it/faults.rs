@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::event::{Event, EventBody, EventSeq};
-use clawdforge_core::id::SessionId;
+use clawdforge_core::id::{SessionId, TurnId};
 use clawdforge_core::ledger::{LedgerQuery, Order};
 use clawdforge_engine::{Engine, EngineError};
 use clawdforge_process::Spawner;
@@ -77,6 +77,10 @@ pub struct Blind {
 impl EventReads for Blind {
     async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError> {
         self.inner.events_after(session, after, limit).await
+    }
+
+    async fn last_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<Event>, ReadError> {
+        self.inner.last_of_turn(session, turn).await
     }
 
     async fn head(&self, session: SessionId) -> Result<EventSeq, ReadError> {

@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot be set up has failed")]
 
+mod cancelling;
 mod conversations;
 mod erasing;
 mod faults;
+mod following;
 mod owner;
 mod scene;
 mod stage;

@@ -99,14 +99,16 @@ async fn an_app_sees_its_own_conversations_newest_first_and_the_open_ones_are_co
         open(&fixture, number, 5).await;
     }
     fixture.write([Write::OpenSession(session(4)), Write::CloseSession(session_id(2), at(7))]).await.unwrap();
-    let list = async |app, closed, limit| {
-        let found = fixture.store().sessions.conversations(app, closed, limit).await.unwrap();
+    let list = async |app, closed, before, limit| {
+        let found = fixture.store().sessions.conversations(app, closed, before, limit).await.unwrap();
         found.into_iter().map(|record| record.session.id).collect::<Vec<_>>()
     };
-    assert_eq!(list(app().id, true, 10).await, [session_id(3), session_id(2), session_id(1)]);
-    assert_eq!(list(app().id, false, 10).await, [session_id(3), session_id(1)]);
-    assert_eq!(list(app().id, true, 1).await, [session_id(3)]);
-    assert_eq!(list(AppId::from_u128(77), true, 10).await, []);
+    assert_eq!(list(app().id, true, None, 10).await, [session_id(3), session_id(2), session_id(1)]);
+    assert_eq!(list(app().id, false, None, 10).await, [session_id(3), session_id(1)]);
+    assert_eq!(list(app().id, true, None, 1).await, [session_id(3)]);
+    assert_eq!(list(app().id, true, Some(session_id(3)), 1).await, [session_id(2)]);
+    assert_eq!(list(app().id, true, Some(session_id(1)), 9).await, []);
+    assert_eq!(list(AppId::from_u128(77), true, None, 10).await, []);
     assert_eq!(fixture.store().sessions.open_conversations().await, Ok(2));
 }
 

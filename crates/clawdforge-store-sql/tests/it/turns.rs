@@ -2,10 +2,10 @@
 
 use clawdforge_core::commit::{Expect, Write};
 use clawdforge_core::session::Session;
-use clawdforge_core::turn::{Turn, TurnState};
-use clawdforge_store::{EndedTurn, UnfinishedTurn};
+use clawdforge_core::turn::{Turn, TurnRecord, TurnState};
+use clawdforge_store::{EndedTurn, RunRecord, UnfinishedTurn};
 
-use crate::support::{Fixture, accept, at, outcome, session, session_id, text, turn, turn_id, unexpected};
+use crate::support::{Fixture, accept, app, at, outcome, session, session_id, text, turn, turn_id, unexpected};
 
 async fn unfinished(fixture: &Fixture) -> Vec<UnfinishedTurn> {
     fixture.store().sessions.unfinished_turns().await.unwrap()
@@ -15,7 +15,7 @@ async fn unfinished(fixture: &Fixture) -> Vec<UnfinishedTurn> {
 async fn recovery_finds_a_turn_with_its_session_and_process_until_it_ends() {
     let fixture = Fixture::with_app().await;
     fixture.write(accept(1)).await.unwrap();
-    let mut expected = UnfinishedTurn { session: session(1), turn: turn(1), process: None };
+    let mut expected = UnfinishedTurn { session: session(1), turn: turn(1), is_cancelled: false, process: None };
     assert_eq!(unfinished(&fixture).await, [expected.clone()]);
 
     fixture.write([Write::StartTurn(turn_id(1), at(6))]).await.unwrap();
@@ -26,8 +26,45 @@ async fn recovery_finds_a_turn_with_its_session_and_process_until_it_ends() {
     expected.process = Some("pid 7 start 9".to_owned());
     assert_eq!(unfinished(&fixture).await, [expected]);
 
+    fixture.write([Write::AskCancel(turn_id(1), at(8))]).await.unwrap();
+    assert!(unfinished(&fixture).await[0].is_cancelled);
+
     fixture.write([Write::EndTurn(turn_id(1), at(7), outcome())]).await.unwrap();
     assert_eq!(unfinished(&fixture).await, []);
+}
+
+#[tokio::test]
+async fn a_run_and_its_turn_are_found_with_what_became_of_them() {
+    let fixture = Fixture::with_app().await;
+    for number in 1..=3 {
+        fixture.write(accept(number)).await.unwrap();
+    }
+    fixture.write([Write::StartTurn(turn_id(1), at(6)), Write::AskCancel(turn_id(1), at(7))]).await.unwrap();
+    // The first time is what counts.
+    fixture.write([Write::AskCancel(turn_id(1), at(9))]).await.unwrap();
+    assert_eq!(fixture.expect(Expect::TurnUnfinished(turn_id(1))).await, Ok(()));
+    fixture.write([Write::EndTurn(turn_id(1), at(8), outcome())]).await.unwrap();
+    let sessions = &fixture.store().sessions;
+    let expected = TurnRecord {
+        turn: Turn { state: TurnState::Ended, ..turn(1) },
+        started_at: Some(at(6)),
+        ended_at: Some(at(8)),
+        outcome: Some(outcome().code().to_owned()),
+        cancel_asked_at: Some(at(7)),
+    };
+    assert_eq!(sessions.turn(turn_id(1)).await, Ok(Some(expected.clone())));
+    assert_eq!(sessions.turns(session_id(1), 0, 9).await, Ok(vec![expected.clone()]));
+    assert_eq!(sessions.turns(session_id(1), 1, 9).await, Ok(Vec::new()));
+    assert_eq!(sessions.run(session_id(1).into()).await, Ok(Some(RunRecord { session: session(1), turn: expected })));
+    assert_eq!(sessions.run(session_id(9).into()).await, Ok(None));
+    let runs = async |before, limit| {
+        let found = sessions.runs(app().id, before, limit).await.unwrap();
+        found.into_iter().map(|run| run.session.id).collect::<Vec<_>>()
+    };
+    assert_eq!(runs(None, 2).await, [session_id(3), session_id(2)]);
+    assert_eq!(runs(Some(session_id(2).into()), 9).await, [session_id(1)]);
+    assert!(fixture.expect(Expect::TurnUnfinished(turn_id(1))).await.is_err());
+    assert_eq!(fixture.write([Write::AskCancel(turn_id(9), at(9))]).await, Err(unexpected(0)), "no such turn");
 }
 
 #[tokio::test]

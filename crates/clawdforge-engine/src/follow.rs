@@ -1,0 +1,170 @@
+//! Following a session or one of its turns: what is in the log, then what comes, without a gap.
+//!
+//! A follower listens to the live tail *first* and reads the store then, so nothing falls between. It holds a
+//! number and a page of events at most, whatever its reader does: who is slow reads the store again, and delays
+//! nobody. The log is the truth, the tail a hint: where no hint comes for a while, the store is asked.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_core::event::{Event, EventBody, EventSeq};
+use clawdforge_core::id::{SessionId, TurnId};
+use clawdforge_core::turn::TurnState;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::engine::Shared;
+use crate::error::EngineError;
+use crate::hub::{Live, Tail};
+
+/// Events read at once.
+const PAGE_EVENTS: usize = 128;
+
+/// Bytes of events that a follower holds on to, and one event more; the rest of what was read is read again. A reader may
+/// stop reading for hours, and there may be a thousand of them.
+const PAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a follower goes without asking the store, which another service may write to one day.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What a follower is given, in the order of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Followed {
+    /// The next event.
+    Event(Arc<Event>),
+    /// Events that are not kept any more, from the first number to the last.
+    Gap(EventSeq, EventSeq),
+}
+
+/// When following is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// With the end of this turn, whose events alone are given.
+    TurnEnds(TurnId),
+    /// When the session is closed and its turns have ended.
+    SessionCloses,
+}
+
+/// A place in a session's log that moves forward. Dropping it changes nothing about the session.
+pub struct EventStream {
+    shared: Arc<Shared>,
+    session: SessionId,
+    until: Until,
+    /// The number of the last event that was given or passed over.
+    after: EventSeq,
+    page: VecDeque<Arc<Event>>,
+    tail: Arc<Tail>,
+    live: watch::Receiver<Live>,
+    /// The store is to be asked, for there may be what no hint told of.
+    is_unsure: bool,
+    is_over: bool,
+}
+
+impl EventStream {
+    pub(crate) fn new(shared: Arc<Shared>, session: SessionId, until: Until, after: EventSeq) -> Self {
+        let tail = shared.tails.of(session);
+        let live = tail.listen();
+        Self { shared, session, until, after, page: VecDeque::new(), tail, live, is_unsure: true, is_over: false }
+    }
+
+    /// What comes next; `None` when following is over. Waits for as long as nothing happens. Cancel-safe.
+    ///
+    /// # Errors
+    /// When the store cannot be read. Calling it again goes on where it was.
+    pub async fn next(&mut self) -> Result<Option<Followed>, EngineError> {
+        loop {
+            if let Some(followed) = self.take() {
+                return Ok(Some(followed));
+            }
+            if self.is_over {
+                return Ok(None);
+            }
+            let is_sure = !self.is_unsure;
+            // Asked before the log is read: what is in there then is all there will ever be.
+            let has_ended = !is_sure && self.has_ended().await?;
+            let found = self.read(is_sure).await?;
+            self.is_unsure = false;
+            if found.is_empty() {
+                self.is_over = has_ended;
+                if !has_ended {
+                    self.wait().await;
+                }
+            }
+            // Where there is more, it is looked for again when this is through.
+            self.is_unsure |= has_ended;
+            self.page.extend(found);
+        }
+    }
+
+    /// The next of what was read.
+    fn take(&mut self) -> Option<Followed> {
+        while let Some(event) = self.page.pop_front() {
+            let expected = self.after + 1;
+            if event.seq > expected {
+                self.after = event.seq - 1;
+                self.page.push_front(event);
+                return Some(Followed::Gap(expected, self.after));
+            }
+            self.after = event.seq;
+            match self.until {
+                Until::TurnEnds(turn) if event.turn != turn => continue,
+                Until::TurnEnds(_) => self.is_over = matches!(event.body, EventBody::Ended(_)),
+                Until::SessionCloses => {}
+            }
+            return Some(Followed::Event(event));
+        }
+        None
+    }
+
+    async fn read(&mut self, is_sure: bool) -> Result<Vec<Arc<Event>>, EngineError> {
+        let head = self.live.borrow_and_update().head;
+        if let Some(recent) = self.tail.recent_after(self.after, PAGE_EVENTS) {
+            return Ok(few(recent));
+        }
+        if is_sure && head <= self.after {
+            return Ok(Vec::new());
+        }
+        let events = self.shared.store.events.events_after(self.session, self.after, PAGE_EVENTS).await?;
+        Ok(few(events.into_iter().map(Arc::new).collect()))
+    }
+
+    async fn wait(&mut self) {
+        let hint = timeout(ASK_AGAIN, self.live.changed()).await;
+        self.is_unsure = hint.is_err() || self.live.borrow().closed;
+    }
+
+    /// Whether nothing will be added to what is followed.
+    async fn has_ended(&self) -> Result<bool, EngineError> {
+        let sessions = &self.shared.store.sessions;
+        match self.until {
+            Until::TurnEnds(turn) => {
+                let turn = sessions.turn(turn).await?;
+                // One that is gone was erased.
+                Ok(turn.is_none_or(|record| record.turn.state == TurnState::Ended))
+            }
+            Until::SessionCloses => {
+                let Some(record) = sessions.conversation(self.session).await? else { return Ok(true) };
+                if record.closed_at.is_none() {
+                    return Ok(false);
+                }
+                // Turns are done in their order, so the last one ends last.
+                let last = sessions.turns(self.session, record.turns.saturating_sub(1), 1).await?;
+                Ok(last.iter().all(|record| record.turn.state == TurnState::Ended))
+            }
+        }
+    }
+}
+
+/// As many as a follower may hold on to.
+fn few(mut events: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
+    let mut bytes = 0;
+    let held = events.iter().take_while(|event| {
+        let fits = bytes < PAGE_BYTES_MAX;
+        bytes += event.body.weight();
+        fits
+    });
+    let held = held.count();
+    events.truncate(held);
+    events
+}

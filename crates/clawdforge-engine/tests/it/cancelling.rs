@@ -1,0 +1,85 @@
+//! Stopping turns and runs: one under way, one that waits, one that has ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clawdforge_core::agent::FailureKind;
+use clawdforge_core::turn::TurnState;
+use clawdforge_engine::EngineError;
+
+use crate::scene::{Scene, ended, failure, soon};
+use crate::stage::{engine_with, request};
+use crate::talker::TalkerDriver;
+
+#[tokio::test]
+async fn a_turn_under_way_is_stopped_and_its_agent_stays_for_the_next() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let running = scene.submit(session, "hang").await.unwrap();
+    let turn = running.turn;
+    scene.asked(1).await;
+    let cancel = || scene.engine.cancel_turn(&scene.by, session, turn, scene.engine.request_id());
+    let asked = cancel().await.unwrap();
+    assert!(asked.cancel_asked_at.is_some() && asked.turn.state == TurnState::Running, "{asked:?}");
+    assert_eq!(failure(&ended(running).await), Some(FailureKind::Cancelled));
+    assert_eq!(cancel().await.err(), Some(EngineError::AlreadyEnded));
+    scene.answered(session, "next").await;
+    assert_eq!(scene.talker.opens(), 1, "the same process went on");
+    let kinds = scene.kinds().await;
+    assert_eq!(kinds.iter().filter(|(kind, _)| kind == "cancel_asked").count(), 1, "{kinds:?}");
+}
+
+#[tokio::test]
+async fn a_turn_that_waits_is_never_given_to_the_agent() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let first = scene.submit(session, "wait").await.unwrap();
+    let second = scene.submit(session, "second").await.unwrap();
+    let third = scene.submit(session, "third").await.unwrap();
+    scene.asked(1).await;
+    for _ in 0..2 {
+        scene.engine.cancel_turn(&scene.by, session, second.turn, scene.engine.request_id()).await.unwrap();
+    }
+    scene.talker.go.add_permits(1);
+    assert_eq!(failure(&ended(first).await), None);
+    assert_eq!(failure(&ended(second).await), Some(FailureKind::Cancelled));
+    assert_eq!(failure(&ended(third).await), None);
+    assert_eq!(scene.talker.asked(), ["wait", "third"]);
+}
+
+#[tokio::test]
+async fn what_was_asked_of_a_turn_that_waits_holds_over_a_restart() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    drop(scene.submit(session, "hang").await.unwrap());
+    let second = scene.submit(session, "second").await.unwrap();
+    let turn = second.turn;
+    scene.asked(1).await;
+    scene.engine.cancel_turn(&scene.by, session, turn, scene.engine.request_id()).await.unwrap();
+    soon(scene.engine.drain(Duration::ZERO)).await;
+
+    let driver = Arc::new(TalkerDriver(Arc::clone(&scene.talker)));
+    let store = scene.opened.store.clone();
+    let (engine, _) = engine_with(scene.dir.path(), &scene.spawner, store, driver, |_| {}).await.unwrap();
+    let mut stream = engine.follow_turn(&scene.by, session, turn, 0).await.unwrap();
+    while soon(stream.next()).await.unwrap().is_some() {}
+    let view = engine.turn(&scene.by, session, turn).await.unwrap();
+    let kind = view.outcome.and_then(|outcome| outcome.failure).map(|failure| failure.kind);
+    assert_eq!(kind, Some(FailureKind::Cancelled));
+    assert_eq!(scene.talker.asked(), ["hang"]);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_slot_is_stopped_at_once() {
+    let scene = Scene::with(true, |options| options.slots = 1).await;
+    let session = scene.open().await;
+    let busy = scene.submit(session, "wait").await.unwrap();
+    scene.asked(1).await;
+    let ticket =
+        scene.engine.submit_run(&scene.by, request(Duration::from_secs(60)), scene.engine.request_id()).await.unwrap();
+    scene.engine.cancel_run(&scene.by, ticket.run, scene.engine.request_id()).await.unwrap();
+    let outcome = soon(ticket.outcome()).await.unwrap();
+    assert_eq!(outcome.failure.as_ref().map(|failure| failure.kind), Some(FailureKind::Cancelled));
+    scene.talker.go.add_permits(1);
+    assert_eq!(failure(&ended(busy).await), None);
+}

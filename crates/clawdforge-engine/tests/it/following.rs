@@ -1,0 +1,182 @@
+//! Following: from anywhere, at any time, each number once and to the end.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use clawdforge_core::event::{Event, EventBody, EventSeq};
+use clawdforge_core::id::{SessionId, TurnId};
+use clawdforge_core::secret::ExposeSecret as _;
+use clawdforge_engine::{EngineError, EventStream, Followed, TokenWish};
+use clawdforge_store::{EventReads, ReadError, Store};
+use proptest::prelude::*;
+
+use crate::scene::{Scene, ended, soon};
+
+/// Everything that comes to the end, or so many.
+async fn numbers(stream: &mut EventStream, most: usize) -> Vec<EventSeq> {
+    let mut seen = Vec::new();
+    while seen.len() < most {
+        match soon(stream.next()).await.unwrap() {
+            Some(Followed::Event(event)) => seen.push(event.seq),
+            Some(Followed::Gap(from, to)) => panic!("a gap from {from} to {to}"),
+            None => break,
+        }
+    }
+    seen
+}
+
+/// What somebody sees who hangs up after so many events each time, and comes back with the last number.
+async fn seen_in_pieces(scene: &Scene, session: SessionId, pieces: &[usize]) -> Vec<EventSeq> {
+    let mut seen: Vec<EventSeq> = Vec::new();
+    let mut pieces = pieces.iter().copied().chain(std::iter::repeat(usize::MAX));
+    loop {
+        let after = seen.last().copied().unwrap_or(0);
+        let mut stream = scene.engine.follow_session(&scene.by, session, after).await.unwrap();
+        let most = pieces.next().unwrap_or(usize::MAX);
+        let came = numbers(&mut stream, most).await;
+        let is_over = came.len() < most;
+        seen.extend(came);
+        if is_over {
+            return seen;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn however_often_a_follower_comes_back_it_sees_each_number_once(
+        pieces in prop::collection::vec(1_usize..9, 0..12), before in 0_usize..3, meanwhile in 1_usize..4,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let scene = Scene::new(true).await;
+            let session = scene.open().await;
+            for _ in 0..before {
+                scene.turn(session, "before").await;
+            }
+            let written = async {
+                for _ in 0..meanwhile {
+                    scene.turn(session, "meanwhile").await;
+                }
+                scene.close(session).await.unwrap();
+            };
+            let (seen, ()) = tokio::join!(seen_in_pieces(&scene, session, &pieces), written);
+            let head = scene.opened.store.events.head(session).await.unwrap();
+            assert_eq!(seen, (1..=head).collect::<Vec<_>>());
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_followed_from_before_it_begins_to_its_end_and_no_further() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let first = scene.submit(session, "wait").await.unwrap();
+    let second = scene.submit(session, "second").await.unwrap();
+    let third = scene.submit(session, "third").await.unwrap();
+    let mut stream = scene.engine.follow_turn(&scene.by, session, second.turn, 0).await.unwrap();
+    scene.asked(1).await;
+    scene.talker.go.add_permits(1);
+    let (_, second, _) = (ended(first).await, ended(second).await, ended(third).await);
+    assert_eq!(numbers(&mut stream, usize::MAX).await, (second.first..=second.last).collect::<Vec<_>>());
+    assert_eq!(soon(stream.next()).await, Ok(None), "it stays over");
+}
+
+#[tokio::test]
+async fn what_has_ended_is_replayed_from_any_number_and_nothing_is_waited_for() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let ticket = scene.submit(session, "first").await.unwrap();
+    let turn = ticket.turn;
+    let last = ended(ticket).await.last;
+    for after in [0, 2, last, last + 7] {
+        let mut stream = scene.engine.follow_turn(&scene.by, session, turn, after).await.unwrap();
+        assert_eq!(numbers(&mut stream, usize::MAX).await, (after + 1..=last).collect::<Vec<_>>(), "after {after}");
+    }
+    scene.close(session).await.unwrap();
+    for after in [0, last] {
+        let mut stream = scene.engine.follow_session(&scene.by, session, after).await.unwrap();
+        assert_eq!(numbers(&mut stream, usize::MAX).await, (after + 1..=last).collect::<Vec<_>>(), "after {after}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_closed_during_a_turn_is_followed_to_the_end_of_the_turn() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let running = scene.submit(session, "hang").await.unwrap();
+    scene.asked(1).await;
+    let mut stream = scene.engine.follow_session(&scene.by, session, 0).await.unwrap();
+    let (seen, closed) = tokio::join!(numbers(&mut stream, usize::MAX), scene.close(session));
+    assert_eq!(closed, Ok(true));
+    assert_eq!(seen.last().copied(), Some(ended(running).await.last));
+}
+
+#[tokio::test]
+async fn nobody_follows_what_is_another_apps() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let turn = scene.submit(session, "first").await.unwrap().turn;
+    let wish = TokenWish { name: "other".parse().unwrap(), ip_cidrs: Vec::new(), network: None };
+    let minted = scene.engine.mint_token(wish, scene.engine.request_id()).await.unwrap();
+    let other = scene.engine.app(minted.secret.expose_secret()).unwrap();
+    let not_found = |what| Some(EngineError::NotFound(what));
+    assert_eq!(scene.engine.follow_session(&other, session, 0).await.err(), not_found("session"));
+    assert_eq!(scene.engine.follow_turn(&other, session, turn, 0).await.err(), not_found("session"));
+    let another = scene.open().await;
+    assert_eq!(scene.engine.follow_turn(&scene.by, another, turn, 0).await.err(), not_found("turn"));
+}
+
+/// A log whose first events are gone.
+struct Pruned {
+    inner: Arc<dyn EventReads>,
+    first: EventSeq,
+}
+
+#[async_trait]
+impl EventReads for Pruned {
+    async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError> {
+        self.inner.events_after(session, after.max(self.first - 1), limit).await
+    }
+
+    async fn last_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<Event>, ReadError> {
+        self.inner.last_of_turn(session, turn).await
+    }
+
+    async fn head(&self, session: SessionId) -> Result<EventSeq, ReadError> {
+        self.inner.head(session).await
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_kept_any_more_is_told_as_a_gap_and_the_rest_follows() {
+    let prune =
+        |store: Store| Store { events: Arc::new(Pruned { inner: Arc::clone(&store.events), first: 3 }), ..store };
+    let scene = Scene::over(true, |_| {}, prune).await;
+    let session = scene.open().await;
+    let ticket = scene.submit(session, "first").await.unwrap();
+    let turn = ticket.turn;
+    let last = ended(ticket).await.last;
+    let mut stream = scene.engine.follow_turn(&scene.by, session, turn, 0).await.unwrap();
+    assert_eq!(soon(stream.next()).await, Ok(Some(Followed::Gap(1, 2))));
+    assert_eq!(numbers(&mut stream, usize::MAX).await, (3..=last).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_run_is_followed_as_a_turn_is() {
+    let scene = Scene::new(true).await;
+    let request = crate::stage::request(std::time::Duration::from_secs(60));
+    let ticket = scene.engine.submit_run(&scene.by, request, scene.engine.request_id()).await.unwrap();
+    let run = ticket.run;
+    let mut stream = scene.engine.follow_run(&scene.by, run, 0).await.unwrap();
+    let mut bodies = Vec::new();
+    while let Some(Followed::Event(event)) = soon(stream.next()).await.unwrap() {
+        bodies.push(event.body.clone());
+    }
+    let outcome = soon(ticket.outcome()).await.unwrap();
+    assert!(matches!(bodies.first(), Some(EventBody::Prompt { .. })), "{bodies:?}");
+    assert_eq!(bodies.last(), Some(&EventBody::Ended((*outcome).clone())));
+    let view = scene.engine.run(&scene.by, run).await.unwrap();
+    assert_eq!(view.turn.outcome, Some((*outcome).clone()));
+}

@@ -7,3 +7,5 @@
 pub mod admin;
 pub mod answer;
 pub mod legacy;
+pub mod problem;
+pub mod v1;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Expect, Write};
-use clawdforge_core::event::{EventBody, EventSeq, TurnOutcome};
+use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
 use clawdforge_core::id::{RequestId, RunId, SessionId, TurnId};
 use clawdforge_core::ledger::LedgerFact;
 use clawdforge_core::session::Session;
@@ -94,8 +94,24 @@ impl Engine {
         by: &AppToken,
         before: Option<RunId>,
         limit: usize,
-    ) -> Result<Vec<RunRecord>, EngineError> {
-        Ok(self.shared.store.sessions.runs(by.app.id, before, limit).await?)
+    ) -> Result<Vec<(Session, TurnRecord)>, EngineError> {
+        let runs = self.shared.store.sessions.runs(by.app.id, before, limit).await?;
+        Ok(runs.into_iter().map(|RunRecord { session, turn }| (session, turn)).collect())
+    }
+
+    /// Events of a conversation of this app from after number `after` on, at most `limit`: what is there now.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] where it is unknown or another app's.
+    pub async fn events(
+        &self,
+        by: &AppToken,
+        session: SessionId,
+        after: EventSeq,
+        limit: usize,
+    ) -> Result<Vec<Event>, EngineError> {
+        self.shared.own_session(by, session).await?;
+        Ok(self.shared.store.events.events_after(session, after, limit).await?)
     }
 
     /// Has a turn stopped. It may end by itself before that; one that waits ends without having begun, when it is its
@@ -160,6 +176,10 @@ impl Engine {
         after: EventSeq,
     ) -> Result<EventStream, EngineError> {
         self.shared.own_turn(by, session, turn).await?;
+        // The head first: a turn that begins after it was read has its first event behind it.
+        let head = self.shared.store.events.head(session).await?;
+        let first = self.shared.store.events.first_of_turn(session, turn).await?;
+        let after = after.max(first.map_or(head, |first| first - 1));
         Ok(EventStream::new(Arc::clone(&self.shared), session, Until::TurnEnds(turn), after))
     }
 

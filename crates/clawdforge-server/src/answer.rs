@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use clawdforge_api::legacy::{ErrorReply, ValidationFault, ValidationReply};
+use clawdforge_api::problem::{Code, Fault};
 use clawdforge_engine::EngineError;
 
 /// When a caller whose body found no room should come back: bodies are held for as long as they take to
@@ -57,8 +58,81 @@ impl From<EngineError> for Refusal {
     }
 }
 
+/// What a problem says of a refusal; it is beside the response in the form of the first versions.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    pub code: Code,
+    pub detail: String,
+    pub errors: Vec<Fault>,
+}
+
+/// The sentence of a response, and its single faults.
+#[derive(Clone)]
+struct Said(String, Vec<Fault>);
+
+impl Told {
+    /// For what has no words of its own.
+    pub fn nothing() -> Self {
+        Self { code: Code::InternalError, detail: Code::InternalError.title().to_owned(), errors: Vec::new() }
+    }
+}
+
+impl Refusal {
+    /// The only mapping to codes.
+    fn code(&self) -> Code {
+        match self {
+            Self::AddressNotAllowed(_) | Self::ForwardedUnreadable => Code::AddressNotAllowed,
+            Self::NotSignedIn(_) => Code::NotSignedIn,
+            Self::NotPermitted(_) => Code::NotPermitted,
+            Self::HostNotAllowed => Code::HostNotAllowed,
+            Self::HostUnreadable => Code::HostUnreadable,
+            Self::ForeignPage => Code::ForeignPage,
+            Self::TokenInUrl => Code::TokenInUrl,
+            Self::TooManySignIns(_) => Code::TooManySignIns,
+            Self::NoSuchRoute => Code::NoSuchRoute,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::WrongContentType(_) => Code::WrongContentType,
+            Self::BodyTooLarge(_) => Code::BodyTooLarge,
+            Self::BodyTooSlow => Code::BodyTooSlow,
+            Self::NoRoomForBody => Code::Busy,
+            Self::BodyBroken(_) => Code::BodyBroken,
+            Self::Invalid(_) => Code::InvalidRequest,
+            Self::Engine(error) => match error {
+                EngineError::NotFound(_) => Code::NotFound,
+                EngineError::Busy { .. } => Code::Busy,
+                EngineError::SessionClosed => Code::SessionClosed,
+                EngineError::AlreadyEnded => Code::AlreadyEnded,
+                EngineError::UnknownAgent { .. } => Code::UnknownAgent,
+                EngineError::AgentUnavailable(_) => Code::AgentUnavailable,
+                EngineError::IsolationTooWeak(_) => Code::IsolationTooWeak,
+                EngineError::Deferred => Code::Deferred,
+                EngineError::Stopping => Code::Stopping,
+                EngineError::NameTaken(_) => Code::NameTaken,
+                EngineError::TooManyTokens(_) => Code::TooManyTokens,
+                EngineError::UploadTooLarge(_) => Code::UploadTooLarge,
+                EngineError::DiskFull => Code::DiskFull,
+                EngineError::RecordsUnavailable(_) => Code::RecordsUnavailable,
+                EngineError::OutcomeUnrecorded => Code::OutcomeUnrecorded,
+                EngineError::Internal(_) => Code::InternalError,
+            },
+        }
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let code = self.code();
+        let mut response = self.respond();
+        let Said(detail, errors) =
+            response.extensions_mut().remove().unwrap_or_else(|| Said(code.title().to_owned(), Vec::new()));
+        response.extensions_mut().insert(Told { code, detail, errors });
+        response
+    }
+}
+
+impl Refusal {
+    /// The response in the form of the first versions.
+    fn respond(self) -> Response {
         match self {
             Self::AddressNotAllowed(address) => text(
                 StatusCode::FORBIDDEN,
@@ -117,8 +191,8 @@ fn engine(error: EngineError) -> Response {
         EngineError::UnknownAgent { .. } => text(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
         EngineError::IsolationTooWeak(failure) => {
             let (detail, code) = (failure.message.clone(), Some(failure.kind.code().to_owned()));
-            let body = ErrorReply { error: detail.clone(), detail, code };
-            (StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response()
+            let body = ErrorReply { error: detail.clone(), detail: detail.clone(), code };
+            said((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response(), detail, Vec::new())
         }
         EngineError::AgentUnavailable(_) => text(StatusCode::BAD_GATEWAY, error.to_string()),
         EngineError::Deferred => busy(error.to_string(), 30),
@@ -157,15 +231,25 @@ pub(crate) fn with_retry_after(mut response: Response, secs: u64) -> Response {
 
 fn text(status: StatusCode, message: impl Into<String>) -> Response {
     let detail = message.into();
-    (status, Json(ErrorReply { error: detail.clone(), detail, code: None })).into_response()
+    let body = ErrorReply { error: detail.clone(), detail: detail.clone(), code: None };
+    said((status, Json(body)).into_response(), detail, Vec::new())
+}
+
+/// Keeps beside a response what it says.
+fn said(mut response: Response, detail: String, errors: Vec<Fault>) -> Response {
+    response.extensions_mut().insert(Said(detail, errors));
+    response
 }
 
 fn invalid(faults: Vec<ValidationFault>) -> Response {
-    let sentence = |fault: &ValidationFault| {
-        let place: Vec<String> =
-            fault.loc.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned)).collect();
-        format!("{}: {}", place.join("."), fault.msg)
+    let place = |fault: &ValidationFault| {
+        let parts = fault.loc.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned));
+        parts.collect::<Vec<_>>().join(".")
     };
-    let error = faults.iter().map(sentence).collect::<Vec<_>>().join("; ");
-    (StatusCode::UNPROCESSABLE_ENTITY, Json(ValidationReply { detail: faults, error })).into_response()
+    let error = faults.iter().map(|fault| format!("{}: {}", place(fault), fault.msg)).collect::<Vec<_>>().join("; ");
+    let error_of =
+        |fault: &ValidationFault| Fault { field: place(fault), detail: fault.msg.clone(), input: fault.input.clone() };
+    let errors = faults.iter().map(error_of).collect();
+    let body = ValidationReply { detail: faults, error: error.clone() };
+    said((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response(), error, errors)
 }

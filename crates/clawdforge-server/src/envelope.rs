@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 
 use crate::App;
 use crate::answer::Refusal;
+use crate::v1::problems;
 
 /// The header that carries the request's id back.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -24,7 +25,8 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     let began = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let outcome = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = outcome.unwrap_or_else(|_panic| panicked(id));
+    let response = outcome.unwrap_or_else(|_panic| panicked(id));
+    let mut response = problems::translate(&path, response, id);
     let status = response.status();
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(request.id = %id, http.method = %method, http.path = path, http.status = status.as_u16(), duration_ms, "answered");

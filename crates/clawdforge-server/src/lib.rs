@@ -19,6 +19,7 @@ mod sign_ins;
 #[cfg(test)]
 mod tests;
 mod unread;
+mod v1;
 mod validate;
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use http::Method;
 
 use crate::App;
 use crate::answer::Refusal;
-use crate::{admin, browser, envelope, gate, legacy, unread};
+use crate::{admin, browser, envelope, gate, legacy, unread, v1};
 
 /// One thing that can be asked of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +57,23 @@ fn table() -> Vec<(Route, MethodRouter<App>)> {
         entry(Audience::App, Get, "/sessions/{id}", legacy::sessions::state),
         entry(Audience::App, Delete, "/sessions/{id}", legacy::sessions::close),
         entry(Audience::App, Post, "/sessions/{id}/turn", legacy::turns::turn),
+        entry(Everybody, Get, "/problems/{code}", v1::problems::page),
+        entry(Audience::App, Post, "/v1/runs", v1::runs::submit),
+        entry(Audience::App, Get, "/v1/runs", v1::runs::list),
+        entry(Audience::App, Get, "/v1/runs/{run}", v1::runs::get),
+        entry(Audience::App, Post, "/v1/runs/{run}/cancel", v1::runs::cancel),
+        entry(Audience::App, Get, "/v1/runs/{run}/events", v1::runs::events),
+        entry(Audience::App, Post, "/v1/sessions", v1::sessions::open),
+        entry(Audience::App, Get, "/v1/sessions", v1::sessions::list),
+        entry(Audience::App, Get, "/v1/sessions/{session}", v1::sessions::get),
+        entry(Audience::App, Delete, "/v1/sessions/{session}", v1::sessions::close),
+        entry(Audience::App, Get, "/v1/sessions/{session}/events", v1::sessions::events),
+        entry(Audience::App, Post, "/v1/sessions/{session}/turns", v1::turns::submit),
+        entry(Audience::App, Get, "/v1/sessions/{session}/turns", v1::turns::list),
+        entry(Audience::App, Get, "/v1/sessions/{session}/turns/{turn}", v1::turns::get),
+        entry(Audience::App, Delete, "/v1/sessions/{session}/turns/{turn}", v1::turns::cancel),
+        entry(Audience::App, Post, "/v1/sessions/{session}/turns/{turn}/cancel", v1::turns::cancel),
+        entry(Audience::App, Get, "/v1/sessions/{session}/turns/{turn}/events", v1::turns::events),
         entry(Operator, Post, "/admin/tokens", legacy::tokens::mint),
         entry(Operator, Get, "/admin/tokens", legacy::tokens::list),
         entry(Operator, Delete, "/admin/tokens/{name}", legacy::tokens::revoke),

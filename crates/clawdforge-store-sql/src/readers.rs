@@ -274,6 +274,11 @@ impl EventReads for Windows {
         self.all(query.bind(session.to_string()).bind(integer(after)).bind(rows_max(limit)), rows::event).await
     }
 
+    async fn first_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<EventSeq>, ReadError> {
+        let query = sqlx::query("SELECT seq FROM events WHERE session = ?1 AND turn = ?2 ORDER BY seq LIMIT 1");
+        self.one(query.bind(session.to_string()).bind(turn.to_string()), rows::seq).await
+    }
+
     async fn last_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<Event>, ReadError> {
         let query = sqlx::query(
             "SELECT session, seq, turn, at, body FROM events

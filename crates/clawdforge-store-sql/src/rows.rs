@@ -155,6 +155,11 @@ pub(crate) fn event(row: &SqliteRow) -> Result<Event, ReadError> {
     })
 }
 
+/// The number of an event.
+pub(crate) fn seq(row: &SqliteRow) -> Result<u64, ReadError> {
+    number(row, "seq")
+}
+
 /// A row of `ledger`.
 pub(crate) fn ledger_line(row: &SqliteRow) -> Result<LedgerLine, ReadError> {
     Ok(LedgerLine {

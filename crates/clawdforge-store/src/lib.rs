@@ -156,6 +156,8 @@ pub struct EndedTurn {
 pub trait EventReads: Send + Sync {
     /// Events of a session with numbers above `after`, in order.
     async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError>;
+    /// The number of the first event of a turn, once it has begun.
+    async fn first_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<EventSeq>, ReadError>;
     /// The last event of a turn so far, which is its end once it has ended.
     async fn last_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<Event>, ReadError>;
     /// The highest number in a session; 0 when it has no events.

@@ -79,6 +79,10 @@ impl EventReads for Blind {
         self.inner.events_after(session, after, limit).await
     }
 
+    async fn first_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<EventSeq>, ReadError> {
+        self.inner.first_of_turn(session, turn).await
+    }
+
     async fn last_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<Event>, ReadError> {
         self.inner.last_of_turn(session, turn).await
     }

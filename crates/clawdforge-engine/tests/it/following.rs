@@ -140,6 +140,10 @@ impl EventReads for Pruned {
         self.inner.events_after(session, after.max(self.first - 1), limit).await
     }
 
+    async fn first_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<EventSeq>, ReadError> {
+        self.inner.first_of_turn(session, turn).await
+    }
+
     async fn last_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<Event>, ReadError> {
         self.inner.last_of_turn(session, turn).await
     }

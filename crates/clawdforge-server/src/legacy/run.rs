@@ -37,7 +37,7 @@ pub(crate) async fn run(State(app): State<App>, by: ByApp, body: JsonBody) -> Re
     Ok(render(&*ticket.outcome().await?))
 }
 
-fn read(options: &ServerOptions, body: &[u8]) -> Result<RunRequest, Refusal> {
+pub(crate) fn read(options: &ServerOptions, body: &[u8]) -> Result<RunRequest, Refusal> {
     let mut fields = Fields::of_body(body, &FIELDS).map_err(Refusal::Invalid)?;
     let prompt = fields.required_text("prompt", PROMPT_BYTES_MAX);
     let model = fields.optional_text("model", MODEL_CHARS_MAX);

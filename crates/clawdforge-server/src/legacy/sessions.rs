@@ -39,7 +39,7 @@ pub(crate) async fn open(State(app): State<App>, by: ByApp, body: JsonBody) -> R
     }))
 }
 
-fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
+pub(crate) fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
     let mut fields = Fields::of_body(body, &FIELDS).map_err(Refusal::Invalid)?;
     let agent = fields.optional_text("agent", AGENT_BYTES_MAX);
     let name = agent.as_deref().map(str::parse::<AgentName>).transpose();

@@ -46,7 +46,7 @@ pub(crate) async fn turn(
     Ok(render(session, index, &ended, story))
 }
 
-fn read(options: &ServerOptions, body: &[u8]) -> Result<TurnRequest, Refusal> {
+pub(crate) fn read(options: &ServerOptions, body: &[u8]) -> Result<TurnRequest, Refusal> {
     let mut fields = Fields::of_body(body, &FIELDS).map_err(Refusal::Invalid)?;
     let prompt = fields.required_text("prompt", PROMPT_BYTES_MAX);
     let files = fields.text_list("files", FILES_PER_PROMPT_MAX);

@@ -1,0 +1,177 @@
+//! The shapes of `/v1`.
+//!
+//! Ids have prefixes, times are RFC 3339 in UTC with milliseconds, durations end in `_ms` or `_secs`. Adding fields is
+//! free; readers pass over what they do not know. What is absent is null or left out.
+
+use clawdforge_core::event::{EventBody, EventSeq};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The media type of a stream of events.
+pub const EVENT_STREAM: &str = "text/event-stream";
+
+/// The name of the event that ends the stream of a session: it was closed, and its turns have ended.
+pub const CLOSED: &str = "closed";
+
+/// The name of the event that says what is not kept any more.
+pub const GAP: &str = "gap";
+
+/// The name of the event that says why a stream broke off; it carries a problem.
+pub const ERROR: &str = "error";
+
+/// A page of things.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The things.
+    pub data: Vec<T>,
+    /// To be handed back as `cursor` for the next page; null on the last one.
+    pub next_cursor: Option<String>,
+}
+
+/// A session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// `ses_…`.
+    pub id: String,
+    /// `open` or `closed`.
+    pub state: String,
+    /// The agent.
+    pub agent: String,
+    /// How the agent is spoken to: `acp` or `acpx`.
+    pub driver: Option<String>,
+    /// The model by the agent's own name for it; null leaves it to the agent.
+    pub model: Option<String>,
+    /// How hard the model should think; null leaves it to the agent.
+    pub effort: Option<String>,
+    /// The caller's own notes.
+    pub meta: Option<Value>,
+    /// What happens when the agent has forgotten the turns before: `rebuild` or `fail`.
+    pub on_context_loss: Option<String>,
+    /// How well its agent is kept apart.
+    pub isolation: Option<String>,
+    /// Whether its agent's process is there.
+    pub warm: bool,
+    /// Turns accepted so far.
+    pub turns: u32,
+    /// When it was opened.
+    pub created_at: String,
+    /// When the last turn was accepted.
+    pub last_turn_at: Option<String>,
+    /// When it was closed.
+    pub closed_at: Option<String>,
+}
+
+/// A turn of a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// `trn_…`.
+    pub id: String,
+    /// The session.
+    pub session_id: String,
+    /// Its place in the session, from 1.
+    pub index: u32,
+    /// How it stands.
+    #[serde(flatten)]
+    pub progress: Progress,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// `run_…`.
+    pub id: String,
+    /// The agent.
+    pub agent: String,
+    /// How well its agent is kept apart.
+    pub isolation: Option<String>,
+    /// How it stands.
+    #[serde(flatten)]
+    pub progress: Progress,
+}
+
+/// How a turn or a run stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// `queued`, `running` or `ended`.
+    pub state: String,
+    /// `completed`, or the code of the failure; null until it has ended.
+    pub outcome: Option<String>,
+    /// When it was accepted.
+    pub queued_at: String,
+    /// When its agent was set to work.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<String>,
+    /// When its app asked for it to be stopped.
+    pub cancel_asked_at: Option<String>,
+    /// What came of it: once it has ended, and where one turn or run is asked for and not a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Outcome>,
+}
+
+/// What came of a turn or a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The agent's answer; null on most failures.
+    pub answer: Option<String>,
+    /// The agent's word for why it stopped.
+    pub stop_reason: Option<String>,
+    /// What went wrong, if anything.
+    pub failure: Option<Failure>,
+    /// Milliseconds from the start of the agent, or from acceptance if none started, to the end.
+    pub duration_ms: u64,
+    /// What it used and cost.
+    pub usage: Usage,
+}
+
+/// What went wrong with a turn or a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The stable code.
+    pub code: String,
+    /// What happened, and what to do.
+    pub message: String,
+    /// The end of the agent's error stream.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stderr: String,
+}
+
+/// What a turn or a run used and cost, as the agent reported it; null where it did not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// The model that answered.
+    pub model: Option<String>,
+    /// Tokens read, without those from a cache.
+    pub input_tokens: Option<u64>,
+    /// Tokens written.
+    pub output_tokens: Option<u64>,
+    /// Tokens read from a cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Tokens written to a cache.
+    pub cache_write_tokens: Option<u64>,
+    /// Cost in US dollars.
+    pub cost_usd: Option<f64>,
+}
+
+/// One event of a session, turn or run. In a stream, `seq` is the event's id and `type` its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its number in its session: 1, 2, 3 …
+    pub seq: EventSeq,
+    /// When it was recorded.
+    pub at: String,
+    /// The turn it belongs to.
+    pub turn_id: String,
+    /// What happened: `type`, and what belongs to it.
+    #[serde(flatten)]
+    pub body: EventBody,
+}
+
+/// Events that are not kept any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The number of the first of them.
+    pub from: EventSeq,
+    /// The number of the last of them.
+    pub to: EventSeq,
+}

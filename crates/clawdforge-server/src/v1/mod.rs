@@ -1,0 +1,145 @@
+//! `/v1`: resources, streams, background work. Handlers read, call the engine and render; the first versions' routes are
+//! beside them, over the same engine.
+
+pub(crate) mod problems;
+mod render;
+pub(crate) mod runs;
+pub(crate) mod sessions;
+pub(crate) mod stream;
+pub(crate) mod turns;
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Json, http};
+use clawdforge_api::v1::{EVENT_STREAM, Page};
+use clawdforge_core::event::EventSeq;
+use clawdforge_core::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+use clawdforge_engine::EngineError;
+use serde::Serialize;
+
+use crate::answer::Refusal;
+use crate::validate::Fields;
+
+/// Bytes of an id, a cursor or a number that are looked at.
+const CURSOR_BYTES_MAX: usize = 64;
+
+/// By which a reader of a stream says what it has seen.
+const LAST_EVENT_ID: http::HeaderName = http::HeaderName::from_static("last-event-id");
+
+/// By which a caller says that it does not want to wait.
+const PREFER: http::HeaderName = http::HeaderName::from_static("prefer");
+
+/// By which it is told that this was heard.
+const PREFERENCE_APPLIED: http::HeaderName = http::HeaderName::from_static("preference-applied");
+
+/// How a caller wants to hear of work that takes time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// The outcome, when it is there.
+    Outcome,
+    /// Every event as it comes.
+    Stream,
+    /// Only where it will be.
+    Location,
+}
+
+impl Wanted {
+    fn of(headers: &HeaderMap) -> Self {
+        let says = |name, word: &str| {
+            let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            values
+                .flat_map(|value| value.split(','))
+                .any(|part| part.split(';').next().is_some_and(|token| token.trim().eq_ignore_ascii_case(word)))
+        };
+        if says(PREFER, "respond-async") {
+            Self::Location
+        } else if wants_stream(headers) {
+            Self::Stream
+        } else {
+            Self::Outcome
+        }
+    }
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|part| part.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(EVENT_STREAM)))
+}
+
+/// An id in a path. What is none cannot be anybody's: the same answer as for a foreign one.
+fn id<T: std::str::FromStr>(text: &str, what: &'static str) -> Result<T, Refusal> {
+    Ok(text.parse().map_err(|_| EngineError::NotFound(what))?)
+}
+
+/// Where something is that was made.
+fn located(status: StatusCode, path: &str, body: impl Serialize) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    locate(&mut response, path);
+    response
+}
+
+fn locate(response: &mut Response, path: &str) {
+    // Ids have nothing that a header cannot hold.
+    if let Ok(path) = HeaderValue::from_str(path) {
+        response.headers_mut().insert(header::LOCATION, path);
+    }
+}
+
+/// What is told to whoever does not wait.
+fn accepted(path: &str, body: impl Serialize) -> Response {
+    let mut response = located(StatusCode::ACCEPTED, path, body);
+    response.headers_mut().insert(PREFERENCE_APPLIED, HeaderValue::from_static("respond-async"));
+    response
+}
+
+/// Which page of a list.
+struct Wish<C> {
+    cursor: Option<C>,
+    limit: usize,
+}
+
+fn page_wish<C: std::str::FromStr>(fields: &mut Fields<'_>) -> Wish<C> {
+    let text = fields.optional_text("cursor", CURSOR_BYTES_MAX);
+    let cursor = text.as_deref().map(str::parse::<C>).transpose();
+    if let (Err(_), Some(text)) = (&cursor, &text) {
+        fields.value_fault("cursor", "Value error, this is no cursor of a page", &serde_json::json!(text));
+    }
+    let rows_max = i64::try_from(PAGE_ROWS_MAX).unwrap_or(i64::MAX);
+    let limit = fields.optional_integer("limit", 1, rows_max).and_then(|limit| usize::try_from(limit).ok());
+    Wish { cursor: cursor.ok().flatten(), limit: limit.unwrap_or(PAGE_ROWS_DEFAULT) }
+}
+
+/// A page, with a cursor where there may be more.
+fn page<T>(data: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T> {
+    let next_cursor = if data.len() == limit { data.last().map(cursor) } else { None };
+    Page { data, next_cursor }
+}
+
+/// The number after which a stream goes on: what the reader has seen, by the header or else by the query.
+fn seen(headers: &HeaderMap, fields: &mut Fields<'_>) -> EventSeq {
+    let asked = fields.optional_integer("after", 0, i64::MAX).map_or(0, i64::unsigned_abs);
+    let told = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    told.unwrap_or(asked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(pairs: &[(http::HeaderName, &'static str)]) -> Wanted {
+        let headers = pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+        Wanted::of(&HeaderMap::from_iter(headers))
+    }
+
+    #[test]
+    fn how_a_caller_wants_to_hear_is_told_by_its_headers() {
+        assert_eq!(wanted(&[]), Wanted::Outcome);
+        assert_eq!(wanted(&[(header::ACCEPT, "application/json, */*")]), Wanted::Outcome);
+        assert_eq!(wanted(&[(header::ACCEPT, "application/json, Text/Event-Stream;q=0.9")]), Wanted::Stream);
+        assert_eq!(wanted(&[(PREFER, "wait=10, Respond-Async")]), Wanted::Location);
+        assert_eq!(wanted(&[(PREFER, "respond-async"), (header::ACCEPT, EVENT_STREAM)]), Wanted::Location);
+        assert_eq!(wanted(&[(PREFER, "respond-asynchronously")]), Wanted::Outcome);
+    }
+}

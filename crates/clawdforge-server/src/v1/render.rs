@@ -1,0 +1,97 @@
+//! From the vocabulary to the shapes of `/v1`.
+
+use clawdforge_api::v1;
+use clawdforge_core::agent::Usage;
+use clawdforge_core::event::{Event, TurnOutcome};
+use clawdforge_core::id::RunId;
+use clawdforge_core::limits::STDERR_SHOWN_BYTES_MAX;
+use clawdforge_core::session::Session;
+use clawdforge_core::turn::TurnRecord;
+use clawdforge_engine::{RunView, SessionView, TurnView};
+
+pub(super) fn session(view: SessionView) -> v1::Session {
+    let SessionView { record, is_warm } = view;
+    let session = record.session;
+    let chosen = session.conversation.as_ref();
+    v1::Session {
+        id: session.id.to_string(),
+        state: if record.closed_at.is_none() { "open" } else { "closed" }.to_owned(),
+        agent: session.agent.to_string(),
+        driver: chosen.map(|chosen| chosen.driver.as_str().to_owned()),
+        model: chosen.and_then(|chosen| chosen.model.clone()),
+        effort: chosen.and_then(|chosen| chosen.effort).map(|effort| effort.as_str().to_owned()),
+        // It was an object when it was taken.
+        meta: chosen.and_then(|chosen| serde_json::from_str(chosen.meta.as_ref()?).ok()),
+        on_context_loss: chosen.map(|chosen| chosen.on_context_loss.as_str().to_owned()),
+        isolation: isolation(&session),
+        warm: is_warm,
+        turns: record.turns,
+        created_at: session.created_at.to_string(),
+        last_turn_at: record.last_turn_at.map(|at| at.to_string()),
+        closed_at: record.closed_at.map(|at| at.to_string()),
+    }
+}
+
+pub(super) fn turn(TurnView { record, outcome: result }: TurnView) -> v1::Turn {
+    v1::Turn { progress: progress(&record, result), ..listed_turn(record) }
+}
+
+/// A turn of a page, without what came of it.
+pub(super) fn listed_turn(record: TurnRecord) -> v1::Turn {
+    v1::Turn {
+        id: record.turn.id.to_string(),
+        session_id: record.turn.session.to_string(),
+        index: record.turn.index,
+        progress: progress(&record, None),
+    }
+}
+
+pub(super) fn run(RunView { session, turn }: RunView) -> v1::Run {
+    v1::Run { progress: progress(&turn.record, turn.outcome), ..listed_run(&session, &turn.record) }
+}
+
+/// A run of a page, without what came of it.
+pub(super) fn listed_run(session: &Session, record: &TurnRecord) -> v1::Run {
+    v1::Run {
+        id: RunId::from(session.id).to_string(),
+        agent: session.agent.to_string(),
+        isolation: isolation(session),
+        progress: progress(record, None),
+    }
+}
+
+fn isolation(session: &Session) -> Option<String> {
+    session.isolation.map(|level| level.as_str().to_owned())
+}
+
+fn progress(record: &TurnRecord, result: Option<TurnOutcome>) -> v1::Progress {
+    v1::Progress {
+        state: record.turn.state.as_str().to_owned(),
+        outcome: record.outcome.clone(),
+        queued_at: record.turn.queued_at.to_string(),
+        started_at: record.started_at.map(|at| at.to_string()),
+        ended_at: record.ended_at.map(|at| at.to_string()),
+        cancel_asked_at: record.cancel_asked_at.map(|at| at.to_string()),
+        result: result.map(outcome),
+    }
+}
+
+fn outcome(outcome: TurnOutcome) -> v1::Outcome {
+    let TurnOutcome { answer, stop_reason, failure, stderr, duration_ms, usage, .. } = outcome;
+    let shown_from = stderr.ceil_char_boundary(stderr.len().saturating_sub(STDERR_SHOWN_BYTES_MAX));
+    let failure = failure.map(|failure| v1::Failure {
+        code: failure.kind.code().to_owned(),
+        message: failure.message,
+        stderr: stderr[shown_from..].to_owned(),
+    });
+    v1::Outcome { answer, stop_reason, failure, duration_ms, usage: used(usage) }
+}
+
+fn used(usage: Usage) -> v1::Usage {
+    let Usage { model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd } = usage;
+    v1::Usage { model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_usd }
+}
+
+pub(super) fn event(event: &Event) -> v1::Event {
+    v1::Event { seq: event.seq, at: event.at.to_string(), turn_id: event.turn.to_string(), body: event.body.clone() }
+}

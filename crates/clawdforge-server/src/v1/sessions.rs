@@ -1,0 +1,88 @@
+//! `/v1/sessions`.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use clawdforge_api::v1;
+use clawdforge_core::id::SessionId;
+use clawdforge_core::session::SessionRecord;
+use clawdforge_engine::SessionView;
+
+use super::{id, located, page, page_wish, render, seen, stream, wants_stream};
+use crate::App;
+use crate::answer::Refusal;
+use crate::extract::{ByApp, JsonBody};
+use crate::legacy;
+use crate::validate::Fields;
+
+/// Where a session is.
+fn path(id: SessionId) -> String {
+    format!("/v1/sessions/{id}")
+}
+
+/// Opens a session. Its agent starts with the first turn.
+pub(crate) async fn open(State(app): State<App>, by: ByApp, body: JsonBody) -> Result<Response, Refusal> {
+    let wish = legacy::sessions::read(&body.bytes)?;
+    let session = app.engine.open_session(&by.token, wish, by.request).await?;
+    let record = SessionRecord { session, closed_at: None, resume_key: None, turns: 0, last_turn_at: None };
+    let location = path(record.session.id);
+    Ok(located(StatusCode::CREATED, &location, render::session(SessionView { record, is_warm: false })))
+}
+
+/// The app's sessions, newest first. Closed ones are among them unless `include_closed=false`.
+pub(crate) async fn list(
+    State(app): State<App>,
+    by: ByApp,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Json<v1::Page<v1::Session>>, Refusal> {
+    let mut fields = Fields::of_query(query, &["include_closed", "cursor", "limit"]);
+    let include_closed = fields.optional_bool("include_closed").unwrap_or(true);
+    let wish = page_wish::<SessionId>(&mut fields);
+    fields.finish().map_err(Refusal::Invalid)?;
+    let found = app.engine.sessions_page(&by.token, include_closed, wish.cursor, wish.limit).await?;
+    let data = found.into_iter().map(render::session).collect();
+    Ok(Json(page(data, wish.limit, |session| session.id.clone())))
+}
+
+/// One session.
+pub(crate) async fn get(
+    State(app): State<App>,
+    by: ByApp,
+    Path(session): Path<String>,
+) -> Result<Json<v1::Session>, Refusal> {
+    Ok(Json(render::session(app.engine.session(&by.token, id(&session, "session")?).await?)))
+}
+
+/// Closes a session; what is under way ends, and its agent is gone with the reply. Closing it again changes nothing.
+pub(crate) async fn close(
+    State(app): State<App>,
+    by: ByApp,
+    Path(session): Path<String>,
+) -> Result<Json<v1::Session>, Refusal> {
+    let session = id(&session, "session")?;
+    app.engine.close_session(&by.token, session, by.request).await?;
+    Ok(Json(render::session(app.engine.session(&by.token, session).await?)))
+}
+
+/// The events of a session: as a stream that goes on until it is closed, or as a page of what is there.
+pub(crate) async fn events(
+    State(app): State<App>,
+    by: ByApp,
+    Path(session): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let session: SessionId = id(&session, "session")?;
+    let mut fields = Fields::of_query(query, &["after", "cursor", "limit"]);
+    let after = seen(&headers, &mut fields);
+    let wish = page_wish::<u64>(&mut fields);
+    fields.finish().map_err(Refusal::Invalid)?;
+    if wants_stream(&headers) {
+        let events = app.engine.follow_session(&by.token, session, after).await?;
+        return Ok(stream::answer(events, by.request, true));
+    }
+    let found = app.engine.events(&by.token, session, wish.cursor.unwrap_or(after), wish.limit).await?;
+    let data: Vec<_> = found.iter().map(render::event).collect();
+    Ok(Json(page(data, wish.limit, |event| event.seq.to_string())).into_response())
+}

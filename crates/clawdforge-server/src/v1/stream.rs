@@ -1,0 +1,103 @@
+//! Events as server-sent events (the WHATWG's HTML standard, section 9.2): the number of an event is its id, so a reader
+//! that comes back with `Last-Event-ID` goes on where it was.
+//!
+//! A stream holds what its follower holds and one event that is being written. Who takes in nothing is cut by the
+//! connection's patience, and comes back.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use clawdforge_api::v1::{CLOSED, ERROR, EVENT_STREAM, GAP, Gap};
+use clawdforge_core::id::RequestId;
+use clawdforge_engine::{EventStream, Followed};
+use futures_util::stream;
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::{problems, render};
+use crate::answer::Refusal;
+
+/// How long a stream is silent at most: proxies give up connections after a minute or less.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// A line that readers pass over.
+const BEAT: &[u8] = b": heartbeat\n\n";
+
+/// Where a stream is.
+struct Going {
+    events: EventStream,
+    request: RequestId,
+    /// The session's own stream says why it ends.
+    of_session: bool,
+    is_over: bool,
+}
+
+/// The answer that streams events to their end.
+pub(super) fn answer(events: EventStream, request: RequestId, of_session: bool) -> Response {
+    let going = Going { events, request, of_session, is_over: false };
+    let body = Body::from_stream(stream::unfold(going, |mut going| async move {
+        let bytes = going.next().await?;
+        Some((Ok::<_, Infallible>(bytes), going))
+    }));
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // nginx would hold events back until its buffer is full.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+impl Going {
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.is_over {
+            return None;
+        }
+        let Ok(next) = timeout(HEARTBEAT, self.events.next()).await else {
+            return Some(Bytes::from_static(BEAT));
+        };
+        let bytes = match next {
+            Ok(Some(Followed::Event(event))) => {
+                let event = render::event(&event);
+                let name = name_of(&event);
+                write(Some(event.seq), &name, &event)
+            }
+            Ok(Some(Followed::Gap(from, to))) => write(Some(to), GAP, &Gap { from, to }),
+            Ok(None) => {
+                self.is_over = true;
+                if !self.of_session {
+                    return None;
+                }
+                write(None, CLOSED, &json!({}))
+            }
+            Err(error) => {
+                self.is_over = true;
+                write(None, ERROR, &problems::of(Refusal::Engine(error), self.request))
+            }
+        };
+        Some(bytes)
+    }
+}
+
+/// The `type` of an event, which is a part of its body.
+fn name_of(event: &clawdforge_api::v1::Event) -> String {
+    let tag = serde_json::to_value(&event.body).ok().and_then(|body| Some(body.get("type")?.as_str()?.to_owned()));
+    tag.unwrap_or_else(|| "message".to_owned())
+}
+
+fn write(id: Option<u64>, name: &str, data: &impl Serialize) -> Bytes {
+    let mut text = String::new();
+    if let Some(id) = id {
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "id: {id}");
+    }
+    // JSON has no line break outside of a string, and none inside of one.
+    let data = serde_json::to_string(data).unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string());
+    let _ = write!(text, "event: {name}\ndata: {data}\n\n");
+    text.into()
+}

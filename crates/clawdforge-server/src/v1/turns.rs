@@ -1,0 +1,103 @@
+//! `/v1/sessions/{id}/turns`.
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use clawdforge_api::v1;
+use clawdforge_core::id::{SessionId, TurnId};
+
+use super::{Wanted, accepted, id, locate, located, page, page_wish, render, seen, stream};
+use crate::App;
+use crate::answer::Refusal;
+use crate::extract::{ByApp, JsonBody};
+use crate::legacy;
+use crate::validate::Fields;
+
+/// Where a turn is.
+fn path(session: SessionId, turn: TurnId) -> String {
+    format!("/v1/sessions/{session}/turns/{turn}")
+}
+
+/// Gives a session a prompt. Answers with the turn when it has ended, with its events as they come, or at once, as the caller
+/// prefers. A caller who hangs up stops only the waiting.
+pub(crate) async fn submit(
+    State(app): State<App>,
+    by: ByApp,
+    Path(session): Path<String>,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
+    let session: SessionId = id(&session, "session")?;
+    let request = legacy::turns::read(&app.options, &body.bytes)?;
+    let ticket = app.engine.submit_turn(&by.token, session, request, by.request).await?;
+    drop(body);
+    let (turn, location) = (ticket.turn, path(session, ticket.turn));
+    match Wanted::of(&headers) {
+        Wanted::Stream => {
+            let events = app.engine.follow_turn(&by.token, session, turn, 0).await?;
+            let mut response = stream::answer(events, by.request, false);
+            locate(&mut response, &location);
+            Ok(response)
+        }
+        Wanted::Location => Ok(accepted(&location, render::turn(app.engine.turn(&by.token, session, turn).await?))),
+        Wanted::Outcome => {
+            ticket.outcome().await?;
+            let turn = app.engine.turn(&by.token, session, turn).await?;
+            Ok(located(StatusCode::OK, &location, render::turn(turn)))
+        }
+    }
+}
+
+/// The turns of a session, in their order, without what came of each.
+pub(crate) async fn list(
+    State(app): State<App>,
+    by: ByApp,
+    Path(session): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Result<Json<v1::Page<v1::Turn>>, Refusal> {
+    let session = id(&session, "session")?;
+    let mut fields = Fields::of_query(query, &["cursor", "limit"]);
+    let wish = page_wish::<u32>(&mut fields);
+    fields.finish().map_err(Refusal::Invalid)?;
+    let found = app.engine.turns(&by.token, session, wish.cursor.unwrap_or(0), wish.limit).await?;
+    let data = found.into_iter().map(render::listed_turn).collect();
+    Ok(Json(page(data, wish.limit, |turn| turn.index.to_string())))
+}
+
+/// One turn, with what came of it.
+pub(crate) async fn get(
+    State(app): State<App>,
+    by: ByApp,
+    Path((session, turn)): Path<(String, String)>,
+) -> Result<Json<v1::Turn>, Refusal> {
+    let (session, turn) = (id(&session, "session")?, id(&turn, "turn")?);
+    Ok(Json(render::turn(app.engine.turn(&by.token, session, turn).await?)))
+}
+
+/// Has a turn stopped, or taken out of the queue. Its end is told by its events, and by the turn itself.
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    by: ByApp,
+    Path((session, turn)): Path<(String, String)>,
+) -> Result<Response, Refusal> {
+    let (session, turn) = (id(&session, "session")?, id(&turn, "turn")?);
+    let record = app.engine.cancel_turn(&by.token, session, turn, by.request).await?;
+    Ok((StatusCode::ACCEPTED, Json(render::listed_turn(record))).into_response())
+}
+
+/// The events of a turn as a stream, to its end.
+pub(crate) async fn events(
+    State(app): State<App>,
+    by: ByApp,
+    Path((session, turn)): Path<(String, String)>,
+    Query(query): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let (session, turn) = (id(&session, "session")?, id(&turn, "turn")?);
+    let mut fields = Fields::of_query(query, &["after"]);
+    let after = seen(&headers, &mut fields);
+    fields.finish().map_err(Refusal::Invalid)?;
+    let events = app.engine.follow_turn(&by.token, session, turn, after).await?;
+    Ok(stream::answer(events, by.request, false))
+}

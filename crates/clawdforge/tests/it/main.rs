@@ -40,3 +40,4 @@ mod session_crash;
 mod session_processes;
 mod sign_ins;
 mod support;
+mod v1;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::BINARY;
 
+pub mod events;
 pub mod form;
 pub mod golden;
 pub mod raw;

@@ -8,6 +8,7 @@ use crate::app::{App, AppToken};
 use crate::event::{Event, EventBody, TurnOutcome};
 use crate::file::File;
 use crate::id::{AppId, FileId, HostId, SessionId, TokenId, TurnId};
+use crate::idempotency::KeptKey;
 use crate::ledger::LedgerEntry;
 use crate::session::Session;
 use crate::time::Timestamp;
@@ -37,6 +38,8 @@ pub enum Expect {
     TurnUnfinished(TurnId),
     /// The file exists.
     FileExists(FileId),
+    /// The app has not used this key for a request, or so long ago that it is forgotten.
+    KeyUnused(AppId, String),
     /// The session exists and is not closed.
     SessionOpen(SessionId),
 }
@@ -76,6 +79,10 @@ pub enum Write {
     NoteResume(SessionId, Option<String>),
     /// Closes a conversation: no turn is taken from then on.
     CloseSession(SessionId, Timestamp),
+    /// Remembers what came of a request that may be sent again.
+    KeepKey(KeptKey),
+    /// Forgets keys that were kept before this.
+    TrimKeys(Timestamp),
     /// Appends events. The store refuses numbers that do not follow on.
     AppendEvents(Vec<Event>),
     /// Notes that a turn is to be stopped. It ends as soon as whoever owns it hears of that, or before it begins.

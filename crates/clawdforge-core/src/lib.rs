@@ -15,6 +15,7 @@ pub mod principal;
 
 pub mod agent;
 pub mod file;
+pub mod idempotency;
 pub mod isolation;
 pub mod network;
 

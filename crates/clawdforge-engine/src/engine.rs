@@ -10,7 +10,8 @@ use clawdforge_core::app::{AppName, AppToken, TokenHash};
 use clawdforge_core::commit::Commit;
 use clawdforge_core::event::{Event, EventSeq};
 use clawdforge_core::file::File;
-use clawdforge_core::id::{RequestId, SessionId};
+use clawdforge_core::id::{RequestId, RunId, SessionId, TurnId};
+use clawdforge_core::idempotency::IdempotencyKey;
 use clawdforge_core::ledger::{FailedSignIns, LedgerEntry, LedgerFact, LedgerLine};
 use clawdforge_core::principal::Principal;
 use clawdforge_core::run::RunRequest;
@@ -29,6 +30,7 @@ use crate::homes::Homes;
 use crate::hosts::Hosts;
 use crate::hub::{Ended, Tails};
 use crate::ids::Ids;
+use crate::keys::Submitted;
 use crate::options::EngineOptions;
 use crate::record::Recorder;
 use crate::recovery::{self, RecoveryReport};
@@ -183,7 +185,8 @@ impl Engine {
         TokenHash::of(bearer) == self.shared.operator
     }
 
-    /// Accepts a run, or refuses it without having started anything.
+    /// Accepts a run, or refuses it without having started anything. One that was sent before with the same key is
+    /// told.
     ///
     /// # Errors
     /// See [`EngineError`]; on any of them the agent was not started.
@@ -192,11 +195,12 @@ impl Engine {
         by: &Arc<AppToken>,
         request: RunRequest,
         id: RequestId,
-    ) -> Result<RunTicket, EngineError> {
-        self.undisturbed(Arc::clone(&self.shared).submit_run(Arc::clone(by), request, id)).await
+        key: Option<IdempotencyKey>,
+    ) -> Result<Submitted<RunTicket, RunId>, EngineError> {
+        self.undisturbed(Arc::clone(&self.shared).submit_run(Arc::clone(by), request, id, key)).await
     }
 
-    /// Opens a conversation. No agent is started yet.
+    /// Opens a conversation. No agent is started yet. One that was opened before with the same key is told.
     ///
     /// # Errors
     /// [`EngineError::UnknownAgent`], [`EngineError::AgentUnavailable`], [`EngineError::IsolationTooWeak`], or when it cannot be recorded.
@@ -205,12 +209,14 @@ impl Engine {
         by: &Arc<AppToken>,
         wish: SessionWish,
         id: RequestId,
-    ) -> Result<Session, EngineError> {
-        self.undisturbed(Arc::clone(&self.shared).open_session(Arc::clone(by), wish, id)).await
+        key: Option<IdempotencyKey>,
+    ) -> Result<Submitted<Session, SessionId>, EngineError> {
+        self.undisturbed(Arc::clone(&self.shared).open_session(Arc::clone(by), wish, id, key)).await
     }
 
     /// Accepts a turn of a conversation, or refuses it without having started anything. Turns of one
-    /// conversation are done one after the other, in the order of their acceptance.
+    /// conversation are done one after the other, in the order of their acceptance. One that was sent before with the
+    /// same key is told.
     ///
     /// # Errors
     /// [`EngineError::NotFound`], [`EngineError::SessionClosed`], [`EngineError::Busy`], [`EngineError::IsolationTooWeak`]; on any error no agent
@@ -221,8 +227,9 @@ impl Engine {
         session: SessionId,
         request: TurnRequest,
         id: RequestId,
-    ) -> Result<TurnTicket, EngineError> {
-        self.undisturbed(Arc::clone(&self.shared).submit_turn(Arc::clone(by), session, request, id)).await
+        key: Option<IdempotencyKey>,
+    ) -> Result<Submitted<TurnTicket, TurnId>, EngineError> {
+        self.undisturbed(Arc::clone(&self.shared).submit_turn(Arc::clone(by), session, request, id, key)).await
     }
 
     /// A conversation of this app.

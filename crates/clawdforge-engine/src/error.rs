@@ -25,6 +25,9 @@ pub enum EngineError {
     /// The run or turn has ended already: there is nothing to stop.
     #[error("it has ended already")]
     AlreadyEnded,
+    /// The idempotency key was used for another request.
+    #[error("this idempotency key was used for another request; use a new key for each")]
+    KeyReused,
     /// No agent of this name is configured for sessions.
     #[error("there is no agent `{agent}`; there are: {known}")]
     UnknownAgent {

@@ -7,6 +7,7 @@ use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{FileId, RequestId, RunId, SessionId, TurnId};
+use clawdforge_core::idempotency::IdempotencyKey;
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts};
 use clawdforge_core::run::RunRequest;
 use clawdforge_core::session::Session;
@@ -15,6 +16,7 @@ use clawdforge_core::turn::{Turn, TurnState};
 use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::hub::{Follower, Publisher};
+use crate::keys::{self, Submitted};
 use crate::owner::run::{self, Work};
 use crate::slots::Use;
 
@@ -45,7 +47,11 @@ impl Shared {
         by: Arc<AppToken>,
         mut request: RunRequest,
         id: RequestId,
-    ) -> Result<RunTicket, EngineError> {
+        key: Option<IdempotencyKey>,
+    ) -> Result<Submitted<RunTicket, RunId>, EngineError> {
+        if let Some(run) = self.known(&by, key.as_ref()).await? {
+            return Ok(Submitted::Known(run));
+        }
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
@@ -89,14 +95,20 @@ impl Shared {
             files: std::mem::take(&mut request.files),
         };
         let prompt = Event { session: session.id, seq: PROMPT_SEQ, turn: turn.id, at: now, body };
+        let kept = key.clone().map(|key| self.keep(session.app, key, RunId::from(session.id).to_string()));
+        let writes = [
+            Write::OpenSession(session.clone()),
+            Write::QueueTurn(turn.clone(), None),
+            Write::AppendEvents(vec![prompt]),
+        ];
         let commit = Commit {
             // An upload that is swept between the look and the commit must refuse the run, not break it.
-            expects: attachments.iter().map(|file| Expect::FileExists(file.id)).collect(),
-            writes: vec![
-                Write::OpenSession(session.clone()),
-                Write::QueueTurn(turn.clone(), None),
-                Write::AppendEvents(vec![prompt]),
-            ],
+            expects: attachments
+                .iter()
+                .map(|file| Expect::FileExists(file.id))
+                .chain(key.as_ref().map(|key| keys::unused(session.app, key)))
+                .collect(),
+            writes: writes.into_iter().chain(kept).collect(),
             ledger: vec![LedgerEntry {
                 at: now,
                 principal: "app",
@@ -106,7 +118,13 @@ impl Shared {
             }],
         };
         match self.recorder.with_events(commit, session.id, PROMPT_SEQ).await {
-            Err(EngineError::Internal(_)) if !attachments.is_empty() => return Err(EngineError::NotFound("file")),
+            Err(error @ EngineError::Internal(_)) => {
+                // Somebody sent it at the same time, or a file is gone.
+                if let Some(run) = self.known(&by, key.as_ref()).await? {
+                    return Ok(Submitted::Known(run));
+                }
+                return Err(if attachments.is_empty() { error } else { EngineError::NotFound("file") });
+            }
             result => drop(result?),
         }
         let mut publisher = Publisher::new(self.tails.of(session.id));
@@ -114,7 +132,7 @@ impl Shared {
         let ticket = RunTicket { run: session.id.into(), follower: publisher.follow() };
         let cancel = self.cancels.of(turn.id);
         run::start(&self, Work { session, turn, request, facts, attachments, driver, place, publisher, cancel });
-        Ok(ticket)
+        Ok(Submitted::New(ticket))
     }
 
     /// The uploads a request names. One that is unknown, expired or somebody else's is not found,

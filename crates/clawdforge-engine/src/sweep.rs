@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use clawdforge_core::commit::{Commit, Write};
+use clawdforge_core::idempotency::KEY_LIFE;
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +83,9 @@ async fn sweep(shared: &Arc<Shared>, tries: &mut Tries, stop: &CancellationToken
         sessions_closed: idle_sessions(shared, stop).await?,
         sessions: erasing::closed_sessions(shared, tries, stop).await?,
     };
+    // Most passes find none, and a statement that finds none costs nothing.
+    let keys = vec![Write::TrimKeys(shared.ids.now().minus(KEY_LIFE))];
+    shared.recorder.plain(Commit { writes: keys, ..Commit::default() }).await?;
     if let Some(keep) = shared.options.ledger_retention {
         let before = shared.ids.now().minus(keep);
         while !stop.is_cancelled() && shared.store.ledger.has_lines_before(before).await? {

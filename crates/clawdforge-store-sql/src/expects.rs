@@ -24,6 +24,10 @@ pub(crate) fn add_expect(batch: &mut Batch, index: usize, expect: &Expect) {
         Expect::TurnUnfinished(turn) => {
             batch.expect(index, "EXISTS (SELECT 1 FROM turns WHERE id = ? AND ended_at IS NULL)").bind(turn.to_string())
         }
+        Expect::KeyUnused(app, key) => batch
+            .expect(index, "NOT EXISTS (SELECT 1 FROM idempotency_keys WHERE app = ? AND key = ?)")
+            .bind(app.to_string())
+            .bind(key),
         Expect::SessionOpen(session) => batch
             .expect(index, "EXISTS (SELECT 1 FROM sessions WHERE id = ? AND closed_at IS NULL)")
             .bind(session.to_string()),

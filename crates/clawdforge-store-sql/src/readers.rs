@@ -9,12 +9,13 @@ use clawdforge_core::app::{App, AppName, AppToken};
 use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, HostId, RunId, SessionId, TurnId};
+use clawdforge_core::idempotency::KeptKey;
 use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::TurnRecord;
 use clawdforge_store::{
-    AgentUserReads, EndedTurn, EventReads, FileReads, LedgerQuery, LedgerReads, Order, ReadError, RunRecord,
+    AgentUserReads, EndedTurn, EventReads, FileReads, KeyReads, LedgerQuery, LedgerReads, Order, ReadError, RunRecord,
     SessionReads, TokenReads, UnfinishedTurn,
 };
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
@@ -294,6 +295,16 @@ impl EventReads for Windows {
             .await
             .map_err(read_error)?;
         u64::try_from(head).map_err(|error| ReadError(error.to_string()))
+    }
+}
+
+#[async_trait]
+impl KeyReads for Windows {
+    async fn kept(&self, app: AppId, key: &str) -> Result<Option<KeptKey>, ReadError> {
+        let query = sqlx::query(
+            "SELECT app, key, fingerprint, subject, at FROM idempotency_keys WHERE app = ?1 AND key = ?2",
+        );
+        self.one(query.bind(app.to_string()).bind(key), rows::kept_key).await
     }
 }
 

@@ -9,6 +9,7 @@ use clawdforge_core::app::{App, AppToken, TokenHash};
 use clawdforge_core::event::{Event, EventBody};
 use clawdforge_core::file::File;
 use clawdforge_core::id::SessionId;
+use clawdforge_core::idempotency::{Fingerprint, IdempotencyKey, KeptKey};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::LedgerLine;
 use clawdforge_core::network::NetworkRule;
@@ -158,6 +159,18 @@ pub(crate) fn event(row: &SqliteRow) -> Result<Event, ReadError> {
 /// The number of an event.
 pub(crate) fn seq(row: &SqliteRow) -> Result<u64, ReadError> {
     number(row, "seq")
+}
+
+/// A row of `idempotency_keys`.
+pub(crate) fn kept_key(row: &SqliteRow) -> Result<KeptKey, ReadError> {
+    let fingerprint = Fingerprint::from_bytes(get(row, "fingerprint")?);
+    let fingerprint = fingerprint.ok_or_else(|| strange("fingerprint", "not 32 bytes"))?;
+    Ok(KeptKey {
+        app: parsed(row, "app")?,
+        key: IdempotencyKey { key: get(row, "key")?, fingerprint },
+        subject: get(row, "subject")?,
+        at: time(row, "at")?,
+    })
 }
 
 /// A row of `ledger`.

@@ -12,7 +12,7 @@ use crate::OpenError;
 use crate::open::open_error;
 
 /// All migrations in order; the first brings an empty database to version 1.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     include_str!("../migrations/sqlite/0001_first.sql"),
     include_str!("../migrations/sqlite/0002_conversations.sql"),
     include_str!("../migrations/sqlite/0003_hosts.sql"),
@@ -21,6 +21,7 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/sqlite/0006_isolation_min.sql"),
     include_str!("../migrations/sqlite/0007_network.sql"),
     include_str!("../migrations/sqlite/0008_cancel.sql"),
+    include_str!("../migrations/sqlite/0009_idempotency.sql"),
 ];
 
 /// Marks our databases; set by the first migration.

@@ -9,6 +9,7 @@ use clawdforge_core::commit::Write;
 use clawdforge_core::event::{Event, EventBody, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, HostId, SessionId, TokenId, TurnId};
+use clawdforge_core::idempotency::KeptKey;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
 use clawdforge_core::run::Effort;
@@ -42,6 +43,8 @@ pub(crate) fn add_write(batch: &mut Batch, write: &Write) {
         Write::ForgetHost(host) => forget_host(batch, *host),
         Write::NoteResume(session, key) => note_resume(batch, *session, key.as_deref()),
         Write::CloseSession(session, at) => close_session(batch, *session, *at),
+        Write::KeepKey(kept) => keep_key(batch, kept),
+        Write::TrimKeys(before) => trim_keys(batch, *before),
         Write::AppendEvents(events) => append_events(batch, events),
         Write::AskCancel(turn, at) => ask_cancel(batch, *turn, *at),
         Write::EndTurn(turn, at, outcome) => end_turn(batch, *turn, *at, outcome),
@@ -196,6 +199,20 @@ fn ask_cancel(batch: &mut Batch, turn: TurnId, at: Timestamp) {
         .bind(at.micros())
         .bind(turn.to_string())
         .must_change();
+}
+
+fn keep_key(batch: &mut Batch, kept: &KeptKey) {
+    batch
+        .add("INSERT INTO idempotency_keys (app, key, fingerprint, subject, at) VALUES (?, ?, ?, ?, ?)")
+        .bind(kept.app.to_string())
+        .bind(&kept.key.key)
+        .bind(kept.key.fingerprint.as_bytes().as_slice())
+        .bind(&kept.subject)
+        .bind(kept.at.micros());
+}
+
+fn trim_keys(batch: &mut Batch, before: Timestamp) {
+    batch.add("DELETE FROM idempotency_keys WHERE at < ?").bind(before.micros());
 }
 
 fn append_events(batch: &mut Batch, events: &[Event]) {

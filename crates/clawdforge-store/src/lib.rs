@@ -13,6 +13,7 @@ use clawdforge_core::commit::Commit;
 use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, HostId, RunId, SessionId, TurnId};
+use clawdforge_core::idempotency::KeptKey;
 pub use clawdforge_core::ledger::{LedgerLine, LedgerQuery, Order};
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
@@ -164,6 +165,13 @@ pub trait EventReads: Send + Sync {
     async fn head(&self, session: SessionId) -> Result<EventSeq, ReadError>;
 }
 
+/// Requests that may be sent again.
+#[async_trait]
+pub trait KeyReads: Send + Sync {
+    /// What came of the request that an app used a key for.
+    async fn kept(&self, app: AppId, key: &str) -> Result<Option<KeptKey>, ReadError>;
+}
+
 /// The ledger.
 #[async_trait]
 pub trait LedgerReads: Send + Sync {
@@ -188,6 +196,8 @@ pub struct Store {
     pub sessions: Arc<dyn SessionReads>,
     /// The event log.
     pub events: Arc<dyn EventReads>,
+    /// Requests that may be sent again.
+    pub keys: Arc<dyn KeyReads>,
     /// The ledger.
     pub ledger: Arc<dyn LedgerReads>,
 }

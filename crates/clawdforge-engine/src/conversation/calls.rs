@@ -10,6 +10,7 @@ use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::event::EventBody;
 use clawdforge_core::id::{FileId, RequestId, SessionId, TurnId};
+use clawdforge_core::idempotency::IdempotencyKey;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{AgentAsked, LedgerEntry, LedgerFact, TurnFacts};
 use clawdforge_core::limits::{PAGE_ROWS_MAX, TURNS_QUEUED_PER_SESSION_MAX};
@@ -23,6 +24,7 @@ use super::mailbox::{Accepted, Order};
 use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::hub::{Ended, Follower, Publisher};
+use crate::keys::{self, Submitted};
 use crate::slots::Use;
 
 /// When a caller should come back whose session has too many turns waiting: about the time a turn takes.
@@ -100,7 +102,11 @@ impl Shared {
         by: Arc<AppToken>,
         wish: SessionWish,
         id: RequestId,
-    ) -> Result<Session, EngineError> {
+        key: Option<IdempotencyKey>,
+    ) -> Result<Submitted<Session, SessionId>, EngineError> {
+        if let Some(session) = self.known(&by, key.as_ref()).await? {
+            return Ok(Submitted::Known(session));
+        }
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
@@ -132,13 +138,19 @@ impl Shared {
             isolation: session.isolation,
         };
         let fact = LedgerFact::SessionCreated(session.id, asked);
+        let kept = key.clone().map(|key| self.keep(session.app, key, session.id.to_string()));
         let commit = Commit {
-            writes: vec![Write::OpenSession(session.clone())],
+            expects: key.iter().map(|key| keys::unused(session.app, key)).collect(),
+            writes: [Write::OpenSession(session.clone())].into_iter().chain(kept).collect(),
             ledger: vec![self.line_of(&session, Some(id), "app", fact)],
-            ..Commit::default()
         };
         match self.recorder.plain(commit).await {
             Ok(()) => {}
+            // Somebody sent it at the same time.
+            Err(error @ CommitError::Unexpected { .. }) => {
+                let known = self.known(&by, key.as_ref()).await?;
+                return known.map(Submitted::Known).ok_or_else(|| error.into());
+            }
             // A doubtful commit: it is there, or it is not.
             Err(CommitError::Unknown(_)) if self.store.sessions.conversation(session.id).await?.is_some() => {}
             Err(error) => return Err(error.into()),
@@ -148,7 +160,7 @@ impl Shared {
         if self.options.session_warm_up && !self.options.session_warm_max.is_zero() {
             self.warm_up(&session).await;
         }
-        Ok(session)
+        Ok(Submitted::New(session))
     }
 
     /// Has the agent of a new conversation started, where a slot is free for it.
@@ -166,7 +178,11 @@ impl Shared {
         session: SessionId,
         request: TurnRequest,
         id: RequestId,
-    ) -> Result<TurnTicket, EngineError> {
+        key: Option<IdempotencyKey>,
+    ) -> Result<Submitted<TurnTicket, TurnId>, EngineError> {
+        if let Some(turn) = self.known(&by, key.as_ref()).await? {
+            return Ok(Submitted::Known(turn));
+        }
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
@@ -184,6 +200,10 @@ impl Shared {
         let attachments = self.attachments(&by, &request.files).await?;
         let desk = caller.desk();
         let mut accepted = desk.accepting.lock().await;
+        // Whoever sent it at the same time was first.
+        if let Some(turn) = self.known(&by, key.as_ref()).await? {
+            return Ok(Submitted::Known(turn));
+        }
         let unfinished = desk.unfinished.load(Ordering::Relaxed);
         if unfinished > TURNS_QUEUED_PER_SESSION_MAX {
             let reason = "this session has as many turns waiting as it may have";
@@ -214,7 +234,7 @@ impl Shared {
             timeout: request.timeout,
         };
         let files = attachments.iter().map(|file| file.id).collect();
-        let prompt = self.accept(&record, &turn, request, files).await?;
+        let prompt = self.accept(&record, &turn, request, files, key).await?;
         *accepted = Some(SessionRecord { turns: turn.index, ..record });
         // The one before may be over and only not be counted off yet.
         let prompt = (unfinished <= 1).then_some(prompt);
@@ -224,7 +244,7 @@ impl Shared {
         let follower = publisher.follow();
         let (id, cancel) = (turn.id, self.cancels.of(turn.id));
         caller.order(Order::Turn(Box::new(Accepted { turn, prompt, place, publisher, cancel }))).await;
-        Ok(TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower })
+        Ok(Submitted::New(TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower }))
     }
 
     /// Records a turn; its prompt comes back.
@@ -234,6 +254,7 @@ impl Shared {
         turn: &Turn,
         request: TurnRequest,
         files: Vec<FileId>,
+        key: Option<IdempotencyKey>,
     ) -> Result<EventBody, EngineError> {
         let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
         let facts = TurnFacts {
@@ -257,9 +278,10 @@ impl Shared {
             effort: record.session.conversation.as_ref().and_then(|chosen| chosen.effort),
             files,
         };
+        let kept = key.map(|key| self.keep(record.session.app, key, turn.id.to_string()));
         let commit = Commit {
             expects,
-            writes: vec![Write::QueueTurn(turn.clone(), Some(prompt.clone()))],
+            writes: [Write::QueueTurn(turn.clone(), Some(prompt.clone()))].into_iter().chain(kept).collect(),
             ledger: vec![self.line_of(&record.session, Some(turn.request), "app", LedgerFact::TurnAccepted(facts))],
         };
         match self.recorder.plain(commit).await {

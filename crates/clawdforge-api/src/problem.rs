@@ -83,6 +83,8 @@ catalogue! {
     SessionClosed = "session_closed", 410, "The session is closed.";
     /// There is nothing to stop.
     AlreadyEnded = "already_ended", 409, "It has ended already.";
+    /// The idempotency key was used for another request.
+    KeyReused = "idempotency_key_reused", 409, "The idempotency key was used for another request.";
     /// No agent of this name is configured.
     UnknownAgent = "unknown_agent", 422, "There is no agent of this name.";
     /// The agent's program is not there.

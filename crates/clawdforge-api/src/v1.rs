@@ -175,3 +175,57 @@ pub struct Gap {
     /// The number of the last of them.
     pub to: EventSeq,
 }
+
+/// An upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    /// `ff_…`, by which it is attached.
+    pub id: String,
+    /// The name it was sent with, without folders.
+    pub name: String,
+    /// Its size.
+    pub size_bytes: u64,
+    /// When it was uploaded.
+    pub created_at: String,
+    /// When it is erased.
+    pub expires_at: String,
+}
+
+/// An agent that sessions can be opened with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// Its name, as `agent` of a new session.
+    pub name: String,
+    /// Whether it is the one that sessions get which name none.
+    pub is_default: bool,
+    /// Whether its program was found.
+    pub is_present: bool,
+    /// Its version, once known.
+    pub version: Option<String>,
+    /// How it can be spoken to, the preferred way first.
+    pub drivers: Vec<String>,
+}
+
+/// What an app's runs and turns used and cost, of those that ended in a span of time. What an agent did not report counts
+/// as nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UsageSum {
+    /// From this time on; null is from the beginning of the ledger.
+    pub from: Option<String>,
+    /// Before this time; null is until now.
+    pub to: Option<String>,
+    /// Runs that ended.
+    pub runs: u64,
+    /// Turns of sessions that ended.
+    pub turns: u64,
+    /// Tokens read, without those from a cache.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Tokens read from a cache.
+    pub cache_read_tokens: u64,
+    /// Tokens written to a cache.
+    pub cache_write_tokens: u64,
+    /// Cost in US dollars.
+    pub cost_usd: f64,
+}

@@ -227,6 +227,25 @@ pub struct LedgerLine {
     pub count: Option<u64>,
 }
 
+/// What an app's runs and turns used and cost together. What an agent did not report counts as nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct UsageSum {
+    /// Runs that ended.
+    pub runs: u64,
+    /// Turns of conversations that ended.
+    pub turns: u64,
+    /// Tokens read, without those from a cache.
+    pub input_tokens: u64,
+    /// Tokens written.
+    pub output_tokens: u64,
+    /// Tokens read from a cache.
+    pub cache_read_tokens: u64,
+    /// Tokens written to a cache.
+    pub cache_write_tokens: u64,
+    /// Cost in US dollars.
+    pub cost_usd: f64,
+}
+
 /// Which lines of the ledger, and in which order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerQuery {

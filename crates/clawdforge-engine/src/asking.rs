@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
+use clawdforge_core::agent::AgentName;
 use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
-use clawdforge_core::id::{RequestId, RunId, SessionId, TurnId};
-use clawdforge_core::ledger::LedgerFact;
-use clawdforge_core::session::Session;
+use clawdforge_core::file::File;
+use clawdforge_core::id::{FileId, RequestId, RunId, SessionId, TurnId};
+use clawdforge_core::ledger::{LedgerFact, UsageSum};
+use clawdforge_core::session::{DriverName, Session};
+use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{TurnRecord, TurnState};
 use clawdforge_store::{CommitError, RunRecord};
 
@@ -36,7 +39,65 @@ pub struct RunView {
     pub turn: TurnView,
 }
 
+/// An agent that conversations can be opened with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentView {
+    /// Its name.
+    pub name: AgentName,
+    /// Whether it is the one of those that name none.
+    pub is_default: bool,
+    /// Whether its program was found.
+    pub is_present: bool,
+    /// Its version, once known.
+    pub version: Option<String>,
+    /// How it can be spoken to, the preferred way first.
+    pub drivers: Vec<DriverName>,
+}
+
 impl Engine {
+    /// The agents that conversations can be opened with, by name. Waits for nothing.
+    #[must_use]
+    pub fn agents(&self) -> Vec<AgentView> {
+        let agents = &self.shared.session_agents;
+        let views = agents.names().filter_map(|name| {
+            let agent = agents.get(name)?;
+            let spoken = |driver: DriverName| agent.driver(driver).is_some();
+            let others =
+                DriverName::ALL.into_iter().map(|(_, driver)| driver).filter(|other| *other != agent.preferred);
+            let drivers: Vec<_> = std::iter::once(agent.preferred).chain(others).filter(|one| spoken(*one)).collect();
+            let presence = drivers.first().and_then(|driver| Some(agent.driver(*driver)?.presence()));
+            Some(AgentView {
+                name: name.clone(),
+                is_default: name == agents.default_name(),
+                is_present: presence.as_ref().is_some_and(|presence| presence.program.is_some()),
+                version: presence.and_then(|presence| presence.version),
+                drivers,
+            })
+        });
+        views.collect()
+    }
+
+    /// An upload of this app.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] where it is unknown, expired or another app's.
+    pub async fn file(&self, by: &AppToken, file: FileId) -> Result<File, EngineError> {
+        self.shared.attachments(by, &[file]).await?.pop().ok_or(EngineError::NotFound("file"))
+    }
+
+    /// What this app's runs and turns used and cost, of those that ended from `from` on and before `to`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn usage(
+        &self,
+        by: &AppToken,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<UsageSum, EngineError> {
+        Ok(self.shared.store.ledger.usage(&by.app.name, from, to).await?)
+    }
+
     /// Conversations of this app that were opened before `before`, newest first, at most `limit`.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ pub struct EventStream {
     live: watch::Receiver<Live>,
     /// The store is to be asked, for there may be what no hint told of.
     is_unsure: bool,
+    knows_of_stop: bool,
     is_over: bool,
 }
 
@@ -65,7 +66,18 @@ impl EventStream {
     pub(crate) fn new(shared: Arc<Shared>, session: SessionId, until: Until, after: EventSeq) -> Self {
         let tail = shared.tails.of(session);
         let live = tail.listen();
-        Self { shared, session, until, after, page: VecDeque::new(), tail, live, is_unsure: true, is_over: false }
+        Self {
+            shared,
+            session,
+            until,
+            after,
+            page: VecDeque::new(),
+            tail,
+            live,
+            is_unsure: true,
+            knows_of_stop: false,
+            is_over: false,
+        }
     }
 
     /// What comes next; `None` when following is over. Waits for as long as nothing happens. Cancel-safe.
@@ -89,6 +101,7 @@ impl EventStream {
                 self.is_over = has_ended;
                 if !has_ended {
                     self.wait().await;
+                    self.is_deferred().await?;
                 }
             }
             // Where there is more, it is looked for again when this is through.
@@ -130,8 +143,30 @@ impl EventStream {
     }
 
     async fn wait(&mut self) {
-        let hint = timeout(ASK_AGAIN, self.live.changed()).await;
-        self.is_unsure = hint.is_err() || self.live.borrow().closed;
+        let stopping = self.shared.stopping.clone();
+        let hint = async {
+            tokio::select! {
+                changed = self.live.changed() => changed.is_ok(),
+                () = stopping.cancelled(), if !self.knows_of_stop => {
+                    self.knows_of_stop = true;
+                    false
+                }
+            }
+        };
+        let is_hint = timeout(ASK_AGAIN, hint).await.unwrap_or(false);
+        self.is_unsure = !is_hint || self.live.borrow().closed;
+    }
+
+    /// Fails where the service stops and the turn has not begun: it is done after the restart, by another service.
+    async fn is_deferred(&self) -> Result<(), EngineError> {
+        let Until::TurnEnds(turn) = self.until else { return Ok(()) };
+        if !self.shared.stopping.is_cancelled() {
+            return Ok(());
+        }
+        match self.shared.store.sessions.turn(turn).await? {
+            Some(record) if record.turn.state == TurnState::Queued => Err(EngineError::Deferred),
+            _ => Ok(()),
+        }
     }
 
     /// Whether nothing will be added to what is followed.

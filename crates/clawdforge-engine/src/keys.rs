@@ -22,6 +22,19 @@ pub enum Submitted<T, I> {
     Known(I),
 }
 
+impl<T, I> Submitted<T, I> {
+    /// What was accepted now: all there can be where the request had no key.
+    ///
+    /// # Errors
+    /// [`EngineError::Internal`] where it had been accepted before.
+    pub fn fresh(self) -> Result<T, EngineError> {
+        match self {
+            Self::New(accepted) => Ok(accepted),
+            Self::Known(_) => Err(EngineError::Internal("a request without a key was known".to_owned())),
+        }
+    }
+}
+
 /// What is expected of a key that is new: nobody has used it.
 pub(crate) fn unused(app: AppId, key: &IdempotencyKey) -> Expect {
     Expect::KeyUnused(app, key.key.clone())

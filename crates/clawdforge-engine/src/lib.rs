@@ -29,7 +29,7 @@ mod tasks;
 mod tokens;
 mod workspace;
 
-pub use asking::{RunView, TurnView};
+pub use asking::{AgentView, RunView, TurnView};
 pub use conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};
 pub use drain::DrainReport;
 pub use engine::{Engine, Health, Parts};

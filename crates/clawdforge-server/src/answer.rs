@@ -102,6 +102,7 @@ impl Refusal {
                 EngineError::Busy { .. } => Code::Busy,
                 EngineError::SessionClosed => Code::SessionClosed,
                 EngineError::AlreadyEnded => Code::AlreadyEnded,
+                EngineError::KeyReused => Code::KeyReused,
                 EngineError::UnknownAgent { .. } => Code::UnknownAgent,
                 EngineError::AgentUnavailable(_) => Code::AgentUnavailable,
                 EngineError::IsolationTooWeak(_) => Code::IsolationTooWeak,
@@ -198,9 +199,10 @@ fn engine(error: EngineError) -> Response {
         EngineError::Deferred => busy(error.to_string(), 30),
         EngineError::Busy { retry_after, .. } => busy(error.to_string(), retry_after.as_secs()),
         EngineError::Stopping => busy(error.to_string(), 5),
-        EngineError::AlreadyEnded | EngineError::NameTaken(_) | EngineError::TooManyTokens(_) => {
-            text(StatusCode::CONFLICT, error.to_string())
-        }
+        EngineError::AlreadyEnded
+        | EngineError::KeyReused
+        | EngineError::NameTaken(_)
+        | EngineError::TooManyTokens(_) => text(StatusCode::CONFLICT, error.to_string()),
         EngineError::UploadTooLarge(_) => text(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()),
         EngineError::DiskFull => text(StatusCode::INSUFFICIENT_STORAGE, error.to_string()),
         EngineError::RecordsUnavailable(inner) => {

@@ -140,6 +140,7 @@ pub async fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
         files: windows.clone(),
         sessions: windows.clone(),
         events: windows.clone(),
+        keys: windows.clone(),
         ledger: windows,
     };
     Ok(Opened { store, path, door, readers, writer })

@@ -10,7 +10,7 @@ use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, HostId, RunId, SessionId, TurnId};
 use clawdforge_core::idempotency::KeptKey;
-use clawdforge_core::ledger::LedgerLine;
+use clawdforge_core::ledger::{LedgerLine, UsageSum};
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::TurnRecord;
@@ -301,9 +301,8 @@ impl EventReads for Windows {
 #[async_trait]
 impl KeyReads for Windows {
     async fn kept(&self, app: AppId, key: &str) -> Result<Option<KeptKey>, ReadError> {
-        let query = sqlx::query(
-            "SELECT app, key, fingerprint, subject, at FROM idempotency_keys WHERE app = ?1 AND key = ?2",
-        );
+        let query =
+            sqlx::query("SELECT app, key, fingerprint, subject, at FROM idempotency_keys WHERE app = ?1 AND key = ?2");
         self.one(query.bind(app.to_string()).bind(key), rows::kept_key).await
     }
 }
@@ -329,6 +328,27 @@ impl LedgerReads for Windows {
         });
         sql.push_bind(rows_max(query.limit));
         self.all(sql.build(), rows::ledger_line).await
+    }
+
+    async fn usage(
+        &self,
+        app: &AppName,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<UsageSum, ReadError> {
+        let query = sqlx::query(
+            "SELECT coalesce(sum(kind = 'run_ended'), 0) AS runs, coalesce(sum(kind = 'turn_ended'), 0) AS turns,
+                    coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
+                    coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens,
+                    coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens,
+                    coalesce(sum(cost_usd), 0.0) AS cost_usd
+             FROM ledger
+             WHERE app = ?1 AND kind IN ('run_ended', 'turn_ended') AND at >= ?2 AND at < ?3",
+        );
+        let from = from.map_or(i64::MIN, Timestamp::micros);
+        let to = to.map_or(i64::MAX, Timestamp::micros);
+        let found = self.one(query.bind(app.as_str()).bind(from).bind(to), rows::usage_sum).await?;
+        Ok(found.unwrap_or_default())
     }
 
     async fn has_lines_before(&self, before: Timestamp) -> Result<bool, ReadError> {

@@ -11,7 +11,7 @@ use clawdforge_core::file::File;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::idempotency::{Fingerprint, IdempotencyKey, KeptKey};
 use clawdforge_core::isolation::Isolation;
-use clawdforge_core::ledger::LedgerLine;
+use clawdforge_core::ledger::{LedgerLine, UsageSum};
 use clawdforge_core::network::NetworkRule;
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
@@ -200,6 +200,19 @@ pub(crate) fn ledger_line(row: &SqliteRow) -> Result<LedgerLine, ReadError> {
         outcome: get(row, "outcome")?,
         isolation: get(row, "isolation")?,
         count: maybe_number(row, "count")?,
+    })
+}
+
+/// What lines of `ledger` come to.
+pub(crate) fn usage_sum(row: &SqliteRow) -> Result<UsageSum, ReadError> {
+    Ok(UsageSum {
+        runs: number(row, "runs")?,
+        turns: number(row, "turns")?,
+        input_tokens: number(row, "input_tokens")?,
+        output_tokens: number(row, "output_tokens")?,
+        cache_read_tokens: number(row, "cache_read_tokens")?,
+        cache_write_tokens: number(row, "cache_write_tokens")?,
+        cost_usd: get(row, "cost_usd")?,
     })
 }
 

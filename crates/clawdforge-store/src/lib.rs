@@ -14,6 +14,7 @@ use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, HostId, RunId, SessionId, TurnId};
 use clawdforge_core::idempotency::KeptKey;
+use clawdforge_core::ledger::UsageSum;
 pub use clawdforge_core::ledger::{LedgerLine, LedgerQuery, Order};
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
@@ -177,6 +178,9 @@ pub trait KeyReads: Send + Sync {
 pub trait LedgerReads: Send + Sync {
     /// A page of lines.
     async fn ledger(&self, query: LedgerQuery) -> Result<Vec<LedgerLine>, ReadError>;
+    /// What the runs and turns of the app of this name used and cost, of those that ended from `from` on and before `to`.
+    async fn usage(&self, app: &AppName, from: Option<Timestamp>, to: Option<Timestamp>)
+    -> Result<UsageSum, ReadError>;
     /// Whether there are lines older than `before`.
     async fn has_lines_before(&self, before: Timestamp) -> Result<bool, ReadError>;
 }

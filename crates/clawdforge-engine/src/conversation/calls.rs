@@ -270,6 +270,8 @@ impl Shared {
         let mut expects = vec![Expect::SessionOpen(turn.session)];
         // An upload that is swept between the look and the commit must refuse the turn, not break it.
         expects.extend(files.iter().map(|file| Expect::FileExists(*file)));
+        let last = expects.len();
+        expects.extend(key.as_ref().map(|key| keys::unused(record.session.app, key)));
         let prompt = EventBody::Prompt {
             text: request.prompt,
             model: model.unwrap_or_default(),
@@ -287,7 +289,9 @@ impl Shared {
         match self.recorder.plain(commit).await {
             Ok(()) => Ok(prompt),
             Err(CommitError::Unexpected { index: 0 }) => Err(EngineError::SessionClosed),
-            Err(CommitError::Unexpected { index: 1.. }) => Err(EngineError::NotFound("file")),
+            // The same key came with a request to somewhere else at the same time.
+            Err(CommitError::Unexpected { index }) if index >= last => Err(EngineError::KeyReused),
+            Err(CommitError::Unexpected { .. }) => Err(EngineError::NotFound("file")),
             // A doubtful commit: the prompt is there, or it is not.
             Err(CommitError::Unknown(_)) if self.store.sessions.queued_prompt(turn.id).await?.is_some() => Ok(prompt),
             Err(error @ (CommitError::Unknown(_) | CommitError::Unavailable(_))) => Err(error.into()),

@@ -75,8 +75,13 @@ async fn a_run_that_waits_for_a_slot_is_stopped_at_once() {
     let session = scene.open().await;
     let busy = scene.submit(session, "wait").await.unwrap();
     scene.asked(1).await;
-    let ticket =
-        scene.engine.submit_run(&scene.by, request(Duration::from_secs(60)), scene.engine.request_id()).await.unwrap();
+    let ticket = scene
+        .engine
+        .submit_run(&scene.by, request(Duration::from_secs(60)), scene.engine.request_id(), None)
+        .await
+        .unwrap()
+        .fresh()
+        .unwrap();
     scene.engine.cancel_run(&scene.by, ticket.run, scene.engine.request_id()).await.unwrap();
     let outcome = soon(ticket.outcome()).await.unwrap();
     assert_eq!(outcome.failure.as_ref().map(|failure| failure.kind), Some(FailureKind::Cancelled));

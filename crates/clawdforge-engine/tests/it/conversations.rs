@@ -208,10 +208,11 @@ async fn a_key_that_changes_during_a_turn_is_the_one_that_is_gone_on_with() {
 async fn a_session_keeps_to_its_driver_and_one_that_is_not_there_is_refused() {
     let scene = Scene::new(true).await;
     let wish = SessionWish { driver: Some(DriverName::Acpx), ..SessionWish::default() };
-    let refused = scene.engine.open_session(&scene.by, wish, scene.engine.request_id()).await.err().unwrap();
+    let refused = scene.engine.open_session(&scene.by, wish, scene.engine.request_id(), None).await.err().unwrap();
     assert!(refused.to_string().contains("through acpx"), "{refused}");
     let wish = SessionWish { driver: Some(DriverName::Acp), ..SessionWish::default() };
-    let session = scene.engine.open_session(&scene.by, wish, scene.engine.request_id()).await.unwrap();
+    let session =
+        scene.engine.open_session(&scene.by, wish, scene.engine.request_id(), None).await.unwrap().fresh().unwrap();
     assert_eq!(session.conversation.unwrap().driver, DriverName::Acp);
 }
 
@@ -237,7 +238,13 @@ async fn idle_sessions_make_room_for_work_that_waits() {
     assert_eq!(scene.talker.alive(), 1);
     assert_eq!(scene.answered(first, "two").await, ContextSource::Resumed);
     for _ in 0..2 {
-        let ticket = scene.engine.submit_run(&scene.by, request(DEADLINE), scene.engine.request_id()).await.unwrap();
+        let ticket = scene
+            .engine
+            .submit_run(&scene.by, request(DEADLINE), scene.engine.request_id(), None)
+            .await
+            .unwrap()
+            .fresh()
+            .unwrap();
         assert_eq!(soon(ticket.outcome()).await.unwrap().failure, None);
     }
 }
@@ -325,7 +332,7 @@ async fn a_session_of_another_app_is_not_found_and_neither_is_an_unknown_one() {
         assert_eq!(scene.engine.session(by, session).await.err(), not_found);
         let request = TurnRequest { prompt: "hi".into(), files: Vec::new(), timeout: DEADLINE };
         let id = scene.engine.request_id();
-        assert_eq!(scene.engine.submit_turn(by, session, request, id).await.err(), not_found);
+        assert_eq!(scene.engine.submit_turn(by, session, request, id, None).await.err(), not_found);
         assert_eq!(scene.engine.close_session(by, session, id).await.err(), not_found);
     }
     assert_eq!(scene.engine.sessions(&other, true).await.unwrap(), []);
@@ -469,7 +476,7 @@ async fn attachments_lie_in_the_workspace_of_the_session_turn_by_turn() {
     let (file, _) = scene.engine.finish_upload(upload, &scene.by, "a.txt".into(), None, id).await.unwrap();
     for index in 1..=2 {
         let request = TurnRequest { prompt: "look".into(), files: vec![file.id], timeout: DEADLINE };
-        let ticket = scene.engine.submit_turn(&scene.by, session, request, id).await.unwrap();
+        let ticket = scene.engine.submit_turn(&scene.by, session, request, id, None).await.unwrap().fresh().unwrap();
         assert_eq!(ended(ticket).await.outcome.failure, None);
         let attached = scene.talker.asked.lock().unwrap().last().unwrap().attachments.clone();
         assert!(attached[0].ends_with(format!("work/attachments/turn-{index}/attachment-1.txt")), "{attached:?}");
@@ -480,7 +487,7 @@ async fn attachments_lie_in_the_workspace_of_the_session_turn_by_turn() {
         files: vec![clawdforge_core::id::FileId::from_u128(1)],
         timeout: DEADLINE,
     };
-    let refused = scene.engine.submit_turn(&scene.by, session, unknown, id).await.err();
+    let refused = scene.engine.submit_turn(&scene.by, session, unknown, id, None).await.err();
     assert_eq!(refused, Some(EngineError::NotFound("file")));
 }
 
@@ -499,6 +506,6 @@ async fn a_thousand_open_sessions_have_no_task_and_no_process() {
 async fn an_agent_nobody_configured_is_refused_by_name() {
     let scene = Scene::new(true).await;
     let wish = SessionWish { agent: Some("nobody".parse().unwrap()), ..SessionWish::default() };
-    let refused = scene.engine.open_session(&scene.by, wish, scene.engine.request_id()).await.err().unwrap();
+    let refused = scene.engine.open_session(&scene.by, wish, scene.engine.request_id(), None).await.err().unwrap();
     assert_eq!(refused.to_string(), "there is no agent `nobody`; there are: talker");
 }

@@ -40,7 +40,7 @@ async fn story(fault: Fault, nth: usize, times: usize) -> (Result<String, Engine
 }
 
 async fn run(engine: &Engine, by: &Arc<clawdforge_core::app::AppToken>) -> Result<String, EngineError> {
-    let ticket = engine.submit_run(by, request(Duration::from_secs(60)), engine.request_id()).await?;
+    let ticket = engine.submit_run(by, request(Duration::from_secs(60)), engine.request_id(), None).await?.fresh()?;
     let outcome = ticket.outcome().await?;
     Ok(outcome.answer.clone().unwrap_or_else(|| outcome.code().to_owned()))
 }

@@ -171,7 +171,8 @@ async fn what_is_not_kept_any_more_is_told_as_a_gap_and_the_rest_follows() {
 async fn a_run_is_followed_as_a_turn_is() {
     let scene = Scene::new(true).await;
     let request = crate::stage::request(std::time::Duration::from_secs(60));
-    let ticket = scene.engine.submit_run(&scene.by, request, scene.engine.request_id()).await.unwrap();
+    let ticket =
+        scene.engine.submit_run(&scene.by, request, scene.engine.request_id(), None).await.unwrap().fresh().unwrap();
     let run = ticket.run;
     let mut stream = scene.engine.follow_run(&scene.by, run, 0).await.unwrap();
     let mut bodies = Vec::new();

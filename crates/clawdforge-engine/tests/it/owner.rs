@@ -17,7 +17,7 @@ async fn play(open: Result<(), Failure>, steps: Vec<Step>, timeout: Duration) ->
     let spawner = Spawner::start().unwrap();
     let (engine, _) = engine(dir.path(), &spawner, store.store.clone(), open, steps).await.unwrap();
     let by = app(&engine).await;
-    let ticket = engine.submit_run(&by, request(timeout), engine.request_id()).await.unwrap();
+    let ticket = engine.submit_run(&by, request(timeout), engine.request_id(), None).await.unwrap().fresh().unwrap();
     let session: SessionId = ticket.run.into();
     let outcome = ticket.outcome().await.unwrap();
     let events = store.store.events.events_after(session, 0, 1_000).await.unwrap();

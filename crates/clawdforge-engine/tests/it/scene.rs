@@ -7,7 +7,7 @@ use clawdforge_core::agent::FailureKind;
 use clawdforge_core::app::AppToken;
 use clawdforge_core::event::{ContextSource, EventBody};
 use clawdforge_core::id::SessionId;
-use clawdforge_engine::{Ended, Engine, EngineError, EngineOptions, SessionWish, TurnRequest, TurnTicket};
+use clawdforge_engine::{Ended, Engine, EngineError, EngineOptions, SessionWish, Submitted, TurnRequest, TurnTicket};
 use clawdforge_process::Spawner;
 use clawdforge_store::{LedgerQuery, Order, Store};
 use clawdforge_store_sql::Opened;
@@ -58,7 +58,7 @@ impl Scene {
     }
 
     pub async fn open_wishing(&self, wish: SessionWish) -> SessionId {
-        self.engine.open_session(&self.by, wish, self.engine.request_id()).await.unwrap().id
+        self.engine.open_session(&self.by, wish, self.engine.request_id(), None).await.unwrap().fresh().unwrap().id
     }
 
     pub async fn submit(&self, session: SessionId, prompt: &str) -> Result<TurnTicket, EngineError> {
@@ -72,7 +72,10 @@ impl Scene {
         timeout: Duration,
     ) -> Result<TurnTicket, EngineError> {
         let request = TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout };
-        self.engine.submit_turn(&self.by, session, request, self.engine.request_id()).await
+        self.engine
+            .submit_turn(&self.by, session, request, self.engine.request_id(), None)
+            .await
+            .and_then(Submitted::fresh)
     }
 
     /// A turn to its end.

@@ -1,11 +1,13 @@
 //! `POST /files`: streamed to disk, whatever its size, under a limit of time per pause and of bytes.
 
 use std::future::Future;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Query, Request, State};
 use clawdforge_api::legacy::{FileReply, ValidationFault};
+use clawdforge_core::file::File;
 use clawdforge_engine::Upload;
 use serde_json::{Value, json};
 
@@ -18,15 +20,26 @@ use crate::limits::{BODY_PAUSE_MAX, FORM_FIELD_BYTES_MAX};
 /// Parts an upload's form may have; the rest of a longer one is refused unread.
 const PARTS_MAX: usize = 16;
 
-/// Takes one file. The old clients send `ttl_secs` as a form field; in the query it is taken too.
+/// Takes one file.
 pub(crate) async fn upload(
     State(app): State<App>,
     by: ByApp,
     Query(parameters): Query<Vec<(String, String)>>,
     request: Request,
 ) -> Result<Json<FileReply>, Refusal> {
+    let (file, ttl) = take(&app, &by, parameters, request).await?;
+    Ok(Json(FileReply { ok: true, file_token: file.id.to_string(), ttl_secs: ttl.as_secs(), size: file.size }))
+}
+
+/// Takes one file, and says for how long. The old clients send `ttl_secs` as a form field; in the query it is taken too.
+pub(crate) async fn take(
+    app: &App,
+    by: &ByApp,
+    parameters: Vec<(String, String)>,
+    request: Request,
+) -> Result<(File, Duration), Refusal> {
     let held = Held::default();
-    let form = Multipart::from_request(held.watch(request), &app).await;
+    let form = Multipart::from_request(held.watch(request), app).await;
     let mut form = form.map_err(|_| Refusal::WrongContentType("multipart/form-data with a boundary"))?;
     let mut ttl = parameters.into_iter().rev().find_map(|(key, value)| (key == "ttl_secs").then_some(value));
     let mut uploaded: Option<(Upload, String)> = None;
@@ -40,7 +53,7 @@ pub(crate) async fn upload(
             }
             Some("file") => {
                 let name = field.file_name().unwrap_or_default().to_owned();
-                uploaded = Some((store(&app, &held, field).await?, name));
+                uploaded = Some((store(app, &held, field).await?, name));
             }
             Some("ttl_secs") => ttl = Some(short_text(&held, field).await?),
             _ => drop(short_text(&held, field).await?),
@@ -56,8 +69,7 @@ pub(crate) async fn upload(
             invalid("ttl_secs", "int_parsing", message, json!(text))
         })?),
     };
-    let (file, ttl) = app.engine.finish_upload(upload, &by.token, name, ttl, by.request).await?;
-    Ok(Json(FileReply { ok: true, file_token: file.id.to_string(), ttl_secs: ttl.as_secs(), size: file.size }))
+    Ok(app.engine.finish_upload(upload, &by.token, name, ttl, by.request).await?)
 }
 
 async fn store(app: &App, held: &Held, mut field: Field<'_>) -> Result<Upload, Refusal> {

@@ -32,7 +32,7 @@ pub(super) const RETRY_AFTER_SECS: u64 = 5;
 /// Runs one prompt and waits for its outcome. A caller who hangs up stops only the waiting.
 pub(crate) async fn run(State(app): State<App>, by: ByApp, body: JsonBody) -> Result<Response, Refusal> {
     let request = read(&app.options, &body.bytes)?;
-    let ticket = app.engine.submit_run(&by.token, request, by.request).await?;
+    let ticket = app.engine.submit_run(&by.token, request, by.request, None).await?.fresh()?;
     drop(body);
     Ok(render(&*ticket.outcome().await?))
 }

@@ -26,7 +26,7 @@ const AGENT_BYTES_MAX: usize = 256;
 /// Opens a session. Its agent starts with the first turn.
 pub(crate) async fn open(State(app): State<App>, by: ByApp, body: JsonBody) -> Result<Json<SessionReply>, Refusal> {
     let wish = read(&body.bytes)?;
-    let session = app.engine.open_session(&by.token, wish, by.request).await?;
+    let session = app.engine.open_session(&by.token, wish, by.request, None).await?.fresh()?;
     let chosen = session.conversation.as_ref();
     Ok(Json(SessionReply {
         ok: true,

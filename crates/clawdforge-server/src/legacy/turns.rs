@@ -38,7 +38,7 @@ pub(crate) async fn turn(
 ) -> Result<Response, Refusal> {
     let session = session_id(&id)?;
     let request = read(&app.options, &body.bytes)?;
-    let ticket = app.engine.submit_turn(&by.token, session, request, by.request).await?;
+    let ticket = app.engine.submit_turn(&by.token, session, request, by.request, None).await?.fresh()?;
     drop(body);
     let index = ticket.index;
     let ended = ticket.outcome().await?;

@@ -1,21 +1,27 @@
 //! `/v1`: resources, streams, background work. Handlers read, call the engine and render; the first versions' routes are
 //! beside them, over the same engine.
 
+pub(crate) mod agents;
+pub(crate) mod files;
 pub(crate) mod problems;
 mod render;
 pub(crate) mod runs;
 pub(crate) mod sessions;
 pub(crate) mod stream;
 pub(crate) mod turns;
+pub(crate) mod usage;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, http};
+use clawdforge_api::legacy::ValidationFault;
 use clawdforge_api::v1::{EVENT_STREAM, Page};
 use clawdforge_core::event::EventSeq;
+use clawdforge_core::idempotency::{Fingerprint, IdempotencyKey, KEY_BYTES_MAX};
 use clawdforge_core::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use clawdforge_engine::EngineError;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::answer::Refusal;
 use crate::validate::Fields;
@@ -66,6 +72,36 @@ fn wants_stream(headers: &HeaderMap) -> bool {
     values
         .flat_map(|value| value.split(','))
         .any(|part| part.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(EVENT_STREAM)))
+}
+
+/// A header by which a request may be sent again.
+const IDEMPOTENCY_KEY: http::HeaderName = http::HeaderName::from_static("idempotency-key");
+
+/// Says that a request had been sent before.
+const REPLAYED: http::HeaderName = http::HeaderName::from_static("idempotent-replayed");
+
+/// The key of a request to this path, if it has one.
+fn key_of(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<IdempotencyKey>, Refusal> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| IdempotencyKey::is_key(text) && values.next().is_none());
+    let Some(text) = text else {
+        return Err(Refusal::Invalid(vec![ValidationFault {
+            kind: "value_error".to_owned(),
+            loc: vec!["header".into(), "idempotency-key".into()],
+            msg: format!("Value error, a key is one word of 1 to {KEY_BYTES_MAX} visible ASCII characters, once"),
+            input: value.to_str().map_or(Value::Null, Into::into),
+            ctx: None,
+        }]));
+    };
+    let fingerprint = Fingerprint::of(&[path.as_bytes(), body]);
+    Ok(Some(IdempotencyKey { key: text.to_owned(), fingerprint }))
+}
+
+/// Marks the answer to a request that had been sent before.
+fn replayed(mut response: Response) -> Response {
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
 }
 
 /// An id in a path. What is none cannot be anybody's: the same answer as for a foreign one.

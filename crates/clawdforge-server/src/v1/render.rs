@@ -3,9 +3,12 @@
 use clawdforge_api::v1;
 use clawdforge_core::agent::Usage;
 use clawdforge_core::event::{Event, TurnOutcome};
+use clawdforge_core::file::File;
 use clawdforge_core::id::RunId;
+use clawdforge_core::ledger::UsageSum;
 use clawdforge_core::limits::STDERR_SHOWN_BYTES_MAX;
 use clawdforge_core::session::Session;
+use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::TurnRecord;
 use clawdforge_engine::{RunView, SessionView, TurnView};
 
@@ -94,4 +97,28 @@ fn used(usage: Usage) -> v1::Usage {
 
 pub(super) fn event(event: &Event) -> v1::Event {
     v1::Event { seq: event.seq, at: event.at.to_string(), turn_id: event.turn.to_string(), body: event.body.clone() }
+}
+
+pub(super) fn file(file: &File) -> v1::File {
+    v1::File {
+        id: file.id.to_string(),
+        name: file.name.clone(),
+        size_bytes: file.size,
+        created_at: file.created_at.to_string(),
+        expires_at: file.expires_at.to_string(),
+    }
+}
+
+pub(super) fn usage_sum(sum: &UsageSum, from: Option<Timestamp>, to: Option<Timestamp>) -> v1::UsageSum {
+    v1::UsageSum {
+        from: from.map(|at| at.to_string()),
+        to: to.map(|at| at.to_string()),
+        runs: sum.runs,
+        turns: sum.turns,
+        input_tokens: sum.input_tokens,
+        output_tokens: sum.output_tokens,
+        cache_read_tokens: sum.cache_read_tokens,
+        cache_write_tokens: sum.cache_write_tokens,
+        cost_usd: sum.cost_usd,
+    }
 }

@@ -6,8 +6,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use clawdforge_api::v1;
 use clawdforge_core::id::RunId;
+use clawdforge_engine::Submitted;
 
-use super::{Wanted, accepted, id, locate, located, page, page_wish, render, seen, stream};
+use super::{Wanted, accepted, id, key_of, locate, located, page, page_wish, render, replayed, seen, stream};
 use crate::App;
 use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody};
@@ -28,22 +29,33 @@ pub(crate) async fn submit(
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     let request = legacy::run::read(&app.options, &body.bytes)?;
-    let ticket = app.engine.submit_run(&by.token, request, by.request).await?;
+    let key = key_of(&headers, "/v1/runs", &body.bytes)?;
+    let submitted = app.engine.submit_run(&by.token, request, by.request, key).await?;
     drop(body);
-    let (run, location) = (ticket.run, path(ticket.run));
-    match Wanted::of(&headers) {
-        Wanted::Stream => {
-            let events = app.engine.follow_run(&by.token, run, 0).await?;
-            let mut response = stream::answer(events, by.request, false);
+    let (run, ticket) = match submitted {
+        Submitted::New(ticket) => (ticket.run, Some(ticket)),
+        Submitted::Known(run) => (run, None),
+    };
+    let location = path(run);
+    let follow = || app.engine.follow_run(&by.token, run, 0);
+    let view = async || Ok::<_, Refusal>(render::run(app.engine.run(&by.token, run).await?));
+    let is_known = ticket.is_none();
+    let response = match (Wanted::of(&headers), ticket) {
+        (Wanted::Stream, _) => {
+            let mut response = stream::answer(follow().await?, by.request, false);
             locate(&mut response, &location);
-            Ok(response)
+            response
         }
-        Wanted::Location => Ok(accepted(&location, render::run(app.engine.run(&by.token, run).await?))),
-        Wanted::Outcome => {
-            ticket.outcome().await?;
-            Ok(located(StatusCode::OK, &location, render::run(app.engine.run(&by.token, run).await?)))
+        (Wanted::Location, _) => accepted(&location, view().await?),
+        (Wanted::Outcome, ticket) => {
+            match ticket {
+                Some(ticket) => drop(ticket.outcome().await?),
+                None => stream::ended(follow().await?).await?,
+            }
+            located(StatusCode::OK, &location, view().await?)
         }
-    }
+    };
+    Ok(if is_known { replayed(response) } else { response })
 }
 
 /// The app's runs, newest first, without what came of each.

@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use clawdforge_api::v1;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::session::SessionRecord;
-use clawdforge_engine::SessionView;
+use clawdforge_engine::{SessionView, Submitted};
 
-use super::{id, located, page, page_wish, render, seen, stream, wants_stream};
+use super::{id, key_of, located, page, page_wish, render, replayed, seen, stream, wants_stream};
 use crate::App;
 use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody};
@@ -22,12 +22,26 @@ fn path(id: SessionId) -> String {
 }
 
 /// Opens a session. Its agent starts with the first turn.
-pub(crate) async fn open(State(app): State<App>, by: ByApp, body: JsonBody) -> Result<Response, Refusal> {
+pub(crate) async fn open(
+    State(app): State<App>,
+    by: ByApp,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, Refusal> {
     let wish = legacy::sessions::read(&body.bytes)?;
-    let session = app.engine.open_session(&by.token, wish, by.request).await?;
-    let record = SessionRecord { session, closed_at: None, resume_key: None, turns: 0, last_turn_at: None };
-    let location = path(record.session.id);
-    Ok(located(StatusCode::CREATED, &location, render::session(SessionView { record, is_warm: false })))
+    let key = key_of(&headers, "/v1/sessions", &body.bytes)?;
+    match app.engine.open_session(&by.token, wish, by.request, key).await? {
+        Submitted::New(session) => {
+            let record = SessionRecord { session, closed_at: None, resume_key: None, turns: 0, last_turn_at: None };
+            let location = path(record.session.id);
+            let view = render::session(SessionView { record, is_warm: false });
+            Ok(located(StatusCode::CREATED, &location, view))
+        }
+        Submitted::Known(session) => {
+            let view = render::session(app.engine.session(&by.token, session).await?);
+            Ok(replayed(located(StatusCode::CREATED, &path(session), view)))
+        }
+    }
 }
 
 /// The app's sessions, newest first. Closed ones are among them unless `include_closed=false`.

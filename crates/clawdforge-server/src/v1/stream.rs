@@ -37,6 +37,12 @@ struct Going {
     is_over: bool,
 }
 
+/// Waits for the end of what is followed.
+pub(super) async fn ended(mut events: EventStream) -> Result<(), Refusal> {
+    while events.next().await?.is_some() {}
+    Ok(())
+}
+
 /// The answer that streams events to their end.
 pub(super) fn answer(events: EventStream, request: RequestId, of_session: bool) -> Response {
     let going = Going { events, request, of_session, is_over: false };

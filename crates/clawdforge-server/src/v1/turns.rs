@@ -6,8 +6,9 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use clawdforge_api::v1;
 use clawdforge_core::id::{SessionId, TurnId};
+use clawdforge_engine::Submitted;
 
-use super::{Wanted, accepted, id, locate, located, page, page_wish, render, seen, stream};
+use super::{Wanted, accepted, id, key_of, locate, located, page, page_wish, render, replayed, seen, stream};
 use crate::App;
 use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody};
@@ -30,23 +31,33 @@ pub(crate) async fn submit(
 ) -> Result<Response, Refusal> {
     let session: SessionId = id(&session, "session")?;
     let request = legacy::turns::read(&app.options, &body.bytes)?;
-    let ticket = app.engine.submit_turn(&by.token, session, request, by.request).await?;
+    let key = key_of(&headers, &format!("/v1/sessions/{session}/turns"), &body.bytes)?;
+    let submitted = app.engine.submit_turn(&by.token, session, request, by.request, key).await?;
     drop(body);
-    let (turn, location) = (ticket.turn, path(session, ticket.turn));
-    match Wanted::of(&headers) {
-        Wanted::Stream => {
-            let events = app.engine.follow_turn(&by.token, session, turn, 0).await?;
-            let mut response = stream::answer(events, by.request, false);
+    let (turn, ticket) = match submitted {
+        Submitted::New(ticket) => (ticket.turn, Some(ticket)),
+        Submitted::Known(turn) => (turn, None),
+    };
+    let location = path(session, turn);
+    let follow = || app.engine.follow_turn(&by.token, session, turn, 0);
+    let view = async || Ok::<_, Refusal>(render::turn(app.engine.turn(&by.token, session, turn).await?));
+    let is_known = ticket.is_none();
+    let response = match (Wanted::of(&headers), ticket) {
+        (Wanted::Stream, _) => {
+            let mut response = stream::answer(follow().await?, by.request, false);
             locate(&mut response, &location);
-            Ok(response)
+            response
         }
-        Wanted::Location => Ok(accepted(&location, render::turn(app.engine.turn(&by.token, session, turn).await?))),
-        Wanted::Outcome => {
-            ticket.outcome().await?;
-            let turn = app.engine.turn(&by.token, session, turn).await?;
-            Ok(located(StatusCode::OK, &location, render::turn(turn)))
+        (Wanted::Location, _) => accepted(&location, view().await?),
+        (Wanted::Outcome, ticket) => {
+            match ticket {
+                Some(ticket) => drop(ticket.outcome().await?),
+                None => stream::ended(follow().await?).await?,
+            }
+            located(StatusCode::OK, &location, view().await?)
         }
-    }
+    };
+    Ok(if is_known { replayed(response) } else { response })
 }
 
 /// The turns of a session, in their order, without what came of each.

@@ -1,6 +1,8 @@
 //! Sessions and turns: forward only, and what recovery and the sweep find.
 
 use clawdforge_core::commit::{Expect, Write};
+use clawdforge_core::id::AppId;
+use clawdforge_core::idempotency::{Fingerprint, IdempotencyKey, KeptKey};
 use clawdforge_core::session::Session;
 use clawdforge_core::turn::{Turn, TurnRecord, TurnState};
 use clawdforge_store::{EndedTurn, RunRecord, UnfinishedTurn};
@@ -184,4 +186,25 @@ async fn an_erased_session_leaves_nothing_and_takes_no_other_along() {
     assert_eq!(fixture.store().events.head(session_id(1)).await.unwrap(), 0);
     assert_eq!(fixture.store().events.head(session_id(2)).await.unwrap(), 2);
     assert_eq!(fixture.write([Write::EraseSession(session_id(1))]).await, Ok(()), "it is gone, as wished");
+}
+
+#[tokio::test]
+async fn a_key_is_kept_for_its_app_once_and_forgotten_when_it_is_old() {
+    let fixture = Fixture::with_app().await;
+    let kept = |word: &str, seconds| KeptKey {
+        app: app().id,
+        key: IdempotencyKey { key: word.to_owned(), fingerprint: Fingerprint::of(&[word.as_bytes()]) },
+        subject: session_id(1).to_string(),
+        at: at(seconds),
+    };
+    fixture.write([Write::KeepKey(kept("old", 5)), Write::KeepKey(kept("new", 7))]).await.unwrap();
+    let keys = &fixture.store().keys;
+    assert_eq!(keys.kept(app().id, "old").await, Ok(Some(kept("old", 5))));
+    assert_eq!(keys.kept(AppId::from_u128(77), "old").await, Ok(None), "another app's word");
+    assert!(fixture.expect(Expect::KeyUnused(app().id, "old".to_owned())).await.is_err());
+    assert_eq!(fixture.write([Write::KeepKey(kept("old", 9))]).await, Err(unexpected(0)), "used already");
+    fixture.write([Write::TrimKeys(at(7))]).await.unwrap();
+    assert_eq!(keys.kept(app().id, "old").await, Ok(None));
+    assert_eq!(keys.kept(app().id, "new").await, Ok(Some(kept("new", 7))));
+    assert_eq!(fixture.expect(Expect::KeyUnused(app().id, "old".to_owned())).await, Ok(()));
 }

@@ -100,7 +100,11 @@ fn asks(route: &Route, things: &Things) -> Option<Vec<Ask>> {
         }
         ("DELETE", "/admin/tokens/{name}") => vec![ask(Names::Nothing, "/admin/tokens/owner", Body::None)],
         ("GET", "/problems/{code}") => vec![ask(Names::Nothing, "/problems/busy", Body::None)],
-        ("GET", "/v1/runs" | "/v1/sessions") => vec![ask(Names::Nothing, route.path, Body::None)],
+        ("POST", "/v1/files") => vec![ask(Names::Nothing, "/v1/files", Body::Upload)],
+        ("GET", "/v1/files/{file}") => vec![ask(Names::File, &format!("/v1/files/{file}"), Body::None)],
+        ("GET", "/v1/runs" | "/v1/sessions" | "/v1/agents" | "/v1/usage") => {
+            vec![ask(Names::Nothing, route.path, Body::None)]
+        }
         ("POST", "/v1/runs") => {
             vec![ask(Names::Nothing, route.path, prompt()), ask(Names::File, route.path, with_file())]
         }

@@ -60,8 +60,7 @@ async fn a_run_answers_with_its_outcome_its_events_or_at_once() -> anyhow::Resul
     );
 
     let request = app.http().post(app.url("/v1/runs")).bearer_auth(app.demo_token()?);
-    let stream =
-        follow(request.header("accept", "text/event-stream").json(&json!({ "prompt": "say: plum" }))).await?;
+    let stream = follow(request.header("accept", "text/event-stream").json(&json!({ "prompt": "say: plum" }))).await?;
     let events = stream.rest().await?;
     assert_eq!(names(&events), ["prompt", "started", "text", "ended"]);
     assert_eq!(ids(&events), [1, 2, 3, 4]);
@@ -199,5 +198,94 @@ async fn what_is_refused_is_a_problem_with_a_page() -> anyhow::Result<()> {
     let unsigned = app.call(Method::GET, "/v1/runs", "", Value::Null).await?;
     assert_eq!((unsigned.status, &unsigned.json()["code"]), (StatusCode::UNAUTHORIZED, &json!("not_signed_in")));
     assert_eq!(unsigned.headers["www-authenticate"], "Bearer");
+    Ok(())
+}
+
+fn keyed(app: &TestApp, path: &str, key: &str, prompt: &str) -> anyhow::Result<reqwest::RequestBuilder> {
+    let request = app.http().post(app.url(path)).bearer_auth(app.demo_token()?).header("idempotency-key", key);
+    Ok(request.json(&json!({ "prompt": prompt })))
+}
+
+#[tokio::test]
+async fn a_request_with_a_key_is_done_once_however_often_it_is_sent() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let first = read(keyed(&app, "/v1/runs", "one", "say: plum")?).await?;
+    let again = read(keyed(&app, "/v1/runs", "one", "say: plum")?).await?;
+    assert_eq!((first.status, again.status), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(first.json(), again.json());
+    assert!(!first.headers.contains_key("idempotent-replayed"));
+    assert_eq!(again.headers["idempotent-replayed"], "true");
+    let other = read(keyed(&app, "/v1/runs", "one", "say: pear")?).await?;
+    assert_eq!((other.status, &other.json()["code"]), (StatusCode::CONFLICT, &json!("idempotency_key_reused")));
+    let bad = read(keyed(&app, "/v1/runs", "two words", "say: pear")?).await?;
+    assert_eq!(bad.json()["errors"][0]["field"], "header.idempotency-key", "{bad:?}");
+
+    // Whoever asks for a stream is attached to the one that is under way.
+    let session = open(&app).await?;
+    let turns = format!("{session}/turns");
+    let request = keyed(&app, &turns, "two", "wait\nsay: done")?.header("prefer", "respond-async");
+    let begun = read(request).await?;
+    assert_eq!(begun.status, StatusCode::ACCEPTED);
+    let stream = follow(keyed(&app, &turns, "two", "wait\nsay: done")?.header("accept", "text/event-stream")).await?;
+    assert_eq!(stream.location().as_deref(), begun.headers["location"].to_str().ok());
+    let events = stream.rest().await?;
+    assert_eq!(events.last().map(|end| end.data["answer"].clone()), Some(json!("done")));
+    let turns = get(&app, &turns).await?;
+    assert_eq!(turns["data"].as_array().map(Vec::len), Some(1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_of_one_app_says_nothing_to_another() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let first = read(keyed(&app, "/v1/runs", "one", "say: plum")?).await?;
+    let other = app.mint("other").await?;
+    let request = app.http().post(app.url("/v1/runs")).bearer_auth(other).header("idempotency-key", "one");
+    let theirs = read(request.json(&json!({ "prompt": "say: plum" }))).await?;
+    assert_eq!(theirs.status, StatusCode::OK);
+    assert_ne!(theirs.json()["id"], first.json()["id"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upload_is_looked_at_and_attached() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let part = reqwest::multipart::Part::bytes(b"a plum".to_vec()).file_name("../plum.txt");
+    let request = app.http().post(app.url("/v1/files")).bearer_auth(app.demo_token()?);
+    let made = read(request.multipart(reqwest::multipart::Form::new().part("file", part))).await?;
+    assert_eq!(made.status, StatusCode::CREATED, "{made:?}");
+    let file = made.json();
+    assert_eq!((&file["name"], &file["size_bytes"]), (&json!("plum.txt"), &json!(6)));
+    assert_eq!(get(&app, made.headers["location"].to_str()?).await?, file);
+    let body = json!({ "prompt": "read: attachment-1.txt", "files": [file["id"]] });
+    let run = post(&app, "/v1/runs", body).await?.json();
+    assert_eq!(run["result"]["answer"], "a plum", "{run}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_app_sees_the_agents_there_are_and_what_it_has_used() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let agents = get(&app, "/v1/agents").await?;
+    let demo = agents["data"].as_array().into_iter().flatten().find(|agent| agent["name"] == "demo").cloned();
+    let demo = demo.context("the demo agent is among them")?;
+    assert_eq!(
+        (&demo["is_default"], &demo["is_present"], &demo["drivers"][0]),
+        (&json!(true), &json!(true), &json!("acp"))
+    );
+    post(&app, "/v1/runs", json!({ "prompt": "say: one two" })).await?;
+    let turns = format!("{}/turns", open(&app).await?);
+    for _ in 0..2 {
+        post(&app, &turns, json!({ "prompt": "say: three" })).await?;
+    }
+    let used = get(&app, "/v1/usage").await?;
+    assert_eq!((&used["runs"], &used["turns"], &used["from"]), (&json!(1), &json!(2), &Value::Null));
+    assert!(used["output_tokens"].as_u64().is_some_and(|tokens| tokens >= 3), "{used}");
+    let later = get(&app, "/v1/usage?from=2100-01-01T00:00:00Z").await?;
+    assert_eq!((&later["runs"], &later["output_tokens"]), (&json!(0), &json!(0)));
+    let other = app.mint("other").await?;
+    assert_eq!(app.call(Method::GET, "/v1/usage", &other, Value::Null).await?.json()["turns"], 0);
+    let bad = call(&app, Method::GET, "/v1/usage?to=tomorrow", Value::Null).await?;
+    assert_eq!(bad.json()["errors"][0]["field"], "query.to", "{bad:?}");
     Ok(())
 }

@@ -1,0 +1,33 @@
+//! `/v1/files`.
+
+use axum::Json;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use clawdforge_api::v1;
+
+use super::{id, located, render};
+use crate::App;
+use crate::answer::Refusal;
+use crate::extract::ByApp;
+use crate::legacy;
+
+/// Takes one file, which can be attached to runs and turns by its id.
+pub(crate) async fn upload(
+    State(app): State<App>,
+    by: ByApp,
+    Query(parameters): Query<Vec<(String, String)>>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let (file, _) = legacy::files::take(&app, &by, parameters, request).await?;
+    Ok(located(StatusCode::CREATED, &format!("/v1/files/{}", file.id), render::file(&file)))
+}
+
+/// What is known of an upload that has not expired.
+pub(crate) async fn get(
+    State(app): State<App>,
+    by: ByApp,
+    Path(file): Path<String>,
+) -> Result<Json<v1::File>, Refusal> {
+    Ok(Json(render::file(&app.engine.file(&by.token, id(&file, "file")?).await?)))
+}

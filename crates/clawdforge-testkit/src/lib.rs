@@ -4,7 +4,8 @@ pub mod agents;
 pub mod app;
 #[cfg(feature = "attack")]
 pub mod attack;
-pub mod container;
 #[cfg(feature = "crash")]
+pub mod chaos_proxy;
+pub mod container;
 pub mod crash;
 pub mod mock_model;

@@ -41,3 +41,4 @@ mod session_processes;
 mod sign_ins;
 mod support;
 mod v1;
+mod v1_followers;

@@ -149,7 +149,7 @@ async fn a_caller_that_hangs_up_changes_nothing_about_the_turn() -> anyhow::Resu
     let app = setup().demo().start().await?;
     let session = open(&app).await?;
     let request = app.http().post(app.url(&format!("{session}/turns"))).bearer_auth(app.demo_token()?);
-    let request = request.header("accept", "text/event-stream").json(&json!({ "prompt": "wait\nsay: done" }));
+    let request = request.header("accept", "text/event-stream").json(&json!({ "prompt": "sleep: 300\nsay: done" }));
     let mut stream = follow(request).await?;
     let path = stream.location().context("it says where the turn is")?;
     assert_eq!(stream.next().await?.map(|event| event.name).as_deref(), Some("prompt"));
@@ -223,10 +223,11 @@ async fn a_request_with_a_key_is_done_once_however_often_it_is_sent() -> anyhow:
     // Whoever asks for a stream is attached to the one that is under way.
     let session = open(&app).await?;
     let turns = format!("{session}/turns");
-    let request = keyed(&app, &turns, "two", "wait\nsay: done")?.header("prefer", "respond-async");
+    let request = keyed(&app, &turns, "two", "sleep: 300\nsay: done")?.header("prefer", "respond-async");
     let begun = read(request).await?;
     assert_eq!(begun.status, StatusCode::ACCEPTED);
-    let stream = follow(keyed(&app, &turns, "two", "wait\nsay: done")?.header("accept", "text/event-stream")).await?;
+    let stream =
+        follow(keyed(&app, &turns, "two", "sleep: 300\nsay: done")?.header("accept", "text/event-stream")).await?;
     assert_eq!(stream.location().as_deref(), begun.headers["location"].to_str().ok());
     let events = stream.rest().await?;
     assert_eq!(events.last().map(|end| end.data["answer"].clone()), Some(json!("done")));

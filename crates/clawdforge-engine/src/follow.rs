@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clawdforge_core::event::{Event, EventBody, EventSeq};
+use clawdforge_core::event::{EventBody, EventSeq};
 use clawdforge_core::id::{SessionId, TurnId};
 use clawdforge_core::turn::TurnState;
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::engine::Shared;
 use crate::error::EngineError;
-use crate::hub::{Live, Tail};
+use crate::hub::{Live, Recorded, Tail};
 
 /// Events read at once.
 const PAGE_EVENTS: usize = 128;
@@ -29,10 +29,10 @@ const PAGE_BYTES_MAX: usize = 64 * 1024;
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a follower is given, in the order of the log.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Followed {
     /// The next event.
-    Event(Arc<Event>),
+    Event(Arc<Recorded>),
     /// Events that are not kept any more, from the first number to the last.
     Gap(EventSeq, EventSeq),
 }
@@ -53,7 +53,7 @@ pub struct EventStream {
     until: Until,
     /// The number of the last event that was given or passed over.
     after: EventSeq,
-    page: VecDeque<Arc<Event>>,
+    page: VecDeque<Arc<Recorded>>,
     tail: Arc<Tail>,
     live: watch::Receiver<Live>,
     /// The store is to be asked, for there may be what no hint told of.
@@ -130,7 +130,7 @@ impl EventStream {
         None
     }
 
-    async fn read(&mut self, is_sure: bool) -> Result<Vec<Arc<Event>>, EngineError> {
+    async fn read(&mut self, is_sure: bool) -> Result<Vec<Arc<Recorded>>, EngineError> {
         let head = self.live.borrow_and_update().head;
         if let Some(recent) = self.tail.recent_after(self.after, PAGE_EVENTS) {
             return Ok(few(recent));
@@ -139,7 +139,7 @@ impl EventStream {
             return Ok(Vec::new());
         }
         let events = self.shared.store.events.events_after(self.session, self.after, PAGE_EVENTS).await?;
-        Ok(few(events.into_iter().map(Arc::new).collect()))
+        Ok(few(events.into_iter().map(|event| Arc::new(event.into())).collect()))
     }
 
     async fn wait(&mut self) {
@@ -192,7 +192,7 @@ impl EventStream {
 }
 
 /// As many as a follower may hold on to.
-fn few(mut events: Vec<Arc<Event>>) -> Vec<Arc<Event>> {
+fn few(mut events: Vec<Arc<Recorded>>) -> Vec<Arc<Recorded>> {
     let mut bytes = 0;
     let held = events.iter().take_while(|event| {
         let fits = bytes < PAGE_BYTES_MAX;

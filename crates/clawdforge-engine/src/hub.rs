@@ -8,7 +8,8 @@
 //! commit. It is bounded; who is further behind reads the store.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use clawdforge_core::event::{Event, EventSeq, TurnOutcome};
 use clawdforge_core::id::SessionId;
@@ -45,6 +46,35 @@ pub struct Ended {
     pub last: EventSeq,
 }
 
+/// An event that is in the log, as all its followers share it.
+#[derive(Debug)]
+pub struct Recorded {
+    event: Event,
+    shown: OnceLock<Arc<[u8]>>,
+}
+
+impl Recorded {
+    /// What is made of it to be shown, by whoever needs it first: a thousand followers show the same bytes. It must be the
+    /// same for all of them.
+    pub fn shown(&self, show: impl FnOnce(&Event) -> Vec<u8>) -> Arc<[u8]> {
+        Arc::clone(self.shown.get_or_init(|| show(&self.event).into()))
+    }
+}
+
+impl From<Event> for Recorded {
+    fn from(event: Event) -> Self {
+        Self { event, shown: OnceLock::new() }
+    }
+}
+
+impl Deref for Recorded {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.event
+    }
+}
+
 /// All live tails.
 #[derive(Debug, Default)]
 pub(crate) struct Tails(Arc<Mutex<HashMap<SessionId, Weak<Tail>>>>);
@@ -70,7 +100,7 @@ pub(crate) struct Tail {
 /// The newest events, without a gap, and what they weigh.
 #[derive(Debug, Default)]
 struct Recent {
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Arc<Recorded>>,
     bytes: usize,
 }
 
@@ -123,7 +153,7 @@ impl Tail {
     }
 
     /// Events from after number `after` on, at most `limit`, if they are all here.
-    pub fn recent_after(&self, after: EventSeq, limit: usize) -> Option<Vec<Arc<Event>>> {
+    pub fn recent_after(&self, after: EventSeq, limit: usize) -> Option<Vec<Arc<Recorded>>> {
         let recent = lock(&self.recent);
         let first = recent.events.front()?.seq;
         let skipped = usize::try_from((after + 1).checked_sub(first)?).ok()?;
@@ -141,7 +171,7 @@ impl Tail {
         if self.live.receiver_count() > 0 {
             for event in events {
                 recent.bytes += event.body.weight();
-                recent.events.push_back(Arc::new(event));
+                recent.events.push_back(Arc::new(event.into()));
             }
             while recent.events.len() > RECENT_EVENTS_MAX || recent.bytes > RECENT_BYTES_MAX {
                 let Some(oldest) = recent.events.pop_front() else { break };

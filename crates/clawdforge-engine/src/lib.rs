@@ -36,7 +36,7 @@ pub use engine::{Engine, Health, Parts};
 pub use error::EngineError;
 pub use files::Upload;
 pub use follow::{EventStream, Followed};
-pub use hub::Ended;
+pub use hub::{Ended, Recorded};
 pub use ids::Ids;
 pub use keys::Submitted;
 pub use options::{AgentHome, EngineOptions};

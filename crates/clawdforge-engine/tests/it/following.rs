@@ -80,7 +80,7 @@ async fn a_turn_is_followed_from_before_it_begins_to_its_end_and_no_further() {
     scene.talker.go.add_permits(1);
     let (_, second, _) = (ended(first).await, ended(second).await, ended(third).await);
     assert_eq!(numbers(&mut stream, usize::MAX).await, (second.first..=second.last).collect::<Vec<_>>());
-    assert_eq!(soon(stream.next()).await, Ok(None), "it stays over");
+    assert!(matches!(soon(stream.next()).await, Ok(None)), "it stays over");
 }
 
 #[tokio::test]
@@ -163,7 +163,7 @@ async fn what_is_not_kept_any_more_is_told_as_a_gap_and_the_rest_follows() {
     let turn = ticket.turn;
     let last = ended(ticket).await.last;
     let mut stream = scene.engine.follow_turn(&scene.by, session, turn, 0).await.unwrap();
-    assert_eq!(soon(stream.next()).await, Ok(Some(Followed::Gap(1, 2))));
+    assert!(matches!(soon(stream.next()).await, Ok(Some(Followed::Gap(1, 2)))));
     assert_eq!(numbers(&mut stream, usize::MAX).await, (3..=last).collect::<Vec<_>>());
 }
 

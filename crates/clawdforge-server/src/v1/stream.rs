@@ -12,6 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use clawdforge_api::v1::{CLOSED, ERROR, EVENT_STREAM, GAP, Gap};
+use clawdforge_core::event::Event;
 use clawdforge_core::id::RequestId;
 use clawdforge_engine::{EventStream, Followed};
 use futures_util::stream;
@@ -68,35 +69,32 @@ impl Going {
             return Some(Bytes::from_static(BEAT));
         };
         let bytes = match next {
-            Ok(Some(Followed::Event(event))) => {
-                let event = render::event(&event);
-                let name = name_of(&event);
-                write(Some(event.seq), &name, &event)
-            }
-            Ok(Some(Followed::Gap(from, to))) => write(Some(to), GAP, &Gap { from, to }),
+            Ok(Some(Followed::Event(event))) => Bytes::from_owner(event.shown(show)),
+            Ok(Some(Followed::Gap(from, to))) => write(Some(to), GAP, &Gap { from, to }).into(),
             Ok(None) => {
                 self.is_over = true;
                 if !self.of_session {
                     return None;
                 }
-                write(None, CLOSED, &json!({}))
+                write(None, CLOSED, &json!({})).into()
             }
             Err(error) => {
                 self.is_over = true;
-                write(None, ERROR, &problems::of(Refusal::Engine(error), self.request))
+                write(None, ERROR, &problems::of(Refusal::Engine(error), self.request)).into()
             }
         };
         Some(bytes)
     }
 }
 
-/// The `type` of an event, which is a part of its body.
-fn name_of(event: &clawdforge_api::v1::Event) -> String {
-    let tag = serde_json::to_value(&event.body).ok().and_then(|body| Some(body.get("type")?.as_str()?.to_owned()));
-    tag.unwrap_or_else(|| "message".to_owned())
+fn show(event: &Event) -> Vec<u8> {
+    let shown = render::event(event);
+    // Its `type`, which is a part of its body.
+    let tag = serde_json::to_value(&shown.body).ok().and_then(|body| Some(body.get("type")?.as_str()?.to_owned()));
+    write(Some(shown.seq), tag.as_deref().unwrap_or("message"), &shown).into_bytes()
 }
 
-fn write(id: Option<u64>, name: &str, data: &impl Serialize) -> Bytes {
+fn write(id: Option<u64>, name: &str, data: &impl Serialize) -> String {
     let mut text = String::new();
     if let Some(id) = id {
         // Writing into a string cannot fail.
@@ -105,5 +103,5 @@ fn write(id: Option<u64>, name: &str, data: &impl Serialize) -> Bytes {
     // JSON has no line break outside of a string, and none inside of one.
     let data = serde_json::to_string(data).unwrap_or_else(|error| json!({ "error": error.to_string() }).to_string());
     let _ = write!(text, "event: {name}\ndata: {data}\n\n");
-    text.into()
+    text
 }

@@ -30,7 +30,7 @@ use crate::homes::Homes;
 use crate::hosts::Hosts;
 use crate::hub::{Ended, Tails};
 use crate::ids::Ids;
-use crate::keys::Submitted;
+use crate::keys::{KeysInUse, Submitted};
 use crate::options::EngineOptions;
 use crate::record::Recorder;
 use crate::recovery::{self, RecoveryReport};
@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     pub tails: Tails,
     /// Turns that can be told to stop.
     pub cancels: Cancels,
+    /// Requests that may be sent again, while they are looked at.
+    pub keys_in_use: KeysInUse,
     /// Agent processes that no conversation has to itself from birth.
     pub hosts: Hosts,
     /// Open conversations, counted here because `/healthz` asks no disk.
@@ -159,6 +161,7 @@ impl Engine {
             registry: Registry::default(),
             tails: Tails::default(),
             cancels: Cancels::default(),
+            keys_in_use: KeysInUse::default(),
             hosts: Hosts::default(),
             open_sessions: AtomicU64::new(open_sessions),
             spawner,

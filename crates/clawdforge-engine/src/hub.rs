@@ -211,6 +211,11 @@ impl Publisher {
         }
     }
 
+    /// Whether somebody follows the session, and not only the outcome of the turn.
+    pub fn is_followed(&self) -> bool {
+        self.tail.live.receiver_count() > 0
+    }
+
     /// A follower: the outcome, once it is durable. When it finds the tail gone without one, the
     /// outcome is not known.
     pub fn follow(&self) -> Follower {

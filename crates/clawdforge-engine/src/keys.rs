@@ -1,17 +1,44 @@
 //! Requests that may be sent again.
 //!
 //! What a request makes and its key are one commit, so whoever sends it again, at the same time or after a restart,
-//! finds either both or neither.
+//! finds either both or neither. Those who come at the same time wait for the first, so that they take up no
+//! places in the meantime.
 
+use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Expect, Write};
 use clawdforge_core::id::AppId;
 use clawdforge_core::idempotency::{IdempotencyKey, KeptKey};
 
+use tokio::sync::OwnedMutexGuard;
+
 use crate::engine::Shared;
 use crate::error::EngineError;
+
+/// Keys whose requests are being looked at right now.
+#[derive(Debug, Default)]
+pub(crate) struct KeysInUse(Mutex<HashMap<(AppId, String), Weak<tokio::sync::Mutex<()>>>>);
+
+impl KeysInUse {
+    /// Waits until nobody else looks at a request with this key. To be held until it is accepted or refused.
+    async fn enter(&self, app: AppId, key: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, turn| turn.strong_count() > 0);
+            let place = (app, key.to_owned());
+            let turn = all.get(&place).and_then(Weak::upgrade).unwrap_or_default();
+            all.insert(place, Arc::downgrade(&turn));
+            turn
+        };
+        turn.lock_owned().await
+    }
+}
+
+/// The only one who looks at a request with its key.
+pub(crate) type KeyGuard = Option<OwnedMutexGuard<()>>;
 
 /// What became of a request that may have been sent before.
 #[derive(Debug)]
@@ -41,6 +68,14 @@ pub(crate) fn unused(app: AppId, key: &IdempotencyKey) -> Expect {
 }
 
 impl Shared {
+    /// Waits for those who send the same request at the same time.
+    pub(crate) async fn enter(&self, by: &AppToken, key: Option<&IdempotencyKey>) -> KeyGuard {
+        match key {
+            Some(key) => Some(self.keys_in_use.enter(by.app.id, &key.key).await),
+            None => None,
+        }
+    }
+
     /// What this request made before, if it was sent before.
     ///
     /// # Errors

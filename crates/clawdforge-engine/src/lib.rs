@@ -39,7 +39,7 @@ pub use follow::{EventStream, Followed};
 pub use hub::{Ended, Recorded};
 pub use ids::Ids;
 pub use keys::Submitted;
-pub use options::{AgentHome, EngineOptions};
+pub use options::{AgentHome, EVENT_GATHER, EngineOptions};
 pub use recovery::RecoveryReport;
 pub use runs::RunTicket;
 pub use sweep::SweepReport;

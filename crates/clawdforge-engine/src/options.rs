@@ -18,6 +18,10 @@ pub enum AgentHome {
     Shared,
 }
 
+/// How long events are gathered before they are committed: short enough to watch, long enough that a burst costs
+/// one flush of the disk.
+pub const EVENT_GATHER: Duration = Duration::from_millis(40);
+
 /// Plain settings; the configuration table holds their defaults and bounds.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -42,6 +46,8 @@ pub struct EngineOptions {
     pub silence_max: Duration,
     /// How long an agent may take to leave when asked, before it is killed.
     pub kill_grace: Duration,
+    /// How long events are gathered before they are committed; [`EVENT_GATHER`] outside of tests.
+    pub event_gather: Duration,
     /// Bytes of one upload.
     pub upload_bytes_max: u64,
     /// How long prompt, answer and events of an ended run are kept.

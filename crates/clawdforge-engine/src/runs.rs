@@ -49,6 +49,7 @@ impl Shared {
         id: RequestId,
         key: Option<IdempotencyKey>,
     ) -> Result<Submitted<RunTicket, RunId>, EngineError> {
+        let _alone = self.enter(&by, key.as_ref()).await;
         if let Some(run) = self.known(&by, key.as_ref()).await? {
             return Ok(Submitted::Known(run));
         }

@@ -15,7 +15,7 @@ use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use clawdforge_core::app::TokenHash;
 use clawdforge_core::session::DriverName;
 use clawdforge_core::time::{Clock, Timestamp};
-use clawdforge_engine::{Engine, EngineOptions, Ids, Parts};
+use clawdforge_engine::{EVENT_GATHER, Engine, EngineOptions, Ids, Parts};
 use clawdforge_process::Spawner;
 use clawdforge_store_sql::SqliteOptions;
 use http_body_util::BodyExt;
@@ -81,6 +81,7 @@ async fn app(dir: &tempfile::TempDir) -> App {
             silence_max: Duration::from_secs(1),
             kill_grace: Duration::from_secs(1),
             upload_bytes_max: 1,
+            event_gather: EVENT_GATHER,
             session_warm_max: Duration::from_secs(60),
             session_warm_up: false,
             sessions_per_process: 1,

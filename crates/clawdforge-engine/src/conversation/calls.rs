@@ -104,6 +104,7 @@ impl Shared {
         id: RequestId,
         key: Option<IdempotencyKey>,
     ) -> Result<Submitted<Session, SessionId>, EngineError> {
+        let _alone = self.enter(&by, key.as_ref()).await;
         if let Some(session) = self.known(&by, key.as_ref()).await? {
             return Ok(Submitted::Known(session));
         }
@@ -180,6 +181,7 @@ impl Shared {
         id: RequestId,
         key: Option<IdempotencyKey>,
     ) -> Result<Submitted<TurnTicket, TurnId>, EngineError> {
+        let _alone = self.enter(&by, key.as_ref()).await;
         if let Some(turn) = self.known(&by, key.as_ref()).await? {
             return Ok(Submitted::Known(turn));
         }
@@ -200,10 +202,6 @@ impl Shared {
         let attachments = self.attachments(&by, &request.files).await?;
         let desk = caller.desk();
         let mut accepted = desk.accepting.lock().await;
-        // Whoever sent it at the same time was first.
-        if let Some(turn) = self.known(&by, key.as_ref()).await? {
-            return Ok(Submitted::Known(turn));
-        }
         let unfinished = desk.unfinished.load(Ordering::Relaxed);
         if unfinished > TURNS_QUEUED_PER_SESSION_MAX {
             let reason = "this session has as many turns waiting as it may have";

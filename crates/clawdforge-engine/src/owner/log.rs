@@ -96,6 +96,11 @@ impl TurnLog {
         }
     }
 
+    /// Whether somebody follows the session right now.
+    pub fn is_followed(&self) -> bool {
+        self.publisher.is_followed()
+    }
+
     /// Makes a change with the next commit.
     pub fn note(&mut self, write: Write) {
         self.waiting.push(write);

@@ -28,10 +28,6 @@ use crate::engine::Shared;
 
 use self::log::{TurnLog, outcome};
 
-/// How long events are gathered before they are committed: short enough to watch, long enough that a
-/// burst costs one flush of the disk.
-const GATHER: Duration = Duration::from_millis(40);
-
 /// How long, beyond the grace of its agent, a turn whose owner panicked may take to be closed.
 const CLOSE_AFTER_PANIC_MAX: Duration = Duration::from_secs(10);
 
@@ -80,6 +76,10 @@ pub(crate) struct Player {
     drain_told: bool,
     close_told: bool,
     cancel_told: bool,
+    /// The agent has the prompt.
+    has_begun: bool,
+    /// When something of what it did was last committed.
+    seen_at: Option<Instant>,
 }
 
 impl Player {
@@ -106,6 +106,8 @@ impl Player {
             drain_told: false,
             close_told: false,
             cancel_told: false,
+            has_begun: false,
+            seen_at: None,
         }
     }
 
@@ -153,10 +155,11 @@ impl Player {
         match effect {
             Effect::Record(body) => {
                 let full = self.log.push(self.shared.ids.now(), body);
-                if full {
+                if full || self.is_awaited() {
                     return self.flush().await;
                 }
-                self.flush_at.get_or_insert_with(|| Instant::now() + GATHER);
+                let gather = self.shared.options.event_gather;
+                self.flush_at.get_or_insert_with(|| Instant::now() + gather);
                 None
             }
             Effect::OpenLink => {
@@ -204,6 +207,15 @@ impl Player {
         }
     }
 
+    /// Whether somebody watches, and has seen nothing of what the agent does for as long as events are gathered: what
+    /// comes then is not held back, so the first word is seen when it is said. Where nobody watches, that
+    /// would be one more flush of the disk for nothing.
+    fn is_awaited(&self) -> bool {
+        let gather = self.shared.options.event_gather;
+        let is_late = |at: Instant| at.elapsed() >= gather;
+        self.has_begun && self.log.is_followed() && self.seen_at.is_none_or(is_late)
+    }
+
     async fn begin_turn(&mut self) -> Option<Input> {
         // Where the agent has its memory from, and by which key it is taken up again, is on record before
         // the agent goes on with it.
@@ -217,6 +229,7 @@ impl Player {
         if let Err(failure) = link.begin_turn(prompt).await {
             return Some(Input::OpenFailed(failure));
         }
+        self.has_begun = true;
         if let Some(process) = link.process().filter(|_| self.log.session.conversation.is_none()) {
             self.log.note(Write::NoteProcess(self.log.turn.id, process));
             return self.flush().await;
@@ -319,6 +332,7 @@ impl Player {
     /// Makes what was recorded durable; an input comes back when the store refuses.
     async fn flush(&mut self) -> Option<Input> {
         self.flush_at = None;
+        self.seen_at = self.has_begun.then(Instant::now);
         self.note_resume_key();
         let refused = self.log.flush(&self.shared.recorder).await;
         refused.map(|error| {

@@ -1,12 +1,13 @@
 //! Following: from anywhere, at any time, each number once and to the end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::id::{SessionId, TurnId};
 use clawdforge_core::secret::ExposeSecret as _;
-use clawdforge_engine::{EngineError, EventStream, Followed, TokenWish};
+use clawdforge_engine::{EngineError, EngineOptions, EventStream, Followed, TokenWish};
 use clawdforge_store::{EventReads, ReadError, Store};
 use proptest::prelude::*;
 
@@ -184,4 +185,23 @@ async fn a_run_is_followed_as_a_turn_is() {
     assert_eq!(bodies.last(), Some(&EventBody::Ended((*outcome).clone())));
     let view = scene.engine.run(&scene.by, run).await.unwrap();
     assert_eq!(view.turn.outcome, Some((*outcome).clone()));
+}
+
+#[tokio::test]
+async fn the_first_word_is_seen_when_it_is_said_and_not_when_enough_is_gathered() {
+    let gather = |options: &mut EngineOptions| options.event_gather = Duration::from_secs(3_600);
+    let scene = Scene::with(true, gather).await;
+    let session = scene.open().await;
+    let mut stream = scene.engine.follow_session(&scene.by, session, 0).await.unwrap();
+    // It says so much and goes on waiting.
+    let running = scene.submit(session, "mutter").await.unwrap();
+    loop {
+        match soon(stream.next()).await.unwrap() {
+            Some(Followed::Event(event)) if matches!(event.body, EventBody::Text { .. }) => break,
+            Some(Followed::Event(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    scene.talker.go.add_permits(1);
+    assert_eq!(ended(running).await.outcome.failure, None);
 }

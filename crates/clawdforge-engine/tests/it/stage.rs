@@ -14,7 +14,7 @@ use clawdforge_core::app::{AppToken, TokenHash};
 use clawdforge_core::run::{RunRequest, SystemMode};
 use clawdforge_core::session::DriverName;
 use clawdforge_core::time::{Clock, Timestamp};
-use clawdforge_engine::{Engine, EngineError, EngineOptions, Ids, Parts, RecoveryReport, TokenWish};
+use clawdforge_engine::{EVENT_GATHER, Engine, EngineError, EngineOptions, Ids, Parts, RecoveryReport, TokenWish};
 use clawdforge_process::Spawner;
 use clawdforge_store::Store;
 use clawdforge_store_sql::{Opened, SqliteOptions};
@@ -136,6 +136,7 @@ pub async fn engine_with(
         silence_max: Duration::from_secs(60),
         kill_grace: Duration::from_millis(100),
         upload_bytes_max: 1_000,
+        event_gather: EVENT_GATHER,
         session_warm_max: Duration::from_secs(60),
         session_warm_up: false,
         sessions_per_process: 1,

@@ -14,7 +14,7 @@ use clawdforge_core::agent::{AgentName, AgentSignal, Exit, Failure, TurnEnd};
 use clawdforge_process::TreeMark;
 use tokio::sync::Semaphore;
 
-/// The agent. A prompt `wait` waits for a permit of `go`, `hang` for a cancel, `exit` ends the process,
+/// The agent. A prompt `wait` waits for a permit of `go`, `mutter` says something and waits so, `hang` for a cancel, `exit` ends the process,
 /// `panic` is a bug in its driver, `rename` gives the conversation another key, `lose` loses what was before and
 /// answers all the same; any other is answered with itself.
 pub struct Talker {
@@ -225,6 +225,10 @@ impl AgentLink for TalkerLink {
         self.talker.asked.lock().unwrap().push(prompt);
         match text.as_str() {
             "wait" => self.turn = Turn::Waits,
+            "mutter" => {
+                self.ready.push_back(AgentSignal::Text(text));
+                self.turn = Turn::Waits;
+            }
             "hang" => self.turn = Turn::Hangs,
             "panic" => self.turn = Turn::Panics,
             "lose" => {

@@ -24,7 +24,7 @@ use clawdforge_core::app::TokenHash;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::secret::ExposeSecret;
 use clawdforge_egress::{Proxy, System};
-use clawdforge_engine::{Engine, EngineOptions, Ids, Parts, RecoveryReport};
+use clawdforge_engine::{EVENT_GATHER, Engine, EngineOptions, Ids, Parts, RecoveryReport};
 use clawdforge_process::sandbox::probe;
 use clawdforge_process::{Cgroups, Spawner};
 use clawdforge_server::{Server, ServerOptions};
@@ -231,6 +231,7 @@ async fn start_engine(
             silence_max: config.silence_max,
             kill_grace: config.kill_grace,
             upload_bytes_max: config.upload_max_bytes,
+            event_gather: EVENT_GATHER,
             session_warm_max: config.session_warm,
             session_warm_up: config.session_warm_up,
             sessions_per_process: config.sessions_per_process,

@@ -151,8 +151,8 @@ async fn a_thousand_follow_one_session_and_those_who_read_nothing_delay_nobody()
         });
     }
     // Events far larger than what the kernel holds for a connection that nobody reads.
-    let large = format!("use tool: T {{\"text\": \"{}\"}}\n", "x".repeat(100_000)).repeat(5);
-    for prompt in [busy_prompt(30), large] {
+    let large = format!("use tool: T {{\"text\": \"{}\"}}\n", "x".repeat(100_000)).repeat(2);
+    for prompt in [busy_prompt(20), large] {
         let turn = app.call(Method::POST, &format!("{session}/turns"), &token, json!({ "prompt": prompt })).await?;
         ensure!(turn.json()["outcome"] == "completed", "{turn:?}");
     }
@@ -164,7 +164,7 @@ async fn a_thousand_follow_one_session_and_those_who_read_nothing_delay_nobody()
         counts.push(seen.len());
     }
     assert_eq!(counts.len(), FOLLOWERS - STALLED);
-    assert!(counts.iter().all(|count| *count == counts[0] && *count > 60), "{counts:?}");
+    assert!(counts.iter().all(|count| *count == counts[0] && *count > 40), "{counts:?}");
     let grown = resident_kb(&app)?.saturating_sub(before);
     assert!(grown < GROWTH_KB_MAX, "the service grew by {grown} kB");
     drop(stalled);

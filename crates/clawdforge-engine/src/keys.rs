@@ -20,7 +20,10 @@ use crate::error::EngineError;
 
 /// Keys whose requests are being looked at right now.
 #[derive(Debug, Default)]
-pub(crate) struct KeysInUse(Mutex<HashMap<(AppId, String), Weak<tokio::sync::Mutex<()>>>>);
+pub(crate) struct KeysInUse(Mutex<HashMap<(AppId, String), Weak<Line>>>);
+
+/// Those who send one request at the same time, in the order they came.
+type Line = tokio::sync::Mutex<()>;
 
 impl KeysInUse {
     /// Waits until nobody else looks at a request with this key. To be held until it is accepted or refused.

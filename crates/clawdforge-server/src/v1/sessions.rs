@@ -9,11 +9,12 @@ use clawdforge_core::id::SessionId;
 use clawdforge_core::session::SessionRecord;
 use clawdforge_engine::{SessionView, Submitted};
 
-use super::{id, key_of, located, page, page_wish, render, replayed, seen, stream, wants_stream};
+use super::{key_of, located, page, page_wish, render, replayed, seen, stream, wants_stream};
 use crate::App;
 use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody};
 use crate::legacy;
+use crate::legacy::sessions::session_id;
 use crate::validate::Fields;
 
 /// Where a session is.
@@ -65,7 +66,7 @@ pub(crate) async fn get(
     by: ByApp,
     Path(session): Path<String>,
 ) -> Result<Json<v1::Session>, Refusal> {
-    Ok(Json(render::session(app.engine.session(&by.token, id(&session, "session")?).await?)))
+    Ok(Json(render::session(app.engine.session(&by.token, session_id(&session)?).await?)))
 }
 
 /// Closes a session; what is under way ends, and its agent is gone with the reply. Closing it again changes nothing.
@@ -74,7 +75,7 @@ pub(crate) async fn close(
     by: ByApp,
     Path(session): Path<String>,
 ) -> Result<Json<v1::Session>, Refusal> {
-    let session = id(&session, "session")?;
+    let session = session_id(&session)?;
     app.engine.close_session(&by.token, session, by.request).await?;
     Ok(Json(render::session(app.engine.session(&by.token, session).await?)))
 }
@@ -87,7 +88,7 @@ pub(crate) async fn events(
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let session: SessionId = id(&session, "session")?;
+    let session = session_id(&session)?;
     let mut fields = Fields::of_query(query, &["after", "cursor", "limit"]);
     let after = seen(&headers, &mut fields);
     let wish = page_wish::<u64>(&mut fields);

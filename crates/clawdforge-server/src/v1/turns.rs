@@ -13,6 +13,7 @@ use crate::App;
 use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody};
 use crate::legacy;
+use crate::legacy::sessions::session_id;
 use crate::validate::Fields;
 
 /// Where a turn is.
@@ -29,7 +30,7 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
-    let session: SessionId = id(&session, "session")?;
+    let session = session_id(&session)?;
     let request = legacy::turns::read(&app.options, &body.bytes)?;
     let key = key_of(&headers, &format!("/v1/sessions/{session}/turns"), &body.bytes)?;
     let submitted = app.engine.submit_turn(&by.token, session, request, by.request, key).await?;
@@ -67,7 +68,7 @@ pub(crate) async fn list(
     Path(session): Path<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<v1::Page<v1::Turn>>, Refusal> {
-    let session = id(&session, "session")?;
+    let session = session_id(&session)?;
     let mut fields = Fields::of_query(query, &["cursor", "limit"]);
     let wish = page_wish::<u32>(&mut fields);
     fields.finish().map_err(Refusal::Invalid)?;
@@ -82,7 +83,7 @@ pub(crate) async fn get(
     by: ByApp,
     Path((session, turn)): Path<(String, String)>,
 ) -> Result<Json<v1::Turn>, Refusal> {
-    let (session, turn) = (id(&session, "session")?, id(&turn, "turn")?);
+    let (session, turn) = (session_id(&session)?, id(&turn, "turn")?);
     Ok(Json(render::turn(app.engine.turn(&by.token, session, turn).await?)))
 }
 
@@ -92,7 +93,7 @@ pub(crate) async fn cancel(
     by: ByApp,
     Path((session, turn)): Path<(String, String)>,
 ) -> Result<Response, Refusal> {
-    let (session, turn) = (id(&session, "session")?, id(&turn, "turn")?);
+    let (session, turn) = (session_id(&session)?, id(&turn, "turn")?);
     let record = app.engine.cancel_turn(&by.token, session, turn, by.request).await?;
     Ok((StatusCode::ACCEPTED, Json(render::listed_turn(record))).into_response())
 }
@@ -105,7 +106,7 @@ pub(crate) async fn events(
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let (session, turn) = (id(&session, "session")?, id(&turn, "turn")?);
+    let (session, turn) = (session_id(&session)?, id(&turn, "turn")?);
     let mut fields = Fields::of_query(query, &["after"]);
     let after = seen(&headers, &mut fields);
     fields.finish().map_err(Refusal::Invalid)?;

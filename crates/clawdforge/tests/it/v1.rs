@@ -290,3 +290,12 @@ async fn an_app_sees_the_agents_there_are_and_what_it_has_used() -> anyhow::Resu
     assert_eq!(bad.json()["errors"][0]["field"], "query.to", "{bad:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_session_of_the_first_versions_is_found_by_either_form_of_its_id() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let uuid = app.open_session(json!({})).await?;
+    let found = get(&app, &format!("/v1/sessions/{uuid}")).await?;
+    assert_eq!(get(&app, &format!("/v1/sessions/{}", found["id"].as_str().unwrap_or_default())).await?, found);
+    Ok(())
+}

@@ -85,6 +85,11 @@ pub fn get(path: &str, bearer: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{}\r\n", authorization(bearer)).into_bytes()
 }
 
+/// A `DELETE`, ready to be sent.
+pub fn delete(path: &str, bearer: &str) -> Vec<u8> {
+    format!("DELETE {path} HTTP/1.1\r\nhost: localhost\r\n{}\r\n", authorization(bearer)).into_bytes()
+}
+
 /// A `POST` of JSON, ready to be sent.
 pub fn post(path: &str, bearer: &str, body: &serde_json::Value) -> Vec<u8> {
     let body = body.to_string();

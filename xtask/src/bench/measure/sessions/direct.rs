@@ -19,6 +19,8 @@ pub struct Direct {
     output: BufReader<ChildStdout>,
     session: String,
     requests: u64,
+    /// When the first line came that answers nothing, of the last request.
+    first: Option<Instant>,
 }
 
 impl Direct {
@@ -37,7 +39,7 @@ impl Direct {
         let mut child = command.spawn().context("could not start the demo agent")?;
         let input = child.stdin.take().context("standard input is a pipe")?;
         let output = BufReader::new(child.stdout.take().context("standard output is a pipe")?);
-        let mut direct = Self { child, input, output, session: String::new(), requests: 0 };
+        let mut direct = Self { child, input, output, session: String::new(), requests: 0, first: None };
         direct.ask("initialize", json!({ "protocolVersion": 1, "clientCapabilities": {} }))?;
         let (opened, _) = direct.ask("session/new", json!({ "cwd": place, "mcpServers": [] }))?;
         direct.session = opened["sessionId"].as_str().context("a conversation has an id")?.to_owned();
@@ -57,8 +59,19 @@ impl Direct {
         Ok((took, updates))
     }
 
+    /// One prompt: how long it took to the first thing the agent said. Its answer is waited for as well.
+    ///
+    /// # Errors
+    /// When there is no answer, or nothing was said.
+    pub fn first_word(&mut self, prompt: &str) -> Result<Duration> {
+        let began = Instant::now();
+        self.turn(prompt)?;
+        self.first.map(|at| at.duration_since(began)).context("the agent said nothing")
+    }
+
     /// A request to its answer, and how many lines came before that.
     fn ask(&mut self, method: &str, params: Value) -> Result<(Value, usize)> {
+        self.first = None;
         self.requests += 1;
         let request = json!({ "jsonrpc": "2.0", "id": self.requests, "method": method, "params": params });
         writeln!(self.input, "{request}")?;
@@ -71,6 +84,7 @@ impl Direct {
                 ensure!(message["error"].is_null(), "the demo agent refused {method}: {message}");
                 return Ok((message["result"].take(), before));
             }
+            self.first.get_or_insert_with(Instant::now);
             before += 1;
         }
     }

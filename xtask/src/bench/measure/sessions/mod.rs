@@ -9,6 +9,7 @@ mod direct;
 mod events;
 mod held;
 mod store;
+mod streams;
 mod turns;
 
 use std::net::SocketAddr;
@@ -19,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::Scene;
-use super::http::{Connection, get, post};
+use super::http::{Connection, delete, get, post};
 use super::report::{Goal, Table};
 
 /// What every short turn asks.
@@ -47,6 +48,14 @@ pub struct Effort {
     pub tool_calls: usize,
     /// Such turns of each session.
     pub floods: usize,
+    /// Streamed turns.
+    pub streams: usize,
+    /// Followers of one session.
+    pub followers: usize,
+    /// Turns that all of them see.
+    pub fan_outs: usize,
+    /// Followers who read nothing.
+    pub stalled: usize,
 }
 
 /// The real numbers.
@@ -61,6 +70,10 @@ pub const FULL: Effort = Effort {
     crowd: 1_000,
     tool_calls: 9_000,
     floods: 3,
+    streams: 200,
+    followers: 1_000,
+    fan_outs: 20,
+    stalled: 100,
 };
 
 /// To see that it works.
@@ -75,6 +88,10 @@ pub const QUICK: Effort = Effort {
     crowd: 100,
     tool_calls: 500,
     floods: 1,
+    streams: 10,
+    followers: 50,
+    fan_outs: 2,
+    stalled: 10,
 };
 
 /// Measures all of it; `tell` is given each table when it is there.
@@ -92,6 +109,10 @@ pub fn measure(scene: &Scene, client: &Runtime, effort: &Effort, mut tell: impl 
     tell(crowd::measure(scene, client, effort)?);
 
     let (table, reached) = events::measure(scene, client, effort)?;
+    tell(table);
+    goals.extend(reached);
+
+    let (table, reached) = streams::measure(scene, client, effort)?;
     tell(table);
     goals.extend(reached);
 
@@ -128,6 +149,18 @@ impl Caller {
         let reply: Value = serde_json::from_slice(&reply.expect(200)?)?;
         ensure!(reply["ok"] == true && reply["events_truncated"] != true, "a turn without its whole answer: {reply}");
         Ok((took, reply))
+    }
+
+    /// What a path of the app's answers with.
+    async fn get(&mut self, path: &str) -> Result<Value> {
+        let reply = self.connection.ask(&get(path, &self.token)).await?;
+        Ok(serde_json::from_slice(&reply.expect(200)?)?)
+    }
+
+    /// Closes a session.
+    async fn close(&mut self, session: &str) -> Result<()> {
+        let request = delete(&format!("/sessions/{session}"), &self.token);
+        self.connection.ask(&request).await?.expect(200).map(drop)
     }
 
     /// Whether the session's agent is there.

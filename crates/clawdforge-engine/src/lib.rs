@@ -16,6 +16,7 @@ mod hub;
 mod ids;
 mod options;
 mod owner;
+mod quota;
 mod record;
 mod recovery;
 mod runs;

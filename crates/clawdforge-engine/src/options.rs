@@ -42,6 +42,8 @@ pub struct EngineOptions {
     pub silence_max: Duration,
     /// How long an agent may take to leave when asked, before it is killed.
     pub kill_grace: Duration,
+    /// Bytes that the workspace of a run or a conversation may take on the disk; `None` leaves it to the disk.
+    pub workspace_bytes_max: Option<u64>,
     /// Bytes of one upload.
     pub upload_bytes_max: u64,
     /// How long prompt, answer and events of an ended run are kept.

@@ -117,6 +117,19 @@ pub fn users(config: &Config) -> anyhow::Result<Option<RangeInclusive<u32>>> {
     Ok(range.filter(|_| may))
 }
 
+/// Bytes that a workspace may take on the disk; `None` where that is not limited, or the service cannot see it: an agent
+/// with a user of its own has folders that are closed to whoever lacks the power to read everything.
+pub fn workspace_bytes_max(config: &Config) -> Option<u64> {
+    let with_users = users(config).is_ok_and(|users| users.is_some());
+    let powers = capabilities(None).map_or(CapabilitySet::empty(), |has| has.effective);
+    quota(config.workspace_bytes_max, with_users, powers)
+}
+
+fn quota(bytes_max: u64, with_users: bool, powers: CapabilitySet) -> Option<u64> {
+    let may_look = !with_users || powers.intersects(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+    Some(bytes_max).filter(|bytes_max| *bytes_max > 0 && may_look)
+}
+
 /// What is the same for the sandboxes of all agents, without namespaces; `None` at the level `off`.
 pub fn confinement(config: &Config) -> Option<Arc<Confinement>> {
     // A level that cannot be had ends the start before any agent is started; here the wish counts.
@@ -216,6 +229,9 @@ const UNBOUNDED_MEMORY_AND_CPU: &str = "unbounded_memory_and_cpu";
 /// The kernel counts processes by user, and agents share the service's.
 const UNBOUNDED_PROCESSES: &str = "unbounded_processes";
 
+/// Nothing bounds what a workspace takes on the disk, where the operator sets no quota or the service cannot look.
+const UNBOUNDED_DISK: &str = "unbounded_disk";
+
 /// Tries out what agents of this configuration are kept from. The data directory must be there.
 ///
 /// # Errors
@@ -273,6 +289,7 @@ pub async fn measure(
     if !(bounds.memory && bounds.cpu) {
         gaps.push(UNBOUNDED_MEMORY_AND_CPU);
     }
+    gaps.extend(workspace_bytes_max(config).is_none().then_some(UNBOUNDED_DISK));
     gaps.extend((level == Isolation::Namespaces).then_some(ACPX_WITHOUT_NAMESPACES));
     let network = network::strength(config, level, Some((&confinement, &findings)));
     let confinement = Some(confinement);
@@ -343,4 +360,18 @@ pub fn risk_of_home(config: &Config) -> Option<String> {
             config.data_dir.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_quota_only_where_it_is_set_and_workspaces_can_be_looked_into() {
+        let (none, all) = (CapabilitySet::empty(), CapabilitySet::all());
+        assert_eq!([quota(0, false, all), quota(0, true, all)], [None; 2]);
+        assert_eq!([quota(7, false, none), quota(7, true, all)], [Some(7); 2]);
+        assert_eq!(quota(7, true, CapabilitySet::DAC_READ_SEARCH), Some(7));
+        assert_eq!(quota(7, true, CapabilitySet::SETUID | CapabilitySet::CHOWN), None);
+    }
 }

@@ -41,6 +41,8 @@ pub enum Input {
     DrainExpired,
     /// The session was closed.
     SessionClosed,
+    /// The workspace holds more than it may.
+    WorkspaceFull(Failure),
     /// The store refused an event record.
     RecordRefused,
     /// The process tree is gone.
@@ -164,6 +166,10 @@ impl TurnMachine {
             (State::Working, Input::TimerFired(timer)) if self.after == AfterTurn::Keep => {
                 self.cancel_for(self.timer_failure(timer))
             }
+            (State::Working, Input::WorkspaceFull(failure)) if self.after == AfterTurn::Keep => {
+                self.cancel_for(failure)
+            }
+            (State::Opening | State::Working, Input::WorkspaceFull(failure)) => self.end_with(failure),
             (State::Opening | State::Working, Input::TimerFired(timer)) => self.end_with(self.timer_failure(timer)),
             (State::Cancelling(failure), Input::TimerFired(Timer::Cancel)) => {
                 let failure = failure.clone();
@@ -202,7 +208,10 @@ impl TurnMachine {
 
             (
                 State::Cancelling(_),
-                Input::LinkOpened | Input::OpenFailed(_) | Input::TimerFired(Timer::Total | Timer::Silence),
+                Input::LinkOpened
+                | Input::OpenFailed(_)
+                | Input::WorkspaceFull(_)
+                | Input::TimerFired(Timer::Total | Timer::Silence),
             )
             | (State::Ending(_) | State::Closing, _)
             | (State::Working, Input::LinkOpened) => Vec::new(),

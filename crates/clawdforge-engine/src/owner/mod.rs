@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::conversation::mailbox::{self, Mailbox};
 use crate::engine::Shared;
+use crate::quota::Meter;
 
 use self::log::{TurnLog, outcome};
 
@@ -46,6 +47,7 @@ pub(crate) struct Opened {
 
 /// Everything slow between a slot and an agent that is ready.
 pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
+type Overflow = Pin<Box<dyn Future<Output = Failure> + Send>>;
 type Closing = Pin<Box<dyn Future<Output = CloseReport> + Send>>;
 
 /// One turn being played.
@@ -63,12 +65,16 @@ pub(crate) struct Player {
     pub given_up: CancellationToken,
     /// What its agent is allowed.
     pub limits: AgentLimits,
+    /// What its workspace may take on the disk, where that is limited.
+    pub meter: Option<Arc<Meter>>,
     /// An agent was closed, or could not be opened, and processes of it may still be there.
     pub may_survive: bool,
     shared: Arc<Shared>,
     started: Option<Instant>,
     opening: Option<Opening>,
     closing: Option<Closing>,
+    /// Resolves when the workspace holds too much.
+    overflow: Option<Overflow>,
     prompt: Option<Prompt>,
     total_at: Option<Instant>,
     silence_at: Option<Instant>,
@@ -88,11 +94,13 @@ impl Player {
             mailbox: None,
             given_up: CancellationToken::new(),
             limits: AgentLimits::default(),
+            meter: None,
             may_survive: false,
             shared,
             started: None,
             opening: None,
             closing: None,
+            overflow: None,
             prompt: None,
             total_at: None,
             silence_at: None,
@@ -121,6 +129,7 @@ impl Player {
             self.log.session.conversation.as_ref().map_or_else(OnContextLoss::default, |chosen| chosen.on_context_loss);
         let (mut machine, mut effects) = TurnMachine::start(limits, after, on_context_loss);
         self.started = Some(Instant::now());
+        self.overflow = self.meter.clone().map(|meter| Box::pin(meter.full_in_turn()) as Overflow);
         let mut open = Some(open);
         loop {
             let mut input = None;
@@ -252,7 +261,7 @@ impl Player {
     }
 
     /// Waits for one thing to happen; `None` means that gathered events are due. Every branch is
-    /// cancel-safe: the futures of opening and closing stay in their fields, a link's signals and a
+    /// cancel-safe: the futures of opening, closing and overflow stay in their fields, a link's signals and a
     /// mailbox's orders are not lost, the rest are timers and flags.
     async fn next(&mut self) -> Option<Input> {
         let input = tokio::select! {
@@ -275,6 +284,10 @@ impl Player {
                 self.may_survive |= report.survivors > 0;
                 self.tell_of_closing(&report);
                 Input::LinkClosed { stderr: report.stderr }
+            }
+            failure = present(&mut self.overflow) => {
+                self.overflow = None;
+                Input::WorkspaceFull(failure)
             }
             () = self.shared.expired.cancelled(), if !self.drain_told => {
                 self.drain_told = true;

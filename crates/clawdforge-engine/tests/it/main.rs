@@ -6,6 +6,7 @@ mod conversations;
 mod erasing;
 mod faults;
 mod owner;
+mod quota;
 mod scene;
 mod stage;
 mod survivors;

@@ -499,3 +499,17 @@ fn socket_of(owner: i32) -> anyhow::Result<PathBuf> {
     });
     path.context("the owner listens at no path")
 }
+
+#[tokio::test]
+async fn a_turn_that_fills_its_workspace_is_ended_and_no_other_begins() -> anyhow::Result<()> {
+    let Some(path) = search_path()? else { return Ok(()) };
+    let app = setup(&path).env("CLAWDFORGE_WORKSPACE_BYTES_MAX", "32MiB").start().await?;
+    let session = app.open_session(json!({})).await?;
+    turned(&app, &session, "say: hello").await?;
+    for prompt in ["try: fill-disk\nhang", "say: hello"] {
+        let answer = app.turn(&session, prompt).await?;
+        assert_eq!(answer.json()["code"], "workspace_full", "{prompt}: {answer:?}; log:\n{}", app.log()?);
+    }
+    assert_eq!(app.wait_for_processes(<[i32]>::is_empty).await?, Vec::<i32>::new(), "nothing goes on writing");
+    Ok(())
+}

@@ -223,6 +223,12 @@ const SHARED_HOME: &str = "shared_home";
 /// Agents behind acpx have no namespaces: its calls must find each other's processes.
 const ACPX_WITHOUT_NAMESPACES: &str = "acpx_without_namespaces";
 
+/// Agents of an app behind acpx share the folder of its sockets, as they share their home.
+const SHARED_ACPX: &str = "shared_acpx";
+
+/// Agents may say on which processors the service runs, because they are the same user with the same powers.
+const PIN_SERVICE: &str = "pin_service";
+
 /// Nothing bounds how much memory and processor time an agent takes, beside what bounds the whole service.
 const UNBOUNDED_MEMORY_AND_CPU: &str = "unbounded_memory_and_cpu";
 
@@ -279,21 +285,30 @@ pub async fn measure(
         );
     }
     let mut gaps: Vec<_> = findings.gaps().map(|(attack, _)| attack.name()).collect();
-    if config.agent_home == AgentHome::Shared {
-        gaps.push(SHARED_HOME);
-    }
     let bounds = cgroups.clone().unwrap_or_default();
-    if identity.is_none() && !bounds.tasks {
-        gaps.push(UNBOUNDED_PROCESSES);
-    }
-    if !(bounds.memory && bounds.cpu) {
-        gaps.push(UNBOUNDED_MEMORY_AND_CPU);
-    }
-    gaps.extend(workspace_bytes_max(config).is_none().then_some(UNBOUNDED_DISK));
-    gaps.extend((level == Isolation::Namespaces).then_some(ACPX_WITHOUT_NAMESPACES));
+    gaps.extend(known_gaps(config, level, identity.is_some(), bounds));
     let network = network::strength(config, level, Some((&confinement, &findings)));
     let confinement = Some(confinement);
     Ok(Standing { level, findings: Some(findings), network, gaps, confinement, no_namespaces, cgroups })
+}
+
+/// Gaps that no probe looks for, because it is known when there is one.
+fn known_gaps(
+    config: &Config,
+    level: Isolation,
+    with_users: bool,
+    bounds: Bounds,
+) -> impl Iterator<Item = &'static str> {
+    let known = [
+        (PIN_SERVICE, level == Isolation::Landlock && !geteuid().is_root()),
+        (SHARED_HOME, config.agent_home == AgentHome::Shared),
+        (SHARED_ACPX, config.agent_home != AgentHome::Session),
+        (UNBOUNDED_PROCESSES, !with_users && !bounds.tasks),
+        (UNBOUNDED_MEMORY_AND_CPU, !(bounds.memory && bounds.cpu)),
+        (UNBOUNDED_DISK, workspace_bytes_max(config).is_none()),
+        (ACPX_WITHOUT_NAMESPACES, level == Isolation::Namespaces),
+    ];
+    known.into_iter().filter(|(_, is_there)| *is_there).map(|(gap, _)| gap)
 }
 
 /// What it means that a trial failed.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, ensure};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_process::sandbox::Outcome;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::rows::{ALL, How, Row};
@@ -212,7 +212,7 @@ impl Stage {
         });
         let lines = lines.collect();
         drop(self.props);
-        Ok(Report { ground, lines })
+        Ok(Report { ground, lines, published: published(&self.app.log()?) })
     }
 
     async fn observed(&self) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
@@ -325,6 +325,13 @@ impl Stage {
         }
         Ok(Outcome::Denied)
     }
+}
+
+/// The gaps that a service has named in its log, which is in JSON where nobody watches.
+fn published(log: &str) -> Vec<String> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let gaps = lines.filter_map(|line| line["isolation.gaps"].as_str().map(str::to_owned)).next_back();
+    gaps.unwrap_or_default().split(", ").map(str::to_owned).collect()
 }
 
 /// What a line of the attacker's says: `outcome errno`, before it perhaps the attack's name; or the value of a variable.

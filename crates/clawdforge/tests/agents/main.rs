@@ -19,3 +19,4 @@ mod network;
 mod prompts;
 mod sessions;
 mod surroundings;
+mod tools;

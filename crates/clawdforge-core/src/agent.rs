@@ -221,6 +221,8 @@ failure_kinds! {
     ContextLost = "context_lost",
     /// The agent would run with less isolation than was demanded.
     IsolationTooWeak = "isolation_too_weak",
+    /// The workspace holds more than it may.
+    WorkspaceFull = "workspace_full",
     /// An attached file was gone when the work began.
     AttachmentGone = "attachment_gone",
     /// The service could not do its own part.

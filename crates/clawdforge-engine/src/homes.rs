@@ -52,30 +52,15 @@ impl Homes {
         Ok(Self { kind: options.agent_home, users: options.users.clone(), dir })
     }
 
-    /// The home of an agent, made if need be; `None` where it is the service's own.
-    fn home(
-        &self,
-        app: AppId,
-        owner: Option<Identity>,
-        agent: &AgentName,
-        workspace: &Workspace,
-    ) -> Result<Option<Home>, Failure> {
-        let home = match self.kind {
-            AgentHome::Shared => return Ok(None),
-            AgentHome::App => Home { path: self.of_app(app, owner).join(agent.as_str()), owner, is_passing: false },
-            AgentHome::Session => Home { path: workspace.home(), owner, is_passing: true },
-        };
-        let made: io::Result<()> = (|| {
-            if let Some(around) = home.path.parent() {
-                make_private_dir(around)?;
-                if owner.is_some() {
-                    open_to_pass(around)?;
-                }
+    /// The home of an agent, which need not be there yet; `None` where it is the service's own.
+    fn home(&self, app: AppId, owner: Option<Identity>, agent: &AgentName, workspace: &Workspace) -> Option<Home> {
+        match self.kind {
+            AgentHome::Shared => None,
+            AgentHome::App => {
+                Some(Home { path: self.of_app(app, owner).join(agent.as_str()), owner, is_passing: false })
             }
-            home.make()
-        })();
-        made.map_err(|error| unprepared(&format!("{}: {error}", home.path.display())))?;
-        Ok(Some(home))
+            AgentHome::Session => Some(Home { path: workspace.home(), owner, is_passing: true }),
+        }
     }
 
     /// Named after the user where there is one: what lies there is of no use to another user.
@@ -85,6 +70,17 @@ impl Homes {
             None => self.dir.join(Path::new(&app.to_string())),
         }
     }
+}
+
+/// Makes a home and the way to it. Blocking.
+fn make(home: &Home) -> io::Result<()> {
+    if let Some(around) = home.path.parent() {
+        make_private_dir(around)?;
+        if home.owner.is_some() {
+            open_to_pass(around)?;
+        }
+    }
+    home.make()
 }
 
 impl Shared {
@@ -97,7 +93,8 @@ impl Shared {
         }
     }
 
-    /// Where an agent lives that works for an app, and whose that home is; `None` where it is the service's own.
+    /// Where an agent lives that works for an app, and whose that home is, made if need be; `None` where it is the
+    /// service's own.
     pub(crate) async fn home_of(
         &self,
         app: AppId,
@@ -108,7 +105,12 @@ impl Shared {
             Some(range) => Some(self.user_of(app, &range).await?),
             None => None,
         };
-        self.homes.home(app, owner, agent, workspace)
+        let Some(home) = self.homes.home(app, owner, agent, workspace) else { return Ok(None) };
+        let shown = home.path.display().to_string();
+        // A disk that does not answer must hold up this agent alone.
+        let made = tokio::task::spawn_blocking(move || make(&home).map(|()| home)).await;
+        let made = made.map_err(|error| unprepared(&error.to_string()))?;
+        made.map(Some).map_err(|error| unprepared(&format!("{shown}: {error}")))
     }
 
     /// The user that an app's agents run as.

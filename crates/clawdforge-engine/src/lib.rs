@@ -20,6 +20,7 @@ mod ids;
 mod keys;
 mod options;
 mod owner;
+mod quota;
 mod record;
 mod recovery;
 mod runs;

@@ -48,6 +48,8 @@ pub struct EngineOptions {
     pub kill_grace: Duration,
     /// How long events are gathered before they are committed; [`EVENT_GATHER`] outside of tests.
     pub event_gather: Duration,
+    /// Bytes that the workspace of a run or a conversation may take on the disk; `None` leaves it to the disk.
+    pub workspace_bytes_max: Option<u64>,
     /// Bytes of one upload.
     pub upload_bytes_max: u64,
     /// How long prompt, answer and events of an ended run are kept.

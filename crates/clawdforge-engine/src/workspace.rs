@@ -118,6 +118,11 @@ impl Workspace {
         self.root.join("work")
     }
 
+    /// Where everything of it lies.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The private directory beside it.
     pub fn scratch(&self) -> PathBuf {
         self.root.join("scratch")

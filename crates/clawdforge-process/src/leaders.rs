@@ -9,13 +9,16 @@ use std::collections::HashSet;
 use std::io;
 use std::process::Child;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::birth::Newborn;
 use crate::error::SpawnError;
 use crate::proc::{self, Entry, Key};
+
+/// Looks at our orphans until none of them has just ended; where some always have, a sweep is what helps.
+const ORPHAN_LOOKS_MAX: usize = 4;
 
 /// The leaders that were born and not yet reaped.
 #[derive(Debug)]
@@ -113,6 +116,24 @@ impl Leaders {
             return 0;
         }
         let _alone = lock(&self.birth_or_reaping);
+        self.reap_alone(pids)
+    }
+
+    /// The same, but reaps nobody and says false where a birth is under way: it may take long.
+    pub(crate) fn reap_now(&self, pids: &[i32]) -> bool {
+        let alone = match self.birth_or_reaping.try_lock() {
+            Ok(alone) => alone,
+            // See [`lock`].
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        self.reap_alone(pids);
+        drop(alone);
+        true
+    }
+
+    /// To be called by who holds the lock for it.
+    fn reap_alone(&self, pids: &[i32]) -> usize {
         let leaders = self.pids();
         pids.iter().filter(|pid| !leaders.contains(pid) && reap(**pid)).count()
     }
@@ -132,26 +153,29 @@ impl Leaders {
     }
 
     /// Whether no orphan of any tree is alive. After a leader's end this proves that nothing of its tree
-    /// is left: whoever outlives its parents hangs below an orphan that fell to us. Orphans of the
-    /// leader's session that have ended are reaped on the way.
-    pub(crate) fn no_orphan_is_alive(&self, leader: i32) -> bool {
-        let Some(children) = proc::own_children() else {
-            return false;
-        };
-        // A leader that is being born just now may look like an orphan; then there is a sweep too many.
-        let leaders = self.pids();
-        let mut ended = Vec::new();
-        let none_alive = children.into_iter().filter(|pid| !leaders.contains(pid)).all(|pid| match proc::entry(pid) {
-            Ok(Some(child)) if child.ended => {
-                ended.extend((child.session == leader).then_some(pid));
-                true
+    /// is left: whoever outlives its parents hangs below an orphan that fell to us. Orphans that have ended are
+    /// reaped on the way, and then it looks again: one that has just ended may have left a successor, which was
+    /// not ours when our children were listed.
+    pub(crate) fn no_orphan_is_alive(&self) -> bool {
+        for _ in 0..ORPHAN_LOOKS_MAX {
+            let Some(children) = proc::own_children() else { return false };
+            // A leader that is being born just now may look like an orphan; then there is a sweep too many.
+            let leaders = self.pids();
+            let mut ended = Vec::new();
+            for pid in children.into_iter().filter(|pid| !leaders.contains(pid)) {
+                match proc::entry(pid) {
+                    Ok(Some(child)) if !self.is_orphan(&child) => {}
+                    Ok(Some(child)) if !child.ended => return false,
+                    Ok(Some(_) | None) => ended.push(pid),
+                    Err(_) => return false,
+                }
             }
-            Ok(Some(child)) => !self.is_orphan(&child),
-            Ok(None) => true,
-            Err(_) => false,
-        });
-        self.reap(&ended);
-        none_alive
+            if ended.is_empty() {
+                return true;
+            }
+            self.reap(&ended);
+        }
+        false
     }
 
     fn children(&self) -> io::Result<Vec<Entry>> {
@@ -161,7 +185,8 @@ impl Leaders {
         }
     }
 
-    fn is_orphan(&self, child: &Entry) -> bool {
+    /// Whether a child of this process can be one: leaders are, too.
+    pub(crate) fn is_orphan(&self, child: &Entry) -> bool {
         child.session != self.our_session
     }
 }

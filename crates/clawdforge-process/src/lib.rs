@@ -14,17 +14,21 @@
 //! - **What an errand leaves behind has an owner.** A program started by [`Spawner::errand`] may leave processes
 //!   that live on; a [`Kin`] of its mark ends them, and its drop kills them.
 //! - After a crash of the server, [`reaper::end_leftovers`] ends what a stored mark or identity names.
+//! - **Who forks faster than a pass over `/proc` takes is caught as well**: by the number that the kernel gave away last
+//!   (`ambush`), and a pass during which somebody was born counts as quiet only when that has been listened to.
 //! - Where the service has control groups to give ([`Cgroups`]), every tree, and every kin with its errands, has one: who is
 //!   in it is a member, and all in it are killed at once.
 //!
 //! Out of reach: a process that cleared its environment, opened its own session *and* outlived its
-//! parent before anybody looked. Only a process namespace or a control group covers that.
+//! parent before anybody looked; and a chain of processes that does so in every generation. Only a process
+//! namespace or a control group covers that.
 //!
 //! What a tree may reach, beside when it ends, is the business of [`sandbox`].
 //!
 //! Unsafe code lives in `birth` (what runs between fork and exec), in `sandbox` (calls that rustix does not
 //! offer), in [`secrets`] and, for one constructor, in `exit`.
 
+mod ambush;
 mod birth;
 mod cgroup;
 mod error;

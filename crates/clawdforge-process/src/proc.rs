@@ -54,13 +54,25 @@ pub(crate) fn entry(pid: i32) -> io::Result<Option<Entry>> {
     read_entry(pid, &mut Vec::new())
 }
 
-/// Whether the process was started with a mark that `wanted` accepts. What may not be read has no mark.
-pub(crate) fn carries_mark(pid: i32, wanted: impl Fn(&[u8]) -> bool) -> io::Result<bool> {
+/// The number that was given away last in our namespace of processes; whoever got it may be gone or not there yet.
+pub(crate) fn newest() -> io::Result<i32> {
+    let text = std::fs::read_to_string("/proc/loadavg")?;
+    let last = text.split_ascii_whitespace().next_back().and_then(|number| number.parse().ok());
+    last.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/loadavg is unreadable"))
+}
+
+/// Whether the process was started with a mark that `wanted` accepts. What may not be read has no mark; of one without
+/// any environment, as of one that is ending or gone, nobody knows.
+pub(crate) fn carries_mark(pid: i32, wanted: impl Fn(&[u8]) -> bool) -> io::Result<Option<bool>> {
     let mut bytes = Vec::new();
-    if !read_if_there(&format!("/proc/{pid}/environ"), ENVIRON_BYTES_MAX, &mut bytes)? {
-        return Ok(false);
+    let file = File::open(format!("/proc/{pid}/environ"));
+    match file.and_then(|file| file.take(ENVIRON_BYTES_MAX).read_to_end(&mut bytes)) {
+        Ok(0) => Ok(None),
+        Ok(_) => Ok(Some(marks_in(&bytes).any(wanted))),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Some(false)),
+        Err(error) => Err(error),
     }
-    Ok(marks_in(&bytes).any(wanted))
 }
 
 /// The session of this process; 0 when its leader is outside of our PID namespace, as it is for what a
@@ -230,5 +242,6 @@ mod tests {
         assert_eq!(own.session, own_session().unwrap());
         assert!(everyone().unwrap().iter().any(|entry| entry.key == own.key));
         assert_eq!(boot_id().unwrap().len(), 36);
+        assert!(newest().unwrap() > 0);
     }
 }

@@ -13,9 +13,10 @@ use crate::scope::Scope;
 use crate::signal;
 use crate::sweep::sweep;
 
-/// How long leftovers may take to end by themselves: agents end their tools on SIGTERM, the slowest
-/// known one within two seconds.
-const TERMINATE_GRACE_MAX: Duration = Duration::from_secs(2);
+/// How long leftovers may take to end by themselves. Agents end their tools on SIGTERM, the slowest known one within
+/// two seconds; but a leader was asked by the kernel already, when its service died, and what does not heed is to be
+/// gone three seconds after a start.
+const TERMINATE_GRACE_MAX: Duration = Duration::from_millis(1_500);
 
 /// A tree that may have outlived its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct ReapReport {
     pub survivors: usize,
 }
 
-/// Ends the trees of a dead server: SIGTERM to every process found, a short grace (two seconds, half of
+/// Ends the trees of a dead server: SIGTERM to every process found, a short grace (1.5 s, half of
 /// `deadline` at most), then SIGKILL until none is left or `deadline` has passed.
 ///
 /// Returns at once when nothing is left. To be called inside a Tokio runtime, before new trees are made.

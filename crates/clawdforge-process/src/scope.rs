@@ -12,6 +12,7 @@
 //! For a tree of ours only processes below us are looked at, and never the trees of other leaders.
 //! Of an errand only the leader's session is: what leaves it shall live on.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
@@ -47,9 +48,24 @@ enum Reach {
 #[derive(Debug, Default)]
 pub(crate) struct Members {
     pub alive: Vec<Key>,
-    /// Numbers of members that wait to be reaped.
+    /// Numbers of members, and of orphans of ours, that wait to be reaped.
     pub ended: Vec<i32>,
+    /// Somebody ended before it could be asked for its mark: it may have been a member, and have a successor that came
+    /// too late for this pass.
+    pub missed: bool,
 }
+
+/// What a single process was found to be.
+#[derive(Debug)]
+pub(crate) enum Newborn {
+    Member(Key),
+    Stranger,
+    /// It is not there yet, or not any more.
+    Unseen,
+}
+
+/// Ancestors of a newborn that are looked at: programs that start programs are not nested deeper.
+const ANCESTORS_MAX: usize = 64;
 
 impl Scope {
     /// A tree of ours.
@@ -117,10 +133,14 @@ impl Scope {
     /// Finds the members there are now, and remembers them.
     pub(crate) fn look(&mut self) -> io::Result<Members> {
         let everyone = proc::everyone()?;
-        let marked =
-            |pid| proc::carries_mark(pid, |mark| self.marks.iter().any(|wanted| wanted.as_str().as_bytes() == mark));
-        let members = self.members(&everyone, marked)?;
-        let mut found = Members::default();
+        let missed = Cell::new(false);
+        let members = self.members(&everyone, |pid| {
+            let is_marked = self.is_marked(pid)?;
+            missed.set(missed.get() || is_marked.is_none());
+            Ok(is_marked.unwrap_or(false))
+        })?;
+        let ended = self.orphans_that_ended(&everyone);
+        let mut found = Members { alive: Vec::new(), ended, missed: missed.get() };
         for member in members {
             if member.ended {
                 found.ended.push(member.key.pid);
@@ -130,6 +150,83 @@ impl Scope {
             }
         }
         Ok(found)
+    }
+
+    /// What the process of this number is, which was most likely born a moment ago; a member is remembered. Looks at
+    /// itself and its ancestors alone, so a member that is one by what others are is not known here.
+    pub(crate) fn newborn(&mut self, pid: i32) -> io::Result<Newborn> {
+        let Some(entry) = proc::entry(pid)?.filter(|entry| !entry.ended) else { return Ok(Newborn::Unseen) };
+        if !self.may_be_member(entry)? {
+            return Ok(Newborn::Stranger);
+        }
+        if !self.is_led(&entry)? {
+            match self.is_marked(pid)?.filter(|_| !self.session_only) {
+                Some(true) => {}
+                Some(false) => return Ok(Newborn::Stranger),
+                None if self.session_only => return Ok(Newborn::Stranger),
+                None => return Ok(Newborn::Unseen),
+            }
+        }
+        self.known.insert(entry.key);
+        Ok(Newborn::Member(entry.key))
+    }
+
+    /// Reaps those of these processes that are orphans of ours, unless that would have to wait. False when it would.
+    pub(crate) fn reap_now(&self, ended: &[i32]) -> bool {
+        match &self.reach {
+            Reach::BelowUs(leaders) => leaders.reap_now(ended),
+            // Somebody else's children.
+            Reach::Everywhere { .. } => true,
+        }
+    }
+
+    /// Orphans of ours that wait to be reaped, whichever tree they were of: what has ended tells no mark any more. In a
+    /// storm of forks each pass would look at more of them.
+    fn orphans_that_ended(&self, everyone: &[Entry]) -> Vec<i32> {
+        let Reach::BelowUs(leaders) = &self.reach else { return Vec::new() };
+        let is_orphan = |entry: &&Entry| entry.ended && entry.ppid == leaders.us() && leaders.is_orphan(entry);
+        everyone.iter().filter(is_orphan).map(|entry| entry.key.pid).collect()
+    }
+
+    fn is_marked(&self, pid: i32) -> io::Result<Option<bool>> {
+        proc::carries_mark(pid, |mark| self.marks.iter().any(|wanted| wanted.as_str().as_bytes() == mark))
+    }
+
+    /// Whether it is in the session of a leader of ours, whose unreaped process keeps that number.
+    fn is_led(&self, entry: &Entry) -> io::Result<bool> {
+        if matches!(self.reach, Reach::Everywhere { .. }) {
+            // A leader may be gone any moment there, and its number somebody else's.
+            return Ok(false);
+        }
+        match self.leaders.iter().find(|leader| leader.pid == entry.session) {
+            Some(leader) => Ok(proc::entry(leader.pid)?.is_some_and(|found| found.key == *leader)),
+            None => Ok(false),
+        }
+    }
+
+    /// The same question as [`Self::candidates`], asked of one process.
+    fn may_be_member(&self, mut entry: Entry) -> io::Result<bool> {
+        let leaders = match &self.reach {
+            Reach::BelowUs(leaders) => leaders,
+            Reach::Everywhere { us } => return Ok(entry.key.pid != *us && entry.key.pid != 1),
+        };
+        let others = leaders.pids();
+        let is_barred =
+            |pid: i32| pid == leaders.us() || (others.contains(&pid) && !self.leaders.iter().any(|own| own.pid == pid));
+        for _ in 0..ANCESTORS_MAX {
+            if entry.ppid == 0 || is_barred(entry.key.pid) {
+                return Ok(false);
+            }
+            if entry.ppid == leaders.us() {
+                return Ok(true);
+            }
+            match proc::entry(entry.ppid)? {
+                Some(parent) => entry = parent,
+                // It ended a moment ago; its child is on its way to us.
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     /// How many members were ever seen alive.

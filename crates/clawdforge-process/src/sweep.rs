@@ -2,7 +2,8 @@
 //!
 //! Whoever is in a control group of the scope's own is killed at once, before anything else. Then
 //! members are stopped until a pass finds no new one (what is stopped neither forks nor loses its
-//! children to us), then killed together; and again, until two passes in a row find nobody. It blocks.
+//! children to us), then killed together; and again, until two passes in a row find nobody. Those who are gone
+//! whenever they are to be stopped, because each has a successor by then, are caught by an [`ambush`]. It blocks.
 
 use std::collections::HashSet;
 use std::io;
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::proc::Key;
+use crate::ambush::ambush;
+use crate::proc::{self, Key};
 use crate::scope::Scope;
 use crate::signal::{self, Sent};
 
@@ -23,6 +25,9 @@ pub(crate) const SWEEP_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Passes that look for new members before killing: each halves what a fork storm can still do; killing
 /// what is known ends the rest.
 const FREEZE_PASSES_MAX: usize = 8;
+
+/// How long such passes may go on: where there are thousands of processes one takes long enough for a storm to go on.
+const FREEZE_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// How long one round waits for deaths before it looks again.
 const ROUND_WAIT_MAX: Duration = Duration::from_millis(250);
@@ -53,14 +58,22 @@ pub(crate) fn sweep(scope: &mut Scope, deadline: Instant) -> Swept {
     let survivors = loop {
         let late = Instant::now() >= deadline;
         match freeze(scope, &mut ended) {
-            // One quiet pass after a kill may have looked past somebody who was just being born.
-            Ok(alive) if alive.is_empty() && (quiet_before || killed.is_empty()) => break 0,
-            Ok(alive) if alive.is_empty() => quiet_before = true,
-            Ok(alive) if late => break alive.len(),
-            Ok(alive) => {
-                quiet_before = false;
+            Ok(Frozen { alive, outrun }) => {
+                let seen = alive.len();
                 kill(&alive, deadline);
                 killed.extend(alive);
+                // Where it cannot look, neither can the next pass, which says so.
+                let caught = if outrun { ambush(scope, deadline).unwrap_or_default() } else { Vec::new() };
+                let is_quiet = seen == 0 && caught.is_empty();
+                killed.extend(caught);
+                // One quiet pass after a kill may have looked past somebody who was just being born.
+                if is_quiet && (quiet_before || killed.is_empty()) {
+                    break 0;
+                }
+                if late && !is_quiet {
+                    break seen.max(1);
+                }
+                quiet_before = is_quiet;
             }
             Err(error) if late => {
                 tracing::error!(error = %error, "could not see which processes are left of a tree");
@@ -74,27 +87,45 @@ pub(crate) fn sweep(scope: &mut Scope, deadline: Instant) -> Swept {
     Swept { killed: at_once + killed.len(), survivors, ended }
 }
 
-/// Stops members until no new one turns up; those alive.
-fn freeze(scope: &mut Scope, ended: &mut HashSet<i32>) -> io::Result<Vec<Key>> {
+/// Members that were stopped, as far as they were there to be.
+struct Frozen {
+    alive: Vec<Key>,
+    /// There may be more: some were gone before they could be stopped, or processes were born during the last pass,
+    /// which has then not seen everybody.
+    outrun: bool,
+}
+
+/// Stops members until no new one turns up, or until they turn out to be faster.
+fn freeze(scope: &mut Scope, ended: &mut HashSet<i32>) -> io::Result<Frozen> {
     let mut stopped = HashSet::new();
-    let mut alive = Vec::new();
+    let mut frozen = Frozen { alive: Vec::new(), outrun: false };
+    let until = Instant::now() + FREEZE_WAIT_MAX;
     for _ in 0..FREEZE_PASSES_MAX {
+        let newest = proc::newest()?;
         let members = scope.look()?;
-        ended.extend(members.ended);
-        alive = members.alive;
+        frozen.outrun = members.missed || proc::newest()? != newest;
+        if !scope.reap_now(&members.ended) {
+            ended.extend(members.ended);
+        }
+        frozen.alive = members.alive;
         let mut any_new = false;
-        for key in &alive {
+        let mut any_gone = false;
+        for key in &frozen.alive {
             if stopped.insert(*key) {
                 any_new = true;
-                // Whether it worked does not matter: the kill that follows is what counts.
-                signal::send(*key, Signal::STOP);
+                // Whether it worked does not matter otherwise: the kill that follows is what counts.
+                any_gone |= matches!(signal::send(*key, Signal::STOP), Sent::Gone);
             }
+        }
+        if any_gone || (any_new && Instant::now() >= until) {
+            frozen.outrun = true;
+            break;
         }
         if !any_new {
             break;
         }
     }
-    Ok(alive)
+    Ok(frozen)
 }
 
 fn kill(members: &[Key], deadline: Instant) {
@@ -105,6 +136,9 @@ fn kill(members: &[Key], deadline: Instant) {
         {
             awaited.push(pidfd);
         }
+    }
+    if members.is_empty() {
+        return;
     }
     if awaited.is_empty() {
         thread::sleep(ROUND_PAUSE);

@@ -129,7 +129,7 @@ impl Tree {
             let _ = timeout(grace, self.exit.exited()).await;
         }
         let in_group = self.grave.scope().is_some_and(Scope::group_is_populated);
-        let alone = !in_group && self.spawner.leaders().no_orphan_is_alive(self.identity.pid);
+        let alone = !in_group && self.spawner.leaders().no_orphan_is_alive();
         let swept = if self.exit.now().is_some() && alone { Swept::default() } else { self.sweep().await };
         let exit = timeout(LEADER_WAIT_MAX, self.exit.exited()).await.unwrap_or_default();
         let report = EndReport { exit, killed: swept.killed, survivors: swept.survivors, took: began.elapsed() };

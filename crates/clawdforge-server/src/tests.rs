@@ -80,6 +80,7 @@ async fn app(dir: &tempfile::TempDir) -> App {
             queue_wait_max: Duration::from_secs(1),
             silence_max: Duration::from_secs(1),
             kill_grace: Duration::from_secs(1),
+            workspace_bytes_max: None,
             upload_bytes_max: 1,
             event_gather: EVENT_GATHER,
             session_warm_max: Duration::from_secs(60),

@@ -1,8 +1,8 @@
 //! A real service for one test: the binary in a process of its own, on a free port, with its own
 //! data directory, environment and nothing else.
 //!
-//! The service is found by what it prints, stopped by its process id, and refuses to be dropped
-//! silently while a process of its agents is left.
+//! The service is found by what it prints and stopped by its process id. One that is dropped is killed, and so is
+//! what its agents have left: a test need not stop its service for nothing to outlive it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -47,14 +47,22 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct TestApp {
     setup: Setup,
-    root: Root,
+    // Before the folder: once the service is killed, nobody is born in it any more.
     child: Child,
+    root: Root,
     address: String,
     log: PathBuf,
     http: reqwest::Client,
 }
 
-/// The folder of a service. What acpx makes outside of it, for the homes in it, goes with it.
+/// How often the processes of a dropped service are looked for and killed: far more than any needs to be gone.
+const KILLS_MAX: usize = 400;
+
+/// Between two such looks.
+const KILL_PAUSE: Duration = Duration::from_millis(5);
+
+/// The folder of a service. What acpx makes outside of it, for the homes in it, goes with it, and so does every process
+/// whose environment names it.
 #[derive(Debug)]
 struct Root(TempDir);
 
@@ -66,6 +74,7 @@ impl Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
+        end_marked(self.path());
         let homes = homes_below(&self.path().join("data"));
         for home in homes.into_iter().chain([self.path().join(HOME)]) {
             let sockets = socket_folder(&home);
@@ -75,6 +84,21 @@ impl Drop for Root {
             }
             let _ = std::fs::remove_dir(sockets);
         }
+    }
+}
+
+/// Kills what agents of a service that is no more have left.
+fn end_marked(dir: &Path) {
+    for _ in 0..KILLS_MAX {
+        let left = marked_for(dir);
+        if left.is_empty() {
+            return;
+        }
+        for pid in left.into_iter().filter_map(Pid::from_raw) {
+            // It may have ended a moment ago; the next look tells.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        std::thread::sleep(KILL_PAUSE);
     }
 }
 
@@ -567,6 +591,21 @@ pub fn processes_in(dir: &Path) -> Vec<i32> {
     // The directory may be gone already: the kernel then shows it with a mark behind.
     let works = |cwd: PathBuf| ["runs", "sessions", "hosts"].iter().any(|name| cwd.starts_with(dir.join(name)));
     pids.filter(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(works)).collect()
+}
+
+/// Process ids of everything that carries the mark of a tree of the service in this folder, wherever it works: its
+/// environment names a folder there.
+#[must_use]
+pub fn marked_for(folder: &Path) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let folder = folder.to_string_lossy();
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_marked = |pid: &i32| {
+        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let environ = String::from_utf8_lossy(&environ);
+        environ.contains("CLAWDFORGE_TREE=") && environ.contains(folder.as_ref())
+    };
+    pids.filter(is_marked).collect()
 }
 
 /// Waits for a condition that offers no way to wait for it; fails after [`PATIENCE`].

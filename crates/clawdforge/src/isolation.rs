@@ -117,6 +117,19 @@ pub fn users(config: &Config) -> anyhow::Result<Option<RangeInclusive<u32>>> {
     Ok(range.filter(|_| may))
 }
 
+/// Bytes that a workspace may take on the disk; `None` where that is not limited, or the service cannot see it: an agent
+/// with a user of its own has folders that are closed to whoever lacks the power to read everything.
+pub fn workspace_bytes_max(config: &Config) -> Option<u64> {
+    let with_users = users(config).is_ok_and(|users| users.is_some());
+    let powers = capabilities(None).map_or(CapabilitySet::empty(), |has| has.effective);
+    quota(config.workspace_bytes_max, with_users, powers)
+}
+
+fn quota(bytes_max: u64, with_users: bool, powers: CapabilitySet) -> Option<u64> {
+    let may_look = !with_users || powers.intersects(CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH);
+    Some(bytes_max).filter(|bytes_max| *bytes_max > 0 && may_look)
+}
+
 /// What is the same for the sandboxes of all agents, without namespaces; `None` at the level `off`.
 pub fn confinement(config: &Config) -> Option<Arc<Confinement>> {
     // A level that cannot be had ends the start before any agent is started; here the wish counts.
@@ -210,11 +223,20 @@ const SHARED_HOME: &str = "shared_home";
 /// Agents behind acpx have no namespaces: its calls must find each other's processes.
 const ACPX_WITHOUT_NAMESPACES: &str = "acpx_without_namespaces";
 
+/// Agents of an app behind acpx share the folder of its sockets, as they share their home.
+const SHARED_ACPX: &str = "shared_acpx";
+
+/// Agents may say on which processors the service runs, because they are the same user with the same powers.
+const PIN_SERVICE: &str = "pin_service";
+
 /// Nothing bounds how much memory and processor time an agent takes, beside what bounds the whole service.
 const UNBOUNDED_MEMORY_AND_CPU: &str = "unbounded_memory_and_cpu";
 
 /// The kernel counts processes by user, and agents share the service's.
 const UNBOUNDED_PROCESSES: &str = "unbounded_processes";
+
+/// Nothing bounds what a workspace takes on the disk, where the operator sets no quota or the service cannot look.
+const UNBOUNDED_DISK: &str = "unbounded_disk";
 
 /// Tries out what agents of this configuration are kept from. The data directory must be there.
 ///
@@ -263,20 +285,30 @@ pub async fn measure(
         );
     }
     let mut gaps: Vec<_> = findings.gaps().map(|(attack, _)| attack.name()).collect();
-    if config.agent_home == AgentHome::Shared {
-        gaps.push(SHARED_HOME);
-    }
     let bounds = cgroups.clone().unwrap_or_default();
-    if identity.is_none() && !bounds.tasks {
-        gaps.push(UNBOUNDED_PROCESSES);
-    }
-    if !(bounds.memory && bounds.cpu) {
-        gaps.push(UNBOUNDED_MEMORY_AND_CPU);
-    }
-    gaps.extend((level == Isolation::Namespaces).then_some(ACPX_WITHOUT_NAMESPACES));
+    gaps.extend(known_gaps(config, level, identity.is_some(), bounds));
     let network = network::strength(config, level, Some((&confinement, &findings)));
     let confinement = Some(confinement);
     Ok(Standing { level, findings: Some(findings), network, gaps, confinement, no_namespaces, cgroups })
+}
+
+/// Gaps that no probe looks for, because it is known when there is one.
+fn known_gaps(
+    config: &Config,
+    level: Isolation,
+    with_users: bool,
+    bounds: Bounds,
+) -> impl Iterator<Item = &'static str> {
+    let known = [
+        (PIN_SERVICE, level == Isolation::Landlock && !geteuid().is_root()),
+        (SHARED_HOME, config.agent_home == AgentHome::Shared),
+        (SHARED_ACPX, config.agent_home != AgentHome::Session),
+        (UNBOUNDED_PROCESSES, !with_users && !bounds.tasks),
+        (UNBOUNDED_MEMORY_AND_CPU, !(bounds.memory && bounds.cpu)),
+        (UNBOUNDED_DISK, workspace_bytes_max(config).is_none()),
+        (ACPX_WITHOUT_NAMESPACES, level == Isolation::Namespaces),
+    ];
+    known.into_iter().filter(|(_, is_there)| *is_there).map(|(gap, _)| gap)
 }
 
 /// What it means that a trial failed.
@@ -343,4 +375,18 @@ pub fn risk_of_home(config: &Config) -> Option<String> {
             config.data_dir.display()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_quota_only_where_it_is_set_and_workspaces_can_be_looked_into() {
+        let (none, all) = (CapabilitySet::empty(), CapabilitySet::all());
+        assert_eq!([quota(0, false, all), quota(0, true, all)], [None; 2]);
+        assert_eq!([quota(7, false, none), quota(7, true, all)], [Some(7); 2]);
+        assert_eq!(quota(7, true, CapabilitySet::DAC_READ_SEARCH), Some(7));
+        assert_eq!(quota(7, true, CapabilitySet::SETUID | CapabilitySet::CHOWN), None);
+    }
 }

@@ -6,7 +6,7 @@ use std::mem;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
@@ -39,7 +39,8 @@ use crate::{AgentHost, AgentLink, CloseReport, HostSpec, OpenSpec};
 /// for both on a busy machine; agents that hang here are known as well.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// How long an agent may take to end by itself once its input is closed. Claude's adapter takes 80 ms.
+/// How long an agent may take to end by itself once its input is closed, a part of the grace it is given: half at most,
+/// the rest is for what it does when asked by a signal. Claude's adapter takes 80 ms.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 /// How long an agent that could not begin may take to leave when asked.
@@ -213,11 +214,12 @@ impl AcpHost {
         // Closes the agent's input, on which agents leave in good order.
         drop(self.connection.lock().unwrap_or_else(PoisonError::into_inner).take());
         let Some(mut tree) = self.tree.lock().await.take() else { return CloseReport::default() };
-        // Passing the time is no failure: the tree is ended next.
-        let _ = timeout(LEAVE_MAX.min(grace), tree.wait()).await;
+        let asked_at = Instant::now();
+        // Passing the time is no failure: the tree is ended next, within what is left of the grace.
+        let _ = timeout(LEAVE_MAX.min(grace / 2), tree.wait()).await;
         let stderr = tree.stderr_tail();
         self.last_words.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&stderr);
-        let report = tree.end(grace).await;
+        let report = tree.end(grace.saturating_sub(asked_at.elapsed())).await;
         CloseReport { stderr, killed: report.killed, survivors: report.survivors }
     }
 

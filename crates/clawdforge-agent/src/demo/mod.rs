@@ -11,6 +11,7 @@ use std::process::ExitCode;
 mod acp;
 mod flags;
 mod grandchild;
+mod leave;
 mod player;
 mod reach;
 mod script;
@@ -31,6 +32,10 @@ pub const VERSION: &str = "clawdforge-demo 1";
 /// Name of the file in its workspace that the step `note` adds lines to: what the agent was made to do, whatever
 /// became of the record of it.
 pub const NOTES_FILE: &str = "notes.txt";
+
+/// Name of the file in its workspace that the step `leave` adds a line to for each kind of process it has left. Each of
+/// them keeps the file open and locked, so whoever gets the lock knows that all of them are gone.
+pub const LEFT_FILE: &str = "left.txt";
 
 /// Bytes of a prompt, as many as `claude` 2.1.330 takes on standard input.
 const PROMPT_BYTES_MAX: u64 = 10 * 1024 * 1024;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::flags::Flags;
 use super::script::{self, About, Step};
 use super::voice::Voice;
-use super::{FAILED, NOTES_FILE, grandchild, reach, signals};
+use super::{FAILED, NOTES_FILE, grandchild, leave, reach, signals};
 
 /// Longest plain prompt that is repeated whole.
 const ECHO_CHARS_MAX: usize = 2_000;
@@ -129,6 +129,10 @@ impl<V: Voice> Player<V> {
             Step::Grandchild => {
                 let pid = grandchild::start()?;
                 self.say(pid.to_string())?;
+            }
+            Step::Leave(kind) => {
+                let left = leave::leave(kind, &self.wire.folder()?)?;
+                self.say(left)?;
             }
             Step::CloseStdout => close_stdout()?,
             Step::Crash(code) => return Ok(Flow::Exit(code)),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::leave::Kind;
+
 /// One thing to do, in the order of the prompt's lines.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
@@ -23,6 +25,7 @@ pub(super) enum Step {
     Garbage,
     Stderr(String),
     Grandchild,
+    Leave(Kind),
     CloseStdout,
     ApiError(u16),
     NotSignedIn,
@@ -112,6 +115,7 @@ fn step_with(word: &str, rest: &str) -> Option<Step> {
         "proxy" => Step::Tell(About::Proxy(rest.to_owned())),
         "attack" => Step::Tell(About::Attacks(rest.to_owned())),
         "try" => Step::Tell(About::Try(rest.to_owned())),
+        "leave" => Step::Leave(Kind::named(rest)?),
         "sleep" => Step::Sleep(millis()?),
         "chatter" => Step::Chatter(millis()?),
         "crash" => Step::Crash(rest.parse().ok()?),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
@@ -138,11 +138,12 @@ impl AgentLink for OneShotLink {
 
     async fn close(self: Box<Self>, grace: Duration) -> CloseReport {
         let Some(mut running) = self.running else { return CloseReport::default() };
+        let asked_at = Instant::now();
         if self.phase == Phase::Answered {
-            running.settle(SETTLE_MAX.min(grace)).await;
+            running.settle(SETTLE_MAX.min(grace / 2)).await;
         }
         let stderr = running.stderr();
-        let report = running.into_tree().end(grace).await;
+        let report = running.into_tree().end(grace.saturating_sub(asked_at.elapsed())).await;
         CloseReport { stderr, killed: report.killed, survivors: report.survivors }
     }
 }

@@ -43,6 +43,8 @@ pub enum Input {
     SessionClosed,
     /// The app wants the turn stopped.
     CancelAsked,
+    /// The workspace holds more than it may.
+    WorkspaceFull(Failure),
     /// The store refused an event record.
     RecordRefused,
     /// The process tree is gone.
@@ -166,6 +168,10 @@ impl TurnMachine {
             (State::Working, Input::TimerFired(timer)) if self.after == AfterTurn::Keep => {
                 self.cancel_for(self.timer_failure(timer))
             }
+            (State::Working, Input::WorkspaceFull(failure)) if self.after == AfterTurn::Keep => {
+                self.cancel_for(failure)
+            }
+            (State::Opening | State::Working, Input::WorkspaceFull(failure)) => self.end_with(failure),
             (State::Opening | State::Working, Input::TimerFired(timer)) => self.end_with(self.timer_failure(timer)),
             (State::Cancelling(failure), Input::TimerFired(Timer::Cancel)) => {
                 let failure = failure.clone();
@@ -209,6 +215,7 @@ impl TurnMachine {
                 Input::LinkOpened
                 | Input::OpenFailed(_)
                 | Input::CancelAsked
+                | Input::WorkspaceFull(_)
                 | Input::TimerFired(Timer::Total | Timer::Silence),
             )
             | (State::Ending(_) | State::Closing, _)

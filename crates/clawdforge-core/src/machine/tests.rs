@@ -50,6 +50,15 @@ fn closed() -> Input {
 }
 
 #[test]
+fn a_full_workspace_ends_a_run_and_cancels_a_turn_whose_agent_is_kept() {
+    let full = || Input::WorkspaceFull(Failure::new(FailureKind::WorkspaceFull, "full"));
+    assert_eq!(play(vec![Input::LinkOpened, full(), closed()])[2..], ["CloseLink", "end workspace_full, Stop"]);
+    let story = play_kept(vec![Input::LinkOpened, full(), full(), answer("late")]);
+    assert!(story[2].starts_with("CancelTurn"), "{story:?}");
+    assert_eq!(story[3..], ["", "end workspace_full, Stop"], "told once");
+}
+
+#[test]
 fn an_answer_is_recorded_before_the_process_is_waited_for() {
     let text = Input::Signal(AgentSignal::Text("hi".to_owned()));
     assert_eq!(
@@ -273,6 +282,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::DrainExpired),
         Just(Input::SessionClosed),
         Just(Input::CancelAsked),
+        Just(Input::WorkspaceFull(Failure::new(FailureKind::WorkspaceFull, "full"))),
         Just(Input::RecordRefused),
         Just(closed()),
         Just(Input::Signal(AgentSignal::ContextReset)),

@@ -20,7 +20,7 @@ use super::mailbox::Mailbox;
 use super::transcript::transcript;
 use crate::engine::Shared;
 use crate::hosts::HostKey;
-use crate::owner::run::unprepared;
+use crate::owner::run::{bytes_of, unprepared};
 use crate::owner::{Opened, Opening, Player, tell_of_closing};
 use crate::slots::Slot;
 use crate::workspace::expired;
@@ -63,14 +63,22 @@ pub(super) fn opening(
 ) -> Opening {
     let shared = Arc::clone(shared);
     let (index, given_up, is_warm) = (player.log.turn.index, player.given_up.clone(), player.warm.is_some());
+    let meter = player.meter.clone();
     Box::pin(async move {
         let SessionRecord { session, resume_key, .. } = record;
         let Asked { text, files, .. } = asked;
-        // A warm agent has its directories already.
-        let prepared = match is_warm && files.is_empty() {
-            true => Ok(Vec::new()),
-            false => prepare(&shared, &session, &files, index, &given_up).await,
+        let prepared = async {
+            let files = attachments(&shared, &files).await?;
+            if let Some(meter) = meter {
+                meter.room_for(bytes_of(&files), is_warm, &given_up).await?;
+            }
+            // A warm agent has its directories already.
+            match is_warm && files.is_empty() {
+                true => Ok(Vec::new()),
+                false => prepare(&shared, &session, files, index, &given_up).await,
+            }
         };
+        let prepared = prepared.await;
         let ahead = match (ahead, &prepared) {
             (Some(link), Ok(_)) if link.is_usable() => Some(link),
             (Some(link), _) => {
@@ -149,7 +157,7 @@ async fn start_ahead(
     let Some(SessionRecord { session, .. }) = record.filter(|record| record.closed_at.is_none()) else {
         return Err(Failure::new(FailureKind::SessionClosed, "the session was closed"));
     };
-    prepare(shared, &session, &[], 0, &given_up).await?;
+    prepare(shared, &session, Vec::new(), 0, &given_up).await?;
     // The process is on record before it is there.
     let noted =
         |process: String| Commit { writes: vec![Write::NoteLink(session.id, Some(process))], ..Commit::default() };
@@ -169,11 +177,10 @@ async fn start_ahead(
 async fn prepare(
     shared: &Shared,
     session: &Session,
-    files: &[FileId],
+    files: Vec<(File, PathBuf)>,
     index: u32,
     given_up: &CancellationToken,
 ) -> Result<Vec<PathBuf>, Failure> {
-    let files = attachments(shared, files).await?;
     let workspace = shared.workspaces.of_conversation(session.id);
     let home = shared.home_of(session.app, &session.agent, &workspace).await?;
     let wanted = given_up.clone();

@@ -27,6 +27,7 @@ use crate::hosts::is_gone;
 use crate::owner::log::TurnLog;
 use crate::owner::run::waited_too_long;
 use crate::owner::{Player, at, tell_of_closing};
+use crate::quota::Meter;
 use crate::record::Facts;
 use crate::slots::{Rest, Slot, Ticket};
 use crate::tasks::{OnError, TaskKind};
@@ -41,9 +42,12 @@ const READ_RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Starts the task that owns a conversation.
 pub(super) fn start(shared: &Arc<Shared>, desk: Arc<Desk>, mailbox: Mailbox) {
-    let owner =
-        Owner { shared: Arc::clone(shared), desk, mailbox: Some(mailbox), warm: None, known: None, unread: None };
-    shared.work.spawn(OWNER, owner.own());
+    let root = shared.workspaces.of_conversation(desk.session).root().to_owned();
+    let meter = shared.options.workspace_bytes_max.map(|bytes_max| Meter::of_conversation(root, bytes_max));
+    let shared = Arc::clone(shared);
+    let work = shared.work.clone();
+    let owner = Owner { shared, desk, mailbox: Some(mailbox), warm: None, known: None, unread: None, meter };
+    work.spawn(OWNER, owner.own());
 }
 
 struct Owner {
@@ -56,6 +60,8 @@ struct Owner {
     known: Option<Known>,
     /// The first turn that waits could not be read.
     unread: Option<Unread>,
+    /// What the workspace may take on the disk, where that is limited.
+    meter: Option<Arc<Meter>>,
 }
 
 /// What a turn goes on from.
@@ -173,12 +179,16 @@ impl Owner {
             if mailbox.has_work() && again_at.is_none() {
                 continue;
             }
-            let rest = self.warm.as_ref().and_then(|warm| warm.slot.rest());
+            let (is_warm, rest) = (self.warm.is_some(), self.warm.as_ref().and_then(|warm| warm.slot.rest()));
             tokio::select! {
                 () = mailbox.take_in() => {}
                 () = self.shared.stopping.cancelled(), if !stopping => {}
                 () = at(again_at) => {}
                 () = cooled(self.warm.as_mut(), rest.as_ref(), self.shared.options.session_warm_max) => return Next::Park,
+                failure = overfull(self.meter.as_ref()), if is_warm => {
+                    tracing::warn!(session.id = %self.desk.session, reason = failure.message, "a resting agent is ended");
+                    return Next::Park;
+                }
             }
         }
     }
@@ -249,14 +259,17 @@ impl Owner {
         player.mailbox = self.mailbox.take();
         // Where there is none any more, the opening says so.
         player.limits = self.shared.driver_of(&record.session).map(|driver| driver.limits()).unwrap_or_default();
+        player.meter.clone_from(&self.meter);
         let open = opening(&self.shared, &player, record.clone(), asked, head, ahead);
         self.desk.warm.store(true, Ordering::Relaxed);
         player.play(open, AfterTurn::Keep).await;
         self.mailbox = player.mailbox.take();
         let resume_key = player.resume_noted.take();
         self.known = player.log.head().map(|head| Known { record: SessionRecord { resume_key, ..record }, head });
+        // What it left running would go on writing.
+        let is_full = self.meter.as_ref().is_some_and(|meter| meter.is_full());
         match player.link.take().or_else(|| player.warm.take()) {
-            Some(link) if link.is_usable() => {
+            Some(link) if link.is_usable() && !is_full => {
                 self.warm = Some(Warm { link, slot, since: Instant::now(), is_new: false })
             }
             Some(link) => {
@@ -303,6 +316,14 @@ impl Owner {
             () = mailbox::closed(&mut self.mailbox) => Err(Some(Failure::new(FailureKind::SessionClosed, closed))),
             () = tokio::time::sleep(wait_max) => Err(Some(waited_too_long(wait_max))),
         }
+    }
+}
+
+/// Resolves when what a warm agent left running has written too much.
+async fn overfull(meter: Option<&Arc<Meter>>) -> Failure {
+    match meter {
+        Some(meter) => Arc::clone(meter).full_at_rest().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cancels::Cancel;
 use crate::conversation::mailbox::{self, Mailbox};
 use crate::engine::Shared;
+use crate::quota::Meter;
 
 use self::log::{TurnLog, outcome};
 
@@ -43,6 +44,7 @@ pub(crate) struct Opened {
 
 /// Everything slow between a slot and an agent that is ready.
 pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
+type Overflow = Pin<Box<dyn Future<Output = Failure> + Send>>;
 type Closing = Pin<Box<dyn Future<Output = CloseReport> + Send>>;
 
 /// One turn being played.
@@ -60,6 +62,8 @@ pub(crate) struct Player {
     pub given_up: CancellationToken,
     /// What its agent is allowed.
     pub limits: AgentLimits,
+    /// What its workspace may take on the disk, where that is limited.
+    pub meter: Option<Arc<Meter>>,
     /// An agent was closed, or could not be opened, and processes of it may still be there.
     pub may_survive: bool,
     /// Whether the turn is to be stopped.
@@ -68,6 +72,8 @@ pub(crate) struct Player {
     started: Option<Instant>,
     opening: Option<Opening>,
     closing: Option<Closing>,
+    /// Resolves when the workspace holds too much.
+    overflow: Option<Overflow>,
     prompt: Option<Prompt>,
     total_at: Option<Instant>,
     silence_at: Option<Instant>,
@@ -92,12 +98,14 @@ impl Player {
             mailbox: None,
             given_up: CancellationToken::new(),
             limits: AgentLimits::default(),
+            meter: None,
             may_survive: false,
             cancel,
             shared,
             started: None,
             opening: None,
             closing: None,
+            overflow: None,
             prompt: None,
             total_at: None,
             silence_at: None,
@@ -129,6 +137,7 @@ impl Player {
             self.log.session.conversation.as_ref().map_or_else(OnContextLoss::default, |chosen| chosen.on_context_loss);
         let (mut machine, mut effects) = TurnMachine::start(limits, after, on_context_loss);
         self.started = Some(Instant::now());
+        self.overflow = self.meter.clone().map(|meter| Box::pin(meter.full_in_turn()) as Overflow);
         let mut open = Some(open);
         loop {
             let mut input = None;
@@ -271,7 +280,7 @@ impl Player {
     }
 
     /// Waits for one thing to happen; `None` means that gathered events are due. Every branch is
-    /// cancel-safe: the futures of opening and closing stay in their fields, a link's signals and a
+    /// cancel-safe: the futures of opening, closing and overflow stay in their fields, a link's signals and a
     /// mailbox's orders are not lost, the rest are timers and flags.
     async fn next(&mut self) -> Option<Input> {
         let input = tokio::select! {
@@ -294,6 +303,10 @@ impl Player {
                 self.may_survive |= report.survivors > 0;
                 self.tell_of_closing(&report);
                 Input::LinkClosed { stderr: report.stderr }
+            }
+            failure = present(&mut self.overflow) => {
+                self.overflow = None;
+                Input::WorkspaceFull(failure)
             }
             () = self.shared.expired.cancelled(), if !self.drain_told => {
                 self.drain_told = true;

@@ -3,6 +3,7 @@
 //! It waits for a slot, then plays the run's one turn. Everything it owns goes when it ends: the agent's
 //! process tree, the run's directory, the slot.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use super::{Opened, Opening, Player};
 use crate::cancels::Cancel;
 use crate::engine::Shared;
 use crate::hub::Publisher;
+use crate::quota::Meter;
 use crate::record::Facts;
 use crate::runs::PROMPT_SEQ;
 use crate::slots::{Slot, Ticket};
@@ -70,6 +72,8 @@ async fn own(shared: Arc<Shared>, work: Work) {
         return player.end_with(failure, waiting_since.elapsed()).await;
     }
     player.limits = driver.limits();
+    let bytes_max = shared.options.workspace_bytes_max;
+    player.meter = bytes_max.map(|bytes_max| Meter::of_run(workspace.root().to_owned(), bytes_max));
     let open = opening(&shared, &player, request, attachments, driver, workspace.clone());
     player.play(open, AfterTurn::Close).await;
     if tokio::task::spawn_blocking(move || workspace.remove()).await.is_err() {
@@ -140,11 +144,14 @@ fn opening(
     let files = attachments.into_iter().map(|file| (file.clone(), shared.files.path(file.id)));
     let files: Vec<_> = files.collect();
     let mark = player.log.turn.id.to_string();
-    let given_up = player.given_up.clone();
+    let (given_up, meter) = (player.given_up.clone(), player.meter.clone());
     let (shared, app) = (Arc::clone(shared), player.log.session.app);
     Box::pin(async move {
         let home = shared.home_of(app, driver.name(), &workspace).await?;
         let mark = TreeMark::new(mark).map_err(|error| unprepared(&error.to_string()))?;
+        if let Some(meter) = meter {
+            meter.room_for(bytes_of(&files), false, &given_up).await?;
+        }
         let text = std::mem::take(&mut request.prompt);
         let (laid, owner, wanted) = (workspace.clone(), home.clone(), given_up.clone());
         let prepared = tokio::task::spawn_blocking(move || {
@@ -168,6 +175,11 @@ fn opening(
         let link = driver.open(spec).await?;
         Ok(Opened { link: Some(link), prompt: Prompt { text, ..Prompt::default() }, context: None })
     })
+}
+
+/// Bytes of uploads that are to be laid into a workspace.
+pub(crate) fn bytes_of(files: &[(File, PathBuf)]) -> u64 {
+    files.iter().fold(0, |sum, (file, _)| sum.saturating_add(file.size))
 }
 
 /// The failure of a turn whose surroundings could not be made; why is for the operator.

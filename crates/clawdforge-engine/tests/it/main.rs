@@ -8,6 +8,7 @@ mod erasing;
 mod faults;
 mod following;
 mod owner;
+mod quota;
 mod retrying;
 mod scene;
 mod stage;

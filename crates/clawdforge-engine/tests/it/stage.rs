@@ -135,6 +135,7 @@ pub async fn engine_with(
         queue_wait_max: Duration::from_secs(5),
         silence_max: Duration::from_secs(60),
         kill_grace: Duration::from_millis(100),
+        workspace_bytes_max: None,
         upload_bytes_max: 1_000,
         event_gather: EVENT_GATHER,
         session_warm_max: Duration::from_secs(60),

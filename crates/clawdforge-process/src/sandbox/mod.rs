@@ -23,6 +23,7 @@
 
 mod attack;
 mod calls;
+mod chain;
 mod hunt;
 mod launcher;
 mod namespaces;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use clawdforge_core::isolation::Isolation;
 
 pub use attack::{Attack, Outcome, Targets, attack_main, try_all};
+pub use chain::start_chains;
 pub use launcher::launcher_main;
 pub(crate) use launcher::{Failed, Step};
 use policy::{Policy, Rule};

@@ -13,7 +13,8 @@ use rustix::thread::{
 use super::Identity;
 
 /// Largest file an agent may write: twice the default of the largest upload, far below any disk. Against
-/// one endless file, not against many.
+/// one endless file, not against many: those are for the service's quota of workspaces (`workspace_bytes_max`), which is
+/// looked at every few seconds, so this bounds as well what one file takes between two looks, or without a name.
 pub(super) const FILE_BYTES_MAX: u64 = 16 << 30;
 
 /// Processes and threads of one user of agents. Claude Code takes about 30 at its peak with its tools, a

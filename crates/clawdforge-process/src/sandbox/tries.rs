@@ -32,7 +32,7 @@ const STACK_BYTES: usize = 16 * 1024;
 /// Threads beyond what a user of agents may have.
 const THREADS: u64 = PROCESSES_MAX + 104;
 
-/// Bytes that are written where no quota is expected: more than a kernel keeps to itself without a place for them.
+/// Bytes that are written where a smaller quota is expected: more than a kernel keeps to itself without a place for them.
 const FILL_BYTES: u64 = 64 << 20;
 
 /// Bytes of memory that no machine has: 1 TiB.
@@ -293,14 +293,13 @@ fn huge_file() -> io::Result<()> {
     tried
 }
 
-/// Writes where no quota is expected.
+/// Writes, and leaves it there: whoever has a quota sees it at the next look.
 fn fill_disk() -> io::Result<()> {
     let chunk = vec![1_u8; 1 << 20];
     let mut file = File::create("filling")?;
     let chunks = FILL_BYTES / (1 << 20);
-    let tried = (0..chunks).try_for_each(|_| file.write_all(&chunk));
-    fs::remove_file("filling")?;
-    tried
+    (0..chunks).try_for_each(|_| file.write_all(&chunk))?;
+    file.sync_all()
 }
 
 /// Asks for more memory than there is, without using it.

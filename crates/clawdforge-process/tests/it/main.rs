@@ -5,6 +5,7 @@
 
 mod attacks;
 mod cgroups;
+mod chains;
 mod end;
 mod kin;
 mod leftovers;

@@ -71,9 +71,14 @@ async fn only_ports_on_the_list_are_used() {
 
 /// Two sockets of the service on one port: of TCP and of UDP.
 fn service() -> (TcpListener, UdpSocket, u16) {
-    let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = udp.local_addr().unwrap().port();
-    (TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap(), udp, port)
+    loop {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = udp.local_addr().unwrap().port();
+        // Somebody else's connection may have it.
+        if let Ok(tcp) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return (tcp, udp, port);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

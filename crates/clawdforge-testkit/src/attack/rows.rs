@@ -31,11 +31,14 @@ pub(super) enum How {
     LeftInWorkspace(&'static str),
     /// The attacker is asked for a variable of the service's environment.
     Variable(&'static str),
+    /// The attacker fills its workspace in a session and stays; the suite looks whether the turn is ended for it, and no
+    /// other begun.
+    Fills(&'static str),
     /// The attacker leaves a process behind; the suite looks whether it is gone.
     Survivor,
 }
 
-use How::{Alone, LeftInHome, LeftInWorkspace, Survivor, Told, Variable};
+use How::{Alone, Fills, LeftInHome, LeftInWorkspace, Survivor, Told, Variable};
 
 /// The gap of a level that has no named one for it: what has one is refused there.
 const NONE: &str = "none";
@@ -264,7 +267,7 @@ pub(super) const ALL: [Row; 72] = [
         Nothing("unbounded_memory_and_cpu"),
         AsItIs,
     ),
-    row("fill_disk", "write 64 MiB into the workspace", Told("try: fill-disk"), Nothing("unbounded_disk"), AsItIs),
+    row("fill_disk", "write 64 MiB into a workspace that may take 32", Fills("try: fill-disk"), Always, Works),
     // And then the harm.
     by_root("truncate_upload", "cut A's upload", "attack truncate_database database={upload}", REFUSED),
 ];

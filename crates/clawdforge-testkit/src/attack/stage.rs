@@ -12,7 +12,8 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_process::sandbox::Outcome;
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::rows::{ALL, How, Row};
@@ -25,6 +26,15 @@ const USERS: &str = "21000-21009";
 
 /// What a secret begins with, so that it is recognised in a log.
 const SECRET: &str = "cf-canary";
+
+/// What a workspace may take: half of what the attacker writes, and far more than all else that is left in one.
+const WORKSPACE_BYTES_MAX: &str = "32MiB";
+
+/// How an attacker's turn, and the next one, end that has filled its workspace.
+const FULL: &str = "workspace_full";
+
+/// Seconds that a turn which fills the workspace may take: many times what the quota is looked at in.
+const FILLING_SECS_MAX: u64 = 30;
 
 /// Before the answer of each row.
 const HEADING: &str = "row ";
@@ -119,6 +129,7 @@ impl Props {
             .arg(format!("--isolation-mode={}", ground.level))
             .arg(format!("--isolation-require={}", ground.level))
             .arg(format!("--isolation-read={read}"))
+            .arg(format!("--workspace-bytes-max={WORKSPACE_BYTES_MAX}"))
             .env("DATABASE_PASSWORD", self.secrets["environment"].clone())
             // Loaded already, so nothing changes for the service.
             .env("LD_PRELOAD", "libc.so.6")
@@ -201,7 +212,7 @@ impl Stage {
         });
         let lines = lines.collect();
         drop(self.props);
-        Ok(Report { ground, lines })
+        Ok(Report { ground, lines, published: published(&self.app.log()?) })
     }
 
     async fn observed(&self) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
@@ -210,6 +221,9 @@ impl Stage {
         let mut observed = self.ask(&self.attacker, &before).await?;
         observed.extend(self.left().await?);
         observed.insert("outlive_session", self.survivor().await?);
+        for row in ALL.iter().filter(|row| matches!(row.how, How::Fills(_))) {
+            observed.insert(row.name, self.filled(&self.prompt(row).unwrap_or_default()).await?);
+        }
         for row in ALL.iter().filter(|row| matches!(row.how, How::Alone(_))) {
             observed.extend(self.told_of(&self.attacker, &[(row.name, self.prompt(row).unwrap_or_default())]).await?);
         }
@@ -219,7 +233,7 @@ impl Stage {
 
     /// Everything that one process of an agent can be told to try.
     async fn ask(&self, bearer: &str, rows: &[Row]) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
-        let together = rows.iter().filter(|row| !matches!(row.how, How::Alone(_)));
+        let together = rows.iter().filter(|row| !matches!(row.how, How::Alone(_) | How::Fills(_)));
         let prompts: Vec<_> = together.filter_map(|row| Some((row.name, self.prompt(row)?))).collect();
         self.told_of(bearer, &prompts).await
     }
@@ -249,7 +263,7 @@ impl Stage {
     /// The line that tells the demo agent what to try.
     fn prompt(&self, row: &Row) -> Option<String> {
         let template = match row.how {
-            How::Told(prompt) | How::Alone(prompt) => match prompt.strip_prefix("attack ") {
+            How::Told(prompt) | How::Alone(prompt) | How::Fills(prompt) => match prompt.strip_prefix("attack ") {
                 // The later of two targets of a name counts.
                 Some(rest) => {
                     let (name, targets) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -280,6 +294,23 @@ impl Stage {
         self.told_of(&self.app.demo_token()?, &looks).await
     }
 
+    /// Whether a turn that fills its workspace goes on until it is told, or another one begins after it.
+    async fn filled(&self, prompt: &str) -> anyhow::Result<Outcome> {
+        let opened = self.app.call(Method::POST, "/sessions", &self.attacker, json!({})).await?.json();
+        let session = opened["session_id"].as_str().with_context(|| format!("no session: {opened}"))?.to_owned();
+        for prompt in [format!("{prompt}\nhang"), "say: hello".to_owned()] {
+            let body = json!({ "prompt": prompt, "timeout_secs": FILLING_SECS_MAX });
+            let turn = format!("/sessions/{session}/turn");
+            let answer = self.app.call(Method::POST, &turn, &self.attacker, body).await?.json();
+            match answer["code"].as_str() {
+                Some(FULL) => {}
+                Some("timed_out") | None => return Ok(Outcome::Open),
+                Some(_) => return Ok(Outcome::Unknown),
+            }
+        }
+        Ok(Outcome::Denied)
+    }
+
     /// Whether a process that does not want to end is there after its run.
     async fn survivor(&self) -> anyhow::Result<Outcome> {
         let before = self.app.agent_processes();
@@ -294,6 +325,13 @@ impl Stage {
         }
         Ok(Outcome::Denied)
     }
+}
+
+/// The gaps that a service has named in its log, which is in JSON where nobody watches.
+fn published(log: &str) -> Vec<String> {
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let gaps = lines.filter_map(|line| line["isolation.gaps"].as_str().map(str::to_owned)).next_back();
+    gaps.unwrap_or_default().split(", ").map(str::to_owned).collect()
 }
 
 /// What a line of the attacker's says: `outcome errno`, before it perhaps the attack's name; or the value of a variable.

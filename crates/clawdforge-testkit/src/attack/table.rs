@@ -21,6 +21,8 @@ pub struct Report {
     pub ground: Ground,
     /// In the order of the rows.
     pub lines: Vec<Line>,
+    /// The gaps that the service said it has when it started.
+    pub published: Vec<String>,
 }
 
 impl Report {
@@ -30,6 +32,16 @@ impl Report {
         self.lines.iter().filter(|line| !line.holds()).map(|line| line.row.name).collect()
     }
 
+    /// Gaps that rows name on this ground and the service does not.
+    #[must_use]
+    pub fn unpublished(&self) -> Vec<&'static str> {
+        let named = self.lines.iter().filter_map(|line| match line.expected {
+            Expected::Open(gap) => Some(gap),
+            Expected::Refused | Expected::Works | Expected::Either => None,
+        });
+        named.filter(|gap| !self.published.iter().any(|published| published == gap)).collect()
+    }
+
     /// The same observations, held against what another ground promises.
     #[must_use]
     pub fn judged_as(&self, ground: Ground) -> Self {
@@ -37,7 +49,7 @@ impl Report {
             let expected = expected(line.row.barrier, line.row.control, ground);
             Line { expected, ..*line }
         });
-        Self { ground, lines: lines.collect() }
+        Self { ground, lines: lines.collect(), published: self.published.clone() }
     }
 
     /// The level, and whether it was with users.
@@ -127,7 +139,7 @@ mod tests {
 
     fn report(observed: Outcome) -> Report {
         let line = Line { row: ALL[0], expected: Expected::Refused, observed };
-        Report { ground: Ground::here(Isolation::Landlock), lines: vec![line] }
+        Report { ground: Ground::here(Isolation::Landlock), lines: vec![line], published: Vec::new() }
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
     let queue_per_app_max = resolver.value(&options::QUEUE_PER_APP_MAX);
     let queue_wait_max = resolver.value(&options::QUEUE_WAIT_MAX_SECS);
     let upload_max_bytes = resolver.value(&options::UPLOAD_MAX_BYTES);
+    let workspace_bytes_max = resolver.value(&options::WORKSPACE_BYTES_MAX);
     let session_driver = resolver.value(&options::SESSION_DRIVER);
     let session_warm = resolver.value(&options::SESSION_WARM_SECS);
     let session_warm_up = resolver.value(&options::SESSION_WARM_UP);
@@ -106,6 +107,7 @@ pub fn assemble(inputs: &Inputs, file: &FileLayer, resolver: &mut Resolver<'_>) 
         queue_per_app_max: queue_per_app_max?,
         queue_wait_max: queue_wait_max?,
         upload_max_bytes: upload_max_bytes?,
+        workspace_bytes_max: workspace_bytes_max?,
         session_driver: session_driver?,
         session_warm: session_warm?,
         session_warm_up: session_warm_up?,

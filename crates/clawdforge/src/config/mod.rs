@@ -124,6 +124,8 @@ pub struct Config {
     pub queue_per_app_max: usize,
     /// Longest wait for a slot.
     pub queue_wait_max: Duration,
+    /// Bytes that a workspace may take; 0 is no limit.
+    pub workspace_bytes_max: u64,
     /// Bytes of the largest upload.
     pub upload_max_bytes: u64,
     /// How agents of sessions are spoken to where nothing else says it.

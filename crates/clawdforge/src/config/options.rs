@@ -5,6 +5,7 @@
 //! [`Config`](super::Config).
 
 mod cgroups;
+mod disk;
 mod isolation;
 mod network;
 
@@ -12,14 +13,15 @@ use clawdforge_core::session::DriverName;
 use clawdforge_engine::AgentHome;
 
 pub use cgroups::{AGENT_MEMORY_MAX, ISOLATION_CGROUP};
+pub use disk::{UPLOAD_MAX_BYTES, WORKSPACE_BYTES_MAX};
 pub use isolation::{
     ISOLATION_MODE, ISOLATION_OFF_AS_ROOT, ISOLATION_READ, ISOLATION_REQUIRE, ISOLATION_USERS, ISOLATION_WRITE,
 };
 pub use network::{AGENT_NETWORK, AGENT_NETWORK_ALWAYS};
 
 use super::kinds::{
-    Address, Agent, Bytes, Choice, Choices, Cidrs, Count, FilePath, Hosts, Kind, LogFilter, Maybe, Model, OrForEver,
-    Secret, Span, Switch, Unit,
+    Address, Agent, Choice, Choices, Cidrs, Count, FilePath, Hosts, Kind, LogFilter, Maybe, Model, OrForEver, Secret,
+    Span, Switch, Unit,
 };
 use super::{LogFormat, Risk};
 
@@ -188,6 +190,7 @@ pub static OPTIONS: &[&dyn AnyOption] = &[
     &QUEUE_PER_APP_MAX,
     &QUEUE_WAIT_MAX_SECS,
     &UPLOAD_MAX_BYTES,
+    &WORKSPACE_BYTES_MAX,
     &SESSION_DRIVER,
     &SESSION_WARM_SECS,
     &SESSION_WARM_UP,
@@ -464,17 +467,6 @@ pub static QUEUE_WAIT_MAX_SECS: Opt<Span> = Opt {
         "How long a run may wait for a slot before it is given up.",
     ),
     kind: secs(1, DAY_SECS),
-};
-
-pub static UPLOAD_MAX_BYTES: Opt<Bytes> = Opt {
-    spec: spec(
-        Group::Limits,
-        "upload_max_bytes",
-        &["CLAWDFORGE_UPLOAD_MAX_BYTES"],
-        "8GiB",
-        "The largest file an app may upload.",
-    ),
-    kind: Bytes { min: 1, max: TIB },
 };
 
 pub static SESSION_DRIVER: Opt<Choice<DriverName>> = Opt {

@@ -230,6 +230,7 @@ async fn start_engine(
             queue_wait_max: config.queue_wait_max,
             silence_max: config.silence_max,
             kill_grace: config.kill_grace,
+            workspace_bytes_max: isolation::workspace_bytes_max(config),
             upload_bytes_max: config.upload_max_bytes,
             event_gather: EVENT_GATHER,
             session_warm_max: config.session_warm,

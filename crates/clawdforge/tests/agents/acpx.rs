@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clawdforge_testkit::agents;
-use clawdforge_testkit::app::{PATIENCE, Setup, TestApp, poll_pause, until};
+use clawdforge_testkit::app::{PATIENCE, Setup, TestApp, marked_for, poll_pause, until};
 use reqwest::{Method, StatusCode};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -77,13 +77,7 @@ fn named(app: &TestApp, word: &str) -> Vec<i32> {
 /// Everything that works for this service's sessions, wherever its directory is.
 fn marked(app: &TestApp) -> Vec<i32> {
     let mut found = app.agent_processes();
-    let data = app.data_dir().to_string_lossy().into_owned();
-    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    found.extend(pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()).filter(|pid| {
-        let environ = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        let environ = String::from_utf8_lossy(&environ);
-        environ.contains("CLAWDFORGE_TREE=ses_") && environ.contains(&data)
-    }));
+    found.extend(marked_for(&app.data_dir()));
     found.sort_unstable();
     found.dedup();
     found
@@ -455,7 +449,7 @@ async fn a_story_of_erasure(setup: Setup) -> anyhow::Result<()> {
 async fn an_agent_behind_acpx_reaches_nothing_of_the_service_or_of_another_app() -> anyhow::Result<()> {
     let Some(path) = search_path()? else { return Ok(()) };
     for (setup, with_users) in setups(&path).into_iter().zip([false, true]) {
-        let app = setup.start().await?;
+        let mut app = setup.start().await?;
         let victim = app.open_session(json!({})).await?;
         turned(&app, &victim, "the word is plum").await?;
         let owner = *named(&app, "__queue-owner").first().context("the victim has an owner")?;
@@ -479,6 +473,8 @@ async fn an_agent_behind_acpx_reaches_nothing_of_the_service_or_of_another_app()
         let expected: &[&str] = if with_users { &[] } else { &["change_database_mode", "connect_path_socket"] };
         assert_eq!(said.lines().count(), 7, "{reply:?}");
         assert_eq!(open, expected, "{said}");
+        ensure!(app.stop().await?.success(), "the service stops in good order; log:\n{}", app.log()?);
+        assert_eq!(marked(&app), Vec::<i32>::new(), "and takes the owners of both apps along");
     }
     Ok(())
 }
@@ -498,4 +494,18 @@ fn socket_of(owner: i32) -> anyhow::Result<PathBuf> {
         open.iter().any(|one| one == inode).then(|| PathBuf::from(path))
     });
     path.context("the owner listens at no path")
+}
+
+#[tokio::test]
+async fn a_turn_that_fills_its_workspace_is_ended_and_no_other_begins() -> anyhow::Result<()> {
+    let Some(path) = search_path()? else { return Ok(()) };
+    let app = setup(&path).env("CLAWDFORGE_WORKSPACE_BYTES_MAX", "32MiB").start().await?;
+    let session = app.open_session(json!({})).await?;
+    turned(&app, &session, "say: hello").await?;
+    for prompt in ["try: fill-disk\nhang", "say: hello"] {
+        let answer = app.turn(&session, prompt).await?;
+        assert_eq!(answer.json()["code"], "workspace_full", "{prompt}: {answer:?}; log:\n{}", app.log()?);
+    }
+    assert_eq!(app.wait_for_processes(<[i32]>::is_empty).await?, Vec::<i32>::new(), "nothing goes on writing");
+    Ok(())
 }

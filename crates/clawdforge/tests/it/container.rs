@@ -131,6 +131,7 @@ fn as_a_plain_user_in_a_container_agents_are_held_by_landlock() -> anyhow::Resul
         let ground = Ground::here(Isolation::Landlock);
         let report = run(Setup::new(&binary), ground, Weakness::None).await?.context("the level is to be had")?;
         assert_eq!(report.wrong(), Vec::<&str>::new(), "\n{report}");
+        assert_eq!(report.unpublished(), Vec::<&str>::new(), "the service names {:?}", report.published);
         let said = refusal(setup().arg("--isolation-require=uid").arg("--isolation-users=21000-21009")).await;
         assert!(said.contains("the service may not run programs as other users (it is not root)"), "{said}");
         Ok(())

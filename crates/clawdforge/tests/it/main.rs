@@ -34,6 +34,8 @@ mod legacy_sessions;
 mod legacy_tokens;
 mod limits;
 mod network;
+mod ownership;
+mod quota;
 mod safe_start;
 mod sandbox;
 mod session_crash;

@@ -10,7 +10,7 @@ use crate::file::File;
 use crate::id::{AppId, FileId, HostId, SessionId, TokenId, TurnId};
 use crate::idempotency::KeptKey;
 use crate::ledger::LedgerEntry;
-use crate::session::Session;
+use crate::session::{Conversation, Session};
 use crate::time::Timestamp;
 use crate::turn::{Turn, TurnState};
 
@@ -77,6 +77,8 @@ pub enum Write {
     /// Remembers the agent's own id of a conversation, by which it can be gone on with, or that there is none
     /// any more.
     NoteResume(SessionId, Option<String>),
+    /// Gives a conversation what its caller chose anew: model, effort and notes.
+    ChangeConversation(SessionId, Conversation),
     /// Closes a conversation: no turn is taken from then on.
     CloseSession(SessionId, Timestamp),
     /// Remembers what came of a request that may be sent again.

@@ -110,6 +110,8 @@ pub enum LedgerFact {
     },
     /// An app asked for a run or a turn to be stopped; what that is, in its shown form.
     CancelAsked(String),
+    /// A conversation was changed by its app.
+    SessionChanged(SessionId),
     /// A conversation was closed by its app.
     SessionClosed(SessionId),
     /// A conversation that nobody had used for a while was closed.
@@ -180,6 +182,7 @@ impl LedgerFact {
             Self::TurnAccepted(_) => "turn_accepted",
             Self::TurnEnded { .. } => "turn_ended",
             Self::CancelAsked(_) => "cancel_asked",
+            Self::SessionChanged(_) => "session_changed",
             Self::SessionClosed(_) => "session_closed",
             Self::SessionSwept(_) => "session_swept",
             Self::SessionErased { .. } => "session_erased",

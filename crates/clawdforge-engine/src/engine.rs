@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cancels::Cancels;
 use crate::conversation::registry::Registry;
-use crate::conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};
+use crate::conversation::{SessionChange, SessionView, SessionWish, TurnRequest, TurnTicket};
 use crate::error::EngineError;
 use crate::files::{Files, Upload};
 use crate::homes::Homes;
@@ -250,6 +250,20 @@ impl Engine {
     /// When the store cannot be read.
     pub async fn sessions(&self, by: &AppToken, include_closed: bool) -> Result<Vec<SessionView>, EngineError> {
         self.shared.sessions(by, include_closed).await
+    }
+
+    /// Changes a conversation of this app. Turns that begin from now on go by it; one under way goes on.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`] where it is unknown or another app's, [`EngineError::SessionClosed`].
+    pub async fn change_session(
+        &self,
+        by: &Arc<AppToken>,
+        session: SessionId,
+        change: SessionChange,
+        id: RequestId,
+    ) -> Result<SessionView, EngineError> {
+        self.undisturbed(Arc::clone(&self.shared).change_session(Arc::clone(by), session, change, id)).await
     }
 
     /// Closes a conversation, and returns when its turns have ended and its agent is gone. False when it was

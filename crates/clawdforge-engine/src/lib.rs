@@ -31,7 +31,7 @@ mod tokens;
 mod workspace;
 
 pub use asking::{AgentView, RunView, TurnView};
-pub use conversation::{SessionView, SessionWish, TurnRequest, TurnTicket};
+pub use conversation::{SessionChange, SessionView, SessionWish, TurnRequest, TurnTicket};
 pub use drain::DrainReport;
 pub use engine::{Engine, Health, Parts};
 pub use error::EngineError;

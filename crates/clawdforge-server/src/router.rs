@@ -39,11 +39,12 @@ pub enum Audience {
 enum Verb {
     Get,
     Post,
+    Patch,
     Delete,
 }
 
 use Audience::{Everybody, Operator};
-use Verb::{Delete, Get, Post};
+use Verb::{Delete, Get, Patch, Post};
 
 /// Every route with its handler.
 fn table() -> Vec<(Route, MethodRouter<App>)> {
@@ -70,6 +71,7 @@ fn table() -> Vec<(Route, MethodRouter<App>)> {
         entry(Audience::App, Post, "/v1/sessions", v1::sessions::open),
         entry(Audience::App, Get, "/v1/sessions", v1::sessions::list),
         entry(Audience::App, Get, "/v1/sessions/{session}", v1::sessions::get),
+        entry(Audience::App, Patch, "/v1/sessions/{session}", v1::sessions::change),
         entry(Audience::App, Delete, "/v1/sessions/{session}", v1::sessions::close),
         entry(Audience::App, Get, "/v1/sessions/{session}/events", v1::sessions::events),
         entry(Audience::App, Post, "/v1/sessions/{session}/turns", v1::turns::submit),
@@ -119,6 +121,7 @@ where
     let (method, filter) = match verb {
         Verb::Get => (Method::GET, MethodFilter::GET),
         Verb::Post => (Method::POST, MethodFilter::POST),
+        Verb::Patch => (Method::PATCH, MethodFilter::PATCH),
         Verb::Delete => (Method::DELETE, MethodFilter::DELETE),
     };
     (Route { method, path, audience }, on(filter, handler))

@@ -215,6 +215,11 @@ impl<'a> Fields<'a> {
         self.values.iter().any(|(name, raw)| *name == key && raw.starts_with('"'))
     }
 
+    /// Whether a field is there, null or not.
+    pub fn is_named(&self, key: &str) -> bool {
+        self.values.iter().any(|(known, _)| *known == key)
+    }
+
     /// Whether a field is there with anything but null.
     pub fn has(&self, key: &str) -> bool {
         self.values.iter().any(|(name, raw)| *name == key && raw != "null")

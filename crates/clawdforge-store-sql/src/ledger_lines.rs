@@ -111,7 +111,9 @@ impl<'a> Columns<'a> {
                 ..Self::of_turn(turn)
             },
             LedgerFact::CancelAsked(subject) => Self::about(subject),
-            LedgerFact::SessionClosed(session) | LedgerFact::SessionSwept(session) => Self::about(session),
+            LedgerFact::SessionChanged(session)
+            | LedgerFact::SessionClosed(session)
+            | LedgerFact::SessionSwept(session) => Self::about(session),
             LedgerFact::SessionErased { session, agent_forgot } => {
                 Self { outcome: (!agent_forgot).then_some("agent_records_left"), ..Self::about(session) }
             }

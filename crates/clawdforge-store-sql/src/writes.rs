@@ -13,7 +13,7 @@ use clawdforge_core::idempotency::KeptKey;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
 use clawdforge_core::run::Effort;
-use clawdforge_core::session::Session;
+use clawdforge_core::session::{Conversation, Session};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
 
@@ -42,6 +42,7 @@ pub(crate) fn add_write(batch: &mut Batch, write: &Write) {
         Write::NoteHost(host, at) => note_host(batch, *host, *at),
         Write::ForgetHost(host) => forget_host(batch, *host),
         Write::NoteResume(session, key) => note_resume(batch, *session, key.as_deref()),
+        Write::ChangeConversation(session, chosen) => change_conversation(batch, *session, chosen),
         Write::CloseSession(session, at) => close_session(batch, *session, *at),
         Write::KeepKey(kept) => keep_key(batch, kept),
         Write::TrimKeys(before) => trim_keys(batch, *before),
@@ -166,6 +167,16 @@ fn forget_host(batch: &mut Batch, host: HostId) {
 
 fn note_resume(batch: &mut Batch, session: SessionId, key: Option<&str>) {
     batch.add("UPDATE sessions SET resume_key = ? WHERE id = ?").bind(key).bind(session.to_string()).must_change();
+}
+
+fn change_conversation(batch: &mut Batch, session: SessionId, chosen: &Conversation) {
+    batch
+        .add("UPDATE sessions SET model = ?, effort = ?, meta = ? WHERE id = ? AND kind = 'conversation'")
+        .bind(chosen.model.as_deref())
+        .bind(chosen.effort.map(Effort::as_str))
+        .bind(chosen.meta.as_deref())
+        .bind(session.to_string())
+        .must_change();
 }
 
 fn close_session(batch: &mut Batch, session: SessionId, at: Timestamp) {

@@ -323,7 +323,7 @@ impl Shared {
         Ok(records.into_iter().map(|record| self.view(record)).collect())
     }
 
-    fn view(&self, record: SessionRecord) -> SessionView {
+    pub(super) fn view(&self, record: SessionRecord) -> SessionView {
         SessionView { is_warm: self.registry.is_warm(record.session.id), record }
     }
 

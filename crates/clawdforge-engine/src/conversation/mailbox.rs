@@ -17,6 +17,8 @@ pub(crate) enum Order {
     Turn(Box<Accepted>),
     /// The conversation was opened: its agent may be started in this slot, before there is a turn.
     WarmUp(Slot),
+    /// Its app chose another model or effort: the next turn goes by what is on record then.
+    Changed,
     /// The conversation was closed; answered once its agent is gone.
     Close(oneshot::Sender<()>),
     /// Somebody who held on to the conversation let go of it.
@@ -42,6 +44,8 @@ pub(crate) struct Mailbox {
     pub turns: VecDeque<Accepted>,
     /// A slot to start the agent in before there is a turn.
     pub warm_up: Option<Slot>,
+    /// What is on record is not what the agent was started with.
+    pub changed: bool,
     /// Who waits for the conversation to be closed.
     pub closers: Vec<oneshot::Sender<()>>,
     /// No turn shall be begun any more.
@@ -50,13 +54,14 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub fn new(orders: mpsc::Receiver<Order>) -> Self {
-        Self { orders, turns: VecDeque::new(), warm_up: None, closers: Vec::new(), closed: false }
+        Self { orders, turns: VecDeque::new(), warm_up: None, changed: false, closers: Vec::new(), closed: false }
     }
 
     fn put(&mut self, order: Order) {
         match order {
             Order::Turn(accepted) => self.turns.push_back(*accepted),
             Order::WarmUp(slot) => self.warm_up = Some(slot),
+            Order::Changed => self.changed = true,
             Order::Close(closer) => {
                 self.closed = true;
                 self.closers.push(closer);

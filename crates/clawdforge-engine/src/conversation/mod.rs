@@ -5,6 +5,7 @@
 //! Calls ([`calls`]) record what they accept themselves and then tell the owner.
 
 pub(crate) mod calls;
+mod changing;
 pub(crate) mod mailbox;
 mod opening;
 pub(crate) mod owner;
@@ -12,3 +13,4 @@ pub(crate) mod registry;
 mod transcript;
 
 pub use calls::{SessionView, SessionWish, TurnRequest, TurnTicket};
+pub use changing::SessionChange;

@@ -116,6 +116,11 @@ impl Owner {
 
     /// Plays a turn, or puts it back where it was: no other overtakes it.
     async fn begin(&mut self, mut accepted: Accepted) {
+        if self.mailbox.as_mut().is_some_and(|mailbox| std::mem::take(&mut mailbox.changed)) {
+            // Another process takes the conversation up, and is told what was chosen.
+            self.known = None;
+            self.park().await;
+        }
         let found = match (self.known.take(), accepted.prompt.take()) {
             (Some(known), Some(prompt)) => Ok(Some((known, prompt))),
             _ => Self::look_up(&self.shared, &accepted.turn).await,

@@ -11,7 +11,7 @@ use clawdforge_core::event::{ContextSource, EventBody};
 use clawdforge_core::id::SessionId;
 use clawdforge_core::limits::TURNS_QUEUED_PER_SESSION_MAX;
 use clawdforge_core::session::{DriverName, OnContextLoss};
-use clawdforge_engine::{EngineError, EngineOptions, SessionWish, TokenWish, TurnRequest};
+use clawdforge_engine::{EngineError, EngineOptions, SessionChange, SessionWish, TokenWish, TurnRequest};
 
 use clawdforge_store::Store;
 
@@ -508,4 +508,30 @@ async fn an_agent_nobody_configured_is_refused_by_name() {
     let wish = SessionWish { agent: Some("nobody".parse().unwrap()), ..SessionWish::default() };
     let refused = scene.engine.open_session(&scene.by, wish, scene.engine.request_id(), None).await.err().unwrap();
     assert_eq!(refused.to_string(), "there is no agent `nobody`; there are: talker");
+}
+
+#[tokio::test]
+async fn another_model_counts_from_the_next_turn_on_and_the_conversation_goes_on() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    scene.answered(session, "first").await;
+    let running = scene.submit(session, "wait").await.unwrap();
+    scene.asked(2).await;
+    let change = |change| scene.engine.change_session(&scene.by, session, change, scene.engine.request_id());
+    let large = || SessionChange { model: Some(Some("large".to_owned())), ..SessionChange::default() };
+    let view = change(large()).await.unwrap();
+    assert_eq!(view.record.session.conversation.unwrap().model.as_deref(), Some("large"));
+    scene.talker.go.add_permits(1);
+    assert_eq!(failure(&ended(running).await), None, "the one under way goes on");
+    assert_eq!(scene.answered(session, "second").await, ContextSource::Resumed);
+    let models: Vec<_> = scene.talker.opened.lock().unwrap().iter().map(|spec| spec.model.clone()).collect();
+    assert_eq!(models, [None, Some("large".to_owned())]);
+    // Notes are nothing to the agent, and what is the same already is nothing to anybody.
+    let notes = SessionChange { meta: Some(Some("{}".to_owned())), ..SessionChange::default() };
+    for same in [notes, large()] {
+        change(same).await.unwrap();
+        assert_eq!(scene.answered(session, "third").await, ContextSource::Warm);
+    }
+    let kinds = scene.kinds().await;
+    assert_eq!(kinds.iter().filter(|(kind, _)| kind == "session_changed").count(), 2, "{kinds:?}");
 }

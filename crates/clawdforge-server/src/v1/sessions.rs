@@ -69,6 +69,18 @@ pub(crate) async fn get(
     Ok(Json(render::session(app.engine.session(&by.token, session_id(&session)?).await?)))
 }
 
+/// Changes model, effort or notes of a session (a JSON merge patch, RFC 7396). Turns that begin from now on go by it.
+pub(crate) async fn change(
+    State(app): State<App>,
+    by: ByApp,
+    Path(session): Path<String>,
+    body: JsonBody,
+) -> Result<Json<v1::Session>, Refusal> {
+    let change = legacy::sessions::read_change(&body.bytes)?;
+    let view = app.engine.change_session(&by.token, session_id(&session)?, change, by.request).await?;
+    Ok(Json(render::session(view)))
+}
+
 /// Closes a session; what is under way ends, and its agent is gone with the reply. Closing it again changes nothing.
 pub(crate) async fn close(
     State(app): State<App>,

@@ -113,6 +113,9 @@ fn asks(route: &Route, things: &Things) -> Option<Vec<Ask>> {
         ("GET", "/v1/runs/{run}/events") => vec![ask(Names::Run, &format!("{v1_run}/events"), Body::None)],
         ("POST", "/v1/sessions") => vec![ask(Names::Nothing, route.path, Body::Json(json!({})))],
         ("GET" | "DELETE", "/v1/sessions/{session}") => vec![ask(Names::Session, &v1_session, Body::None)],
+        ("PATCH", "/v1/sessions/{session}") => {
+            vec![ask(Names::Session, &v1_session, Body::Json(json!({ "meta": {"a": 1} })))]
+        }
         ("GET", "/v1/sessions/{session}/events") => {
             vec![ask(Names::Session, &format!("{v1_session}/events"), Body::None)]
         }

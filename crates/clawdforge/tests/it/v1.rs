@@ -299,3 +299,28 @@ async fn a_session_of_the_first_versions_is_found_by_either_form_of_its_id() -> 
     assert_eq!(get(&app, &format!("/v1/sessions/{}", found["id"].as_str().unwrap_or_default())).await?, found);
     Ok(())
 }
+
+#[tokio::test]
+async fn model_effort_and_notes_of_a_session_are_changed_by_a_merge_patch() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let opened = post(&app, "/v1/sessions", json!({ "meta": {"a": 1}, "effort": "low" })).await?.json();
+    let session = format!("/v1/sessions/{}", opened["id"].as_str().unwrap_or_default());
+    let patch = async |body: Value| call(&app, Method::PATCH, &session, body).await;
+    let changed = patch(json!({ "model": "large", "effort": null })).await?;
+    assert_eq!(changed.status, StatusCode::OK, "{changed:?}");
+    let changed = changed.json();
+    assert_eq!(
+        (&changed["model"], &changed["effort"], &changed["meta"]),
+        (&json!("large"), &Value::Null, &json!({"a": 1}))
+    );
+    assert_eq!(get(&app, &session).await?, changed);
+    let turn = post(&app, &format!("{session}/turns"), json!({ "prompt": "model" })).await?.json();
+    assert_eq!(turn["result"]["answer"], "large", "{turn}");
+    let bad = patch(json!({ "model": "-x", "effort": "most", "meta": [] })).await?;
+    let fields: Vec<_> =
+        bad.json()["errors"].as_array().into_iter().flatten().map(|fault| fault["field"].clone()).collect();
+    assert_eq!(fields, ["body.model", "body.effort", "body.meta"]);
+    call(&app, Method::DELETE, &session, Value::Null).await?;
+    assert_eq!(patch(json!({ "model": null })).await?.json()["code"], "session_closed");
+    Ok(())
+}

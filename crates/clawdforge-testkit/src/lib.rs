@@ -9,3 +9,4 @@ pub mod chaos_proxy;
 pub mod container;
 pub mod crash;
 pub mod mock_model;
+pub mod sse;

@@ -17,21 +17,21 @@ use crate::bench::{API_KEY, Bench};
 
 /// How one agent is reached, and what is its own about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Agent {
+pub enum Agent {
     Claude,
     Codex,
     Copilot,
 }
 
 /// A service with one agent; the folder holds the agent's own configuration.
-struct Stage {
+pub struct Stage {
     agent: Agent,
-    bench: Bench,
+    pub bench: Bench,
     _folder: TempDir,
 }
 
 impl Agent {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Claude => "claude",
             Self::Codex => "codex",
@@ -40,7 +40,7 @@ impl Agent {
     }
 
     /// The wish to run a command, as this agent's model has it.
-    fn runs(self, command: &str) -> Reply {
+    pub fn runs(self, command: &str) -> Reply {
         match self {
             Self::Claude => Reply::tool_use("Bash", json!({ "command": command, "description": "x" })),
             Self::Codex => Reply::tool_use("exec_command", json!({ "cmd": command })),
@@ -90,7 +90,7 @@ fn codex_config(url: &str) -> String {
 }
 
 impl Stage {
-    async fn set(agent: Agent) -> anyhow::Result<Option<Self>> {
+    pub async fn set(agent: Agent) -> anyhow::Result<Option<Self>> {
         Self::set_with(agent, &[]).await
     }
 

@@ -18,5 +18,6 @@ mod isolation;
 mod network;
 mod prompts;
 mod sessions;
+mod streams;
 mod surroundings;
 mod tools;

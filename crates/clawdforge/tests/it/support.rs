@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::BINARY;
 
-pub mod events;
+pub use clawdforge_testkit::sse as events;
 pub mod form;
 pub mod golden;
 pub mod raw;

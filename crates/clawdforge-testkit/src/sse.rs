@@ -1,15 +1,18 @@
 //! Reading server-sent events as a client does.
 
+use crate::app::PATIENCE;
 use anyhow::{Context as _, bail, ensure};
-use clawdforge_testkit::app::PATIENCE;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::Value;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sse {
+    /// Its number, if it has one.
     pub id: Option<u64>,
+    /// Its name.
     pub name: String,
+    /// What it carries, which is JSON.
     pub data: Value,
 }
 
@@ -20,6 +23,9 @@ pub struct Stream {
 }
 
 /// Sends a request that is answered with a stream.
+///
+/// # Errors
+/// When it is answered with anything else.
 pub async fn follow(request: reqwest::RequestBuilder) -> anyhow::Result<Stream> {
     let response = tokio::time::timeout(PATIENCE, request.send()).await??;
     let kind = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("none").to_owned();
@@ -31,11 +37,15 @@ pub async fn follow(request: reqwest::RequestBuilder) -> anyhow::Result<Stream> 
 
 impl Stream {
     /// Where what is streamed is.
+    #[must_use]
     pub fn location(&self) -> Option<String> {
         self.response.headers().get(LOCATION)?.to_str().ok().map(str::to_owned)
     }
 
     /// The next event; nothing at the end.
+    ///
+    /// # Errors
+    /// When the stream breaks off, nothing comes for long, or something is no event.
     pub async fn next(&mut self) -> anyhow::Result<Option<Sse>> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
@@ -57,6 +67,9 @@ impl Stream {
     }
 
     /// All that comes, to the end.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
     pub async fn rest(mut self) -> anyhow::Result<Vec<Sse>> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await? {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long one search may take. One that is not through by then has found nothing out.
-const TIME_MAX: Duration = Duration::from_secs(10);
+const TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Bytes that are read of one file, beyond which there is only more of the same.
 const FILE_BYTES_MAX: u64 = 4 << 20;

@@ -23,6 +23,7 @@ use secrecy::ExposeSecret;
 use tower::ServiceExt;
 
 use crate::extract::BodyRoom;
+use crate::openapi::Description;
 use crate::router::{around, routes};
 use crate::sign_ins::SignIns;
 use crate::{App, ServerOptions};
@@ -103,6 +104,7 @@ async fn app(dir: &tempfile::TempDir) -> App {
     };
     App {
         engine: Engine::start(parts).await.unwrap().0,
+        description: Arc::new(Description::of(options.timeout_max.as_secs())),
         options: Arc::new(options),
         body_room: BodyRoom::new(),
         sign_ins: Arc::new(SignIns::new(20)),
@@ -203,16 +205,20 @@ async fn every_answer_says_that_it_is_no_page_and_is_not_to_be_kept() {
         let request = Request::builder().method(method).uri(path).header("authorization", "Bearer operator");
         asked.push(send(router.clone(), request.body(Body::empty()).unwrap(), "127.0.0.1:9").await);
     }
+    let pages = asked.iter().filter(|(_, body, _)| body.starts_with("<!doctype html>")).count();
     let statuses: Vec<u16> = asked.iter().map(|(status, ..)| status.as_u16()).collect();
     for kind in [200, 400, 403, 404, 405, 500] {
         assert!(statuses.contains(&kind), "{kind} in {statuses:?}");
     }
+    assert_eq!(pages, 1, "the description for people");
     for (status, body, response) in asked {
+        let is_page = body.starts_with("<!doctype html>");
+        let policy = if is_page { crate::openapi::POLICY } else { "default-src 'none'; frame-ancestors 'none'" };
         for (name, value) in [
             ("cache-control", "no-store"),
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
-            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("content-security-policy", policy),
             ("x-frame-options", "DENY"),
             ("cross-origin-resource-policy", "same-origin"),
         ] {

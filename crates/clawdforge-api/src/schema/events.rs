@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::shapes::failure_codes;
 use super::{Object, count, flag, id, list, named, or_null, text, time, word};
+use crate::v1::{CLOSED, ERROR, GAP};
 
 /// What an event's `type`, and its name in a stream, can be, with the name of its schema. A new kind of event comes
 /// here; the test that fills every kind of the domain misses it otherwise.
@@ -26,7 +27,28 @@ pub const EVENT_NAMES: [(&str, &str); 10] = [
 /// Every schema of this file by its name.
 pub(super) fn all() -> Vec<(&'static str, Value)> {
     let kinds = EVENT_NAMES.iter().map(|(kind, name)| (*name, body(kind).schema()));
-    [("Event", any())].into_iter().chain(kinds).collect()
+    [("Event", any()), ("StreamEvent", in_stream())].into_iter().chain(kinds).collect()
+}
+
+/// What is between two empty lines of a stream. Of `text/event-stream` the schema is that of each event, by its fields.
+fn in_stream() -> Value {
+    let names = EVENT_NAMES.iter().map(|(kind, _)| *kind).chain([GAP, CLOSED, ERROR]);
+    let data =
+        ["Event", "Gap", "Problem"].map(named).into_iter().chain([json!({ "type": "object", "maxProperties": 0 })]);
+    let data = json!({
+        "type": "string",
+        "contentMediaType": "application/json",
+        "contentSchema": { "anyOf": data.collect::<Vec<_>>() },
+        "description": "The event; of `gap`, what is not kept any more; of `error`, why the stream breaks off; of `closed`, nothing.",
+    });
+    Object::new("One server-sent event.")
+        .maybe(
+            "id",
+            json!({ "type": "string", "pattern": "^[0-9]+$", "description": "Its number; by it a stream goes on." }),
+        )
+        .with("event", word("What happened.", names))
+        .with("data", data)
+        .schema()
 }
 
 fn any() -> Value {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 /// What the page may do: have its own style, and nothing else. The hash is that of [`STYLE`]; a test compares.
-pub(super) const POLICY: &str = "default-src 'none'; style-src 'sha256-991UINA+z93FZyRhRe0LcvS044CKp0pimQthmn3Tbfw='; \
+pub(crate) const POLICY: &str = "default-src 'none'; style-src 'sha256-991UINA+z93FZyRhRe0LcvS044CKp0pimQthmn3Tbfw='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const STYLE: &str = "

@@ -162,7 +162,7 @@ pub(super) fn upload_body() -> Value {
 
 fn prompt() -> Value {
     let about = format!("What is asked; it says something, in at most {PROMPT_BYTES_MAX} bytes.");
-    json!({ "type": "string", "minLength": 1, "maxLength": PROMPT_BYTES_MAX, "pattern": r"\S", "description": about })
+    json!({ "type": "string", "minLength": 1, "maxLength": PROMPT_BYTES_MAX, "pattern": r"[^\s\u0085]", "description": about })
 }
 
 fn limited(about: &str, bytes_max: usize) -> Value {

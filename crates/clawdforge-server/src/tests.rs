@@ -1,5 +1,7 @@
 //! The layers around the routes, over a real engine.
 
+mod problems;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use clawdforge_core::session::DriverName;
 use clawdforge_core::time::{Clock, Timestamp};
 use clawdforge_engine::{Engine, EngineOptions, Ids, Parts};
 use clawdforge_process::Spawner;
+use clawdforge_store::Store;
 use clawdforge_store_sql::SqliteOptions;
 use http_body_util::BodyExt;
 use secrecy::ExposeSecret;
@@ -59,11 +62,16 @@ impl AgentDriver for Absent {
 }
 
 async fn app(dir: &tempfile::TempDir) -> App {
+    app_over(dir, |store| store).await
+}
+
+/// The same, with something done to its store.
+async fn app_over(dir: &tempfile::TempDir, alter: impl FnOnce(Store) -> Store) -> App {
     let name: AgentName = "claude".parse().unwrap();
     let absent: Arc<dyn AgentDriver> = Arc::new(Absent(name.clone()));
     let in_sessions = SessionAgent::new(DriverName::Acp, [(DriverName::Acp, Arc::clone(&absent))]);
     let parts = Parts {
-        store: clawdforge_store_sql::open(SqliteOptions::at(dir.path().join("db"))).await.unwrap().store.clone(),
+        store: alter(clawdforge_store_sql::open(SqliteOptions::at(dir.path().join("db"))).await.unwrap().store.clone()),
         agents: Arc::new(Agents::new(name.clone(), [Arc::clone(&absent)]).unwrap()),
         session_agents: Arc::new(SessionAgents::new(name.clone(), [(name, in_sessions)]).unwrap()),
         acpx: absent,

@@ -34,6 +34,7 @@ mod legacy_sessions;
 mod legacy_tokens;
 mod limits;
 mod network;
+mod problems;
 mod safe_start;
 mod sandbox;
 mod session_crash;

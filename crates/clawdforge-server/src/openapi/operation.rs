@@ -146,6 +146,16 @@ impl Operation {
         self
     }
 
+    /// With the operations about what a good answer brings, and where they find it: a parameter's name and place.
+    pub fn leads_to(mut self, status: u16, operations: &[&str], parameters: &[(&str, &str)]) -> Self {
+        let parameters: Map<_, _> = parameters.iter().map(|(name, place)| ((*name).to_owned(), json!(place))).collect();
+        for operation in operations {
+            self.answer(status, "")["links"][*operation] =
+                json!({ "operationId": operation, "parameters": parameters });
+        }
+        self
+    }
+
     fn answer(&mut self, status: u16, about: &str) -> &mut Value {
         let answer = self.answers.entry(status.to_string()).or_insert_with(|| json!({ "description": "" }));
         let said = answer["description"].as_str().unwrap_or_default();

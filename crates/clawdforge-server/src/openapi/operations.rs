@@ -23,6 +23,14 @@ const LOCATION: (&str, &str, bool) = ("Location", "Where it is.", true);
 const REPLAYED: (&str, &str, bool) = ("Idempotent-Replayed", "`true` where the request had been sent before.", false);
 const APPLIED: (&str, &str, bool) = ("Preference-Applied", "`respond-async`.", true);
 
+/// Where an answer has the id of what it is about.
+const ID: &str = "$response.body#/id";
+/// Where a turn has the id of its session.
+const SESSION_ID: &str = "$response.body#/session_id";
+const OF_RUN: [&str; 3] = ["getRun", "cancelRun", "followRun"];
+const OF_SESSION: [&str; 5] = ["getSession", "closeSession", "followSession", "submitTurn", "listTurns"];
+const OF_TURN: [&str; 4] = ["getTurn", "cancelTurn", "deleteTurn", "followTurn"];
+
 /// Why work that was asked for can be refused.
 const WORK: [Code; 6] =
     [Code::NotFound, Code::KeyReused, Code::Busy, Code::IsolationTooWeak, Code::OutcomeUnrecorded, Code::Deferred];
@@ -64,7 +72,9 @@ fn work(operation: Operation, schema: &str) -> Operation {
 fn runs(timeout_secs_max: u64) -> Vec<Operation> {
     vec![
         work(post("/v1/runs", "submitRun", "runs", "Run one prompt."), "Run")
-            .body("application/json", parts::run_body(timeout_secs_max)),
+            .body("application/json", parts::run_body(timeout_secs_max))
+            .leads_to(200, &OF_RUN, &[("run", ID)])
+            .leads_to(202, &OF_RUN, &[("run", ID)]),
         get("/v1/runs", "listRuns", "runs", "The app's runs, newest first, without what came of each.")
             .query(parts::page_by_id(RunId::PREFIX))
             .answers(200, "A page.", "RunPage"),
@@ -89,6 +99,7 @@ fn sessions() -> Vec<Operation> {
             .body("application/json", parts::session_body())
             .answers(201, "The session.", "Session")
             .headers(201, &[LOCATION, REPLAYED])
+            .leads_to(201, &OF_SESSION, &[("session", ID)])
             .refuses(&[
                 Code::Busy,
                 Code::KeyReused,
@@ -136,6 +147,8 @@ fn turns(timeout_secs_max: u64) -> Vec<Operation> {
             "Turn",
         )
         .body("application/json", parts::turn_body(timeout_secs_max))
+        .leads_to(200, &OF_TURN, &[("session", SESSION_ID), ("turn", ID)])
+        .leads_to(202, &OF_TURN, &[("session", SESSION_ID), ("turn", ID)])
         .refuses(&[Code::SessionClosed]),
         get("/v1/sessions/{session}/turns", "listTurns", "turns", "The turns of a session, in their order.")
             .of([parts::session()])
@@ -169,6 +182,7 @@ fn rest() -> Vec<Operation> {
             .body("multipart/form-data", parts::upload_body())
             .answers(201, "The upload.", "File")
             .headers(201, &[LOCATION])
+            .leads_to(201, &["getFile"], &[("file", ID)])
             .refuses(&[Code::UploadTooLarge, Code::DiskFull]),
         get("/v1/files/{file}", "getFile", "files", "What is known of an upload that has not expired.")
             .of([parts::file()])

@@ -38,6 +38,22 @@ fn every_segment_of_a_path_is_a_parameter_and_every_parameter_of_a_path_a_segmen
     }
 }
 
+#[test]
+fn every_link_leads_to_an_operation_and_fills_its_path() {
+    let all: Vec<Value> = operations::all(TIMEOUT_SECS_MAX).iter().map(Operation::to_json).collect();
+    let answers = all.iter().flat_map(|one| one["responses"].as_object().unwrap().values());
+    let links: Vec<_> = answers.filter_map(|answer| answer["links"].as_object()).flat_map(Map::values).collect();
+    assert!(links.len() >= 20, "{links:?}");
+    for link in links {
+        let to = all.iter().find(|one| one["operationId"] == link["operationId"]).unwrap_or_else(|| panic!("{link}"));
+        let parameters = to["parameters"].as_array().into_iter().flatten();
+        let path: Vec<_> =
+            parameters.filter(|one| one["in"] == "path").map(|one| one["name"].as_str().unwrap()).collect();
+        let filled: Vec<_> = link["parameters"].as_object().unwrap().keys().collect();
+        assert_eq!(filled, path, "{link}");
+    }
+}
+
 fn references(value: &Value, found: &mut HashSet<String>) {
     match value {
         Value::Object(fields) => {

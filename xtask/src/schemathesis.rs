@@ -22,9 +22,11 @@ const SETTINGS: &str = "xtask/schemathesis/schemathesis.toml";
 /// What requests are drawn from: the same in every run, so that a failure is not one of luck.
 const SEED: &str = "1";
 /// Cases of each operation and phase.
-const EXAMPLES: &str = "20";
+const EXAMPLES: &str = "40";
 /// Where the settings look for the app's token.
 const TOKEN_VARIABLE: &str = "CLAWDFORGE_TOKEN";
+/// Where the service looks for programs of agents; none is needed.
+const AGENTS_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Hexadecimal digits of the hash in the name of the folder: enough not to meet by chance.
 const KEY_DIGITS: usize = 16;
 
@@ -114,13 +116,14 @@ struct Service {
 }
 
 impl Service {
+    #[expect(clippy::disallowed_methods, reason = "the service is started as an operator starts it")]
     fn start(scratch: &Path) -> Result<Self> {
         let log = scratch.join("log");
         let log = fs::File::create(&log).with_context(|| format!("could not create {}", log.display()))?;
         let binary = root().join("target/debug/clawdforge");
         let mut command =
             program(&binary.to_string_lossy(), &["serve", "--demo", "--listen", "127.0.0.1:0", "--data-dir"]);
-        command.arg(scratch.join("data")).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.arg(scratch.join("data")).env_clear().env("PATH", AGENTS_PATH);
         command.env("HOME", scratch.join("home")).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
         let mut process = command.spawn().with_context(|| format!("could not start {}", binary.display()))?;
         let lines = process.stdout.take().map(BufReader::new);

@@ -156,8 +156,8 @@ fn kind(schema: &Value) -> String {
         Value::Array(kinds) => kinds.iter().map(escaped).collect::<Vec<_>>().join(" or "),
         kind => escaped(kind),
     };
-    if schema["type"] == "array" {
-        said = format!("list of {}", kind(&schema["items"]));
+    if let Some(item) = schema.get("items") {
+        said = said.replace("array", &format!("list of {}", kind(item)));
     }
     let words: Vec<_> = items(&schema["enum"])
         .chain(schema.get("const"))
@@ -177,7 +177,7 @@ fn kind(schema: &Value) -> String {
     said
 }
 
-/// A command that works when the token is in its variable.
+/// A command that works when the variables in it are set.
 fn curl(path: &str, method: &str, operation: &Value) -> String {
     let mut command = "curl -s".to_owned();
     if method != "GET" {
@@ -194,6 +194,8 @@ fn curl(path: &str, method: &str, operation: &Value) -> String {
             None => command.push_str(" \\\n  -F file=@notes.txt"),
         }
     }
+    // Segments become variables of the shell: braces are something else to curl.
+    let path = path.replace('{', "$").replace('}', "");
     let _ = write!(command, " \\\n  \"$CLAWDFORGE_URL{path}\"");
     escaped(&command.into())
 }

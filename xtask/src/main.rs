@@ -10,6 +10,7 @@ mod crash;
 mod paths;
 mod program;
 mod say;
+mod schemathesis;
 mod test;
 mod tidy;
 
@@ -43,6 +44,8 @@ enum Chore {
     Bench(bench::Options),
     /// Kill the service again and again under busy sessions, and look whether anything is lost, done twice or left
     Crash(crash::Options),
+    /// Ask a service by its own description, and compare the answers with it
+    Schemathesis,
     /// What `attack` hands over to once everything is built
     #[cfg(feature = "attack")]
     #[command(hide = true)]
@@ -81,6 +84,10 @@ fn run(chore: Chore) -> anyhow::Result<()> {
             say::line(format_args!("{}={}", agents::FOLDER_VARIABLE, cache.node_modules.display()));
             Ok(())
         }
+        Chore::Schemathesis => match schemathesis::build_and_run()? {
+            schemathesis::Went::Well => Ok(()),
+            schemathesis::Went::NotTried(why) => anyhow::bail!("not tried: {why}"),
+        },
         Chore::Attack(options) => attack::build_and_run(options),
         #[cfg(feature = "attack")]
         Chore::AttackSuite(options) => attack::suite::run(options),

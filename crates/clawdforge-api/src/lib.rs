@@ -8,4 +8,5 @@ pub mod admin;
 pub mod answer;
 pub mod legacy;
 pub mod problem;
+pub mod schema;
 pub mod v1;

@@ -15,7 +15,7 @@ use crate::App;
 use crate::answer::Refusal;
 use crate::hosts::{Addressee, AllowedHost};
 
-/// What every answer carries. Nothing of ours is a page, so a page may do nothing.
+/// What every answer carries. Nothing of ours but `/docs` is a page, so a page may do nothing.
 const ON_EVERY_ANSWER: [(HeaderName, HeaderValue); 6] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -39,10 +39,17 @@ const TOKEN_NAMES: [&str; 10] = [
     "apikey",
 ];
 
+/// Says, beside an answer, what the page in it may do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnPolicy(pub &'static str);
+
 /// Adds what every answer carries, refusals and panics included.
 pub(crate) async fn headers(mut response: Response) -> Response {
     for (name, value) in ON_EVERY_ANSWER {
         response.headers_mut().insert(name, value);
+    }
+    if let Some(OwnPolicy(policy)) = response.extensions_mut().remove() {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     }
     response
 }

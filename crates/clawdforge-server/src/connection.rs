@@ -26,6 +26,7 @@ use crate::extract::BodyRoom;
 use crate::limits::{
     CONNECTIONS_DRAIN_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEAD_WAIT_MAX, LINGER_MAX, STRANGERS_MAX, WRITE_PAUSE_MAX,
 };
+use crate::openapi::Description;
 use crate::sign_ins::{REPORT_EVERY, SignIns};
 use crate::{App, ServerOptions, gate, router};
 
@@ -70,6 +71,7 @@ impl Server {
             options: Arc::clone(&options),
             body_room: BodyRoom::new(),
             sign_ins: Arc::clone(&sign_ins),
+            description: Arc::new(Description::of(options.timeout_max.as_secs())),
         };
         let patience = Patience { head: HEAD_WAIT_MAX, write: WRITE_PAUSE_MAX };
         let connections = Connections { router: router::router(app), options, patience, tasks: Tasks::default() };

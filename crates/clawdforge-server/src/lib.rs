@@ -14,6 +14,7 @@ mod gate;
 mod hosts;
 mod legacy;
 mod limits;
+mod openapi;
 mod router;
 mod sign_ins;
 #[cfg(test)]
@@ -60,4 +61,5 @@ pub(crate) struct App {
     pub options: Arc<ServerOptions>,
     pub body_room: extract::BodyRoom,
     pub sign_ins: Arc<sign_ins::SignIns>,
+    pub description: Arc<openapi::Description>,
 }

@@ -10,7 +10,7 @@ use http::Method;
 
 use crate::App;
 use crate::answer::Refusal;
-use crate::{admin, browser, envelope, gate, legacy, unread, v1};
+use crate::{admin, browser, envelope, gate, legacy, openapi, unread, v1};
 
 /// One thing that can be asked of the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,8 @@ fn table() -> Vec<(Route, MethodRouter<App>)> {
         entry(Audience::App, Get, "/sessions/{id}", legacy::sessions::state),
         entry(Audience::App, Delete, "/sessions/{id}", legacy::sessions::close),
         entry(Audience::App, Post, "/sessions/{id}/turn", legacy::turns::turn),
+        entry(Everybody, Get, "/openapi.json", openapi::for_programs),
+        entry(Everybody, Get, "/docs", openapi::for_people),
         entry(Everybody, Get, "/problems/{code}", v1::problems::page),
         entry(Audience::App, Get, "/v1/agents", v1::agents::list),
         streaming(entry(Audience::App, Post, "/v1/files", v1::files::upload)),

@@ -1,5 +1,7 @@
 //! The layers around the routes, over a real engine.
 
+mod problems;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +19,14 @@ use clawdforge_core::session::DriverName;
 use clawdforge_core::time::{Clock, Timestamp};
 use clawdforge_engine::{EVENT_GATHER, Engine, EngineOptions, Ids, Parts};
 use clawdforge_process::Spawner;
+use clawdforge_store::Store;
 use clawdforge_store_sql::SqliteOptions;
 use http_body_util::BodyExt;
 use secrecy::ExposeSecret;
 use tower::ServiceExt;
 
 use crate::extract::BodyRoom;
+use crate::openapi::Description;
 use crate::router::{around, routes};
 use crate::sign_ins::SignIns;
 use crate::{App, ServerOptions};
@@ -58,11 +62,16 @@ impl AgentDriver for Absent {
 }
 
 async fn app(dir: &tempfile::TempDir) -> App {
+    app_over(dir, |store| store).await
+}
+
+/// The same, with something done to its store.
+async fn app_over(dir: &tempfile::TempDir, alter: impl FnOnce(Store) -> Store) -> App {
     let name: AgentName = "claude".parse().unwrap();
     let absent: Arc<dyn AgentDriver> = Arc::new(Absent(name.clone()));
     let in_sessions = SessionAgent::new(DriverName::Acp, [(DriverName::Acp, Arc::clone(&absent))]);
     let parts = Parts {
-        store: clawdforge_store_sql::open(SqliteOptions::at(dir.path().join("db"))).await.unwrap().store.clone(),
+        store: alter(clawdforge_store_sql::open(SqliteOptions::at(dir.path().join("db"))).await.unwrap().store.clone()),
         agents: Arc::new(Agents::new(name.clone(), [Arc::clone(&absent)]).unwrap()),
         session_agents: Arc::new(SessionAgents::new(name.clone(), [(name, in_sessions)]).unwrap()),
         acpx: absent,
@@ -105,6 +114,7 @@ async fn app(dir: &tempfile::TempDir) -> App {
     };
     App {
         engine: Engine::start(parts).await.unwrap().0,
+        description: Arc::new(Description::of(options.timeout_max.as_secs())),
         options: Arc::new(options),
         body_room: BodyRoom::new(),
         sign_ins: Arc::new(SignIns::new(20)),
@@ -205,16 +215,20 @@ async fn every_answer_says_that_it_is_no_page_and_is_not_to_be_kept() {
         let request = Request::builder().method(method).uri(path).header("authorization", "Bearer operator");
         asked.push(send(router.clone(), request.body(Body::empty()).unwrap(), "127.0.0.1:9").await);
     }
+    let pages = asked.iter().filter(|(_, body, _)| body.starts_with("<!doctype html>")).count();
     let statuses: Vec<u16> = asked.iter().map(|(status, ..)| status.as_u16()).collect();
     for kind in [200, 400, 403, 404, 405, 500] {
         assert!(statuses.contains(&kind), "{kind} in {statuses:?}");
     }
+    assert_eq!(pages, 1, "the description for people");
     for (status, body, response) in asked {
+        let is_page = body.starts_with("<!doctype html>");
+        let policy = if is_page { crate::openapi::POLICY } else { "default-src 'none'; frame-ancestors 'none'" };
         for (name, value) in [
             ("cache-control", "no-store"),
             ("x-content-type-options", "nosniff"),
             ("referrer-policy", "no-referrer"),
-            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("content-security-policy", policy),
             ("x-frame-options", "DENY"),
             ("cross-origin-resource-policy", "same-origin"),
         ] {

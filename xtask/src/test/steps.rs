@@ -1,4 +1,4 @@
-//! The steps of `cargo xtask test`, in order: the cheap ones first, the long one before the last two.
+//! The steps of `cargo xtask test`, in order: the cheap ones first, the long one before the last three.
 
 use anyhow::Result;
 
@@ -6,19 +6,21 @@ use super::{Known, Outcome, Step};
 use crate::agents::{self, FOLDER_VARIABLE, REQUIRE_VARIABLE};
 use crate::paths::root;
 use crate::program::{program, run, version};
+use crate::schemathesis::{self, Went};
 use crate::{say, tidy};
 
 /// The version of the test runner that is installed when there is none; the profiles are written for it.
 const NEXTEST_VERSION: &str = "0.9.143";
 const DEPLOYMENT_CHECK: &str = "deploy/check.sh";
 
-pub const ALL: [Step; 8] = [
+pub const ALL: [Step; 9] = [
     Step { name: "format", slow: false, act: format },
     Step { name: "tidy", slow: false, act: tidy_sources },
     Step { name: "nextest", slow: false, act: nextest },
     Step { name: "agents", slow: true, act: install_agents },
     Step { name: "clippy", slow: true, act: clippy },
     Step { name: "tests", slow: false, act: tests },
+    Step { name: "description", slow: true, act: description },
     Step { name: "deployment", slow: false, act: deployment },
     Step { name: "licences", slow: false, act: licences },
 ];
@@ -77,6 +79,13 @@ fn tests(known: &mut Known) -> Result<Outcome> {
     };
     run(&mut command)?;
     Ok(Outcome::Done(remark))
+}
+
+fn description(_: &mut Known) -> Result<Outcome> {
+    match schemathesis::build_and_run()? {
+        Went::Well => done(),
+        Went::NotTried(why) => Ok(Outcome::Skipped(why)),
+    }
 }
 
 fn deployment(_: &mut Known) -> Result<Outcome> {

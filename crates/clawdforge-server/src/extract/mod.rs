@@ -2,6 +2,8 @@
 
 mod body;
 mod principal;
+mod segments;
 
 pub(crate) use body::{BodyRoom, JsonBody};
 pub(crate) use principal::{ByApp, ByOperator};
+pub(crate) use segments::Segments;

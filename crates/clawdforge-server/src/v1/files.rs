@@ -1,7 +1,7 @@
 //! `/v1/files`.
 
 use axum::Json;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use clawdforge_api::v1;
@@ -9,7 +9,7 @@ use clawdforge_api::v1;
 use super::{id, located, render};
 use crate::App;
 use crate::answer::Refusal;
-use crate::extract::ByApp;
+use crate::extract::{ByApp, Segments};
 use crate::legacy;
 
 /// Takes one file, which can be attached to runs and turns by its id.
@@ -27,7 +27,7 @@ pub(crate) async fn upload(
 pub(crate) async fn get(
     State(app): State<App>,
     by: ByApp,
-    Path(file): Path<String>,
+    Segments(file): Segments<String>,
 ) -> Result<Json<v1::File>, Refusal> {
     Ok(Json(render::file(&app.engine.file(&by.token, id(&file, "file")?).await?)))
 }

@@ -1,13 +1,13 @@
 //! Refusals as problems, and the pages about them.
 
 use axum::Json;
-use axum::extract::Path;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use clawdforge_api::problem::{Code, PROBLEM_JSON, Problem};
 use clawdforge_core::id::RequestId;
 
 use crate::answer::{Refusal, Told};
+use crate::extract::Segments;
 
 /// The paths whose refusals are problems.
 const PREFIX: &str = "/v1";
@@ -16,7 +16,7 @@ const PREFIX: &str = "/v1";
 const PAGES: &str = "/problems/";
 
 /// The page about a problem.
-pub(crate) async fn page(Path(code): Path<String>) -> Result<Response, Refusal> {
+pub(crate) async fn page(Segments(code): Segments<String>) -> Result<Response, Refusal> {
     let code = Code::named(&code).ok_or(Refusal::NoSuchRoute)?;
     let kind = [(header::CONTENT_TYPE, "text/markdown; charset=utf-8")];
     Ok((kind, code.page()).into_response())

@@ -1,7 +1,7 @@
 //! `/v1/runs`.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use clawdforge_api::v1;
@@ -11,7 +11,7 @@ use clawdforge_engine::Submitted;
 use super::{Wanted, accepted, id, key_of, locate, located, page, page_wish, render, replayed, seen, stream};
 use crate::App;
 use crate::answer::Refusal;
-use crate::extract::{ByApp, JsonBody};
+use crate::extract::{ByApp, JsonBody, Segments};
 use crate::legacy;
 use crate::validate::Fields;
 
@@ -73,12 +73,20 @@ pub(crate) async fn list(
 }
 
 /// One run, with what came of it.
-pub(crate) async fn get(State(app): State<App>, by: ByApp, Path(run): Path<String>) -> Result<Json<v1::Run>, Refusal> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    by: ByApp,
+    Segments(run): Segments<String>,
+) -> Result<Json<v1::Run>, Refusal> {
     Ok(Json(render::run(app.engine.run(&by.token, id(&run, "run")?).await?)))
 }
 
 /// Has a run stopped, or taken out of the queue.
-pub(crate) async fn cancel(State(app): State<App>, by: ByApp, Path(run): Path<String>) -> Result<Response, Refusal> {
+pub(crate) async fn cancel(
+    State(app): State<App>,
+    by: ByApp,
+    Segments(run): Segments<String>,
+) -> Result<Response, Refusal> {
     let run = id(&run, "run")?;
     app.engine.cancel_run(&by.token, run, by.request).await?;
     Ok((StatusCode::ACCEPTED, Json(render::run(app.engine.run(&by.token, run).await?))).into_response())
@@ -88,7 +96,7 @@ pub(crate) async fn cancel(State(app): State<App>, by: ByApp, Path(run): Path<St
 pub(crate) async fn events(
     State(app): State<App>,
     by: ByApp,
-    Path(run): Path<String>,
+    Segments(run): Segments<String>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {

@@ -1,7 +1,7 @@
 //! `/v1/sessions`.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use clawdforge_api::v1;
@@ -12,7 +12,7 @@ use clawdforge_engine::{SessionView, Submitted};
 use super::{key_of, located, page, page_wish, render, replayed, seen, stream, wants_stream};
 use crate::App;
 use crate::answer::Refusal;
-use crate::extract::{ByApp, JsonBody};
+use crate::extract::{ByApp, JsonBody, Segments};
 use crate::legacy;
 use crate::legacy::sessions::session_id;
 use crate::validate::Fields;
@@ -64,7 +64,7 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     State(app): State<App>,
     by: ByApp,
-    Path(session): Path<String>,
+    Segments(session): Segments<String>,
 ) -> Result<Json<v1::Session>, Refusal> {
     Ok(Json(render::session(app.engine.session(&by.token, session_id(&session)?).await?)))
 }
@@ -85,7 +85,7 @@ pub(crate) async fn change(
 pub(crate) async fn close(
     State(app): State<App>,
     by: ByApp,
-    Path(session): Path<String>,
+    Segments(session): Segments<String>,
 ) -> Result<Json<v1::Session>, Refusal> {
     let session = session_id(&session)?;
     app.engine.close_session(&by.token, session, by.request).await?;
@@ -96,7 +96,7 @@ pub(crate) async fn close(
 pub(crate) async fn events(
     State(app): State<App>,
     by: ByApp,
-    Path(session): Path<String>,
+    Segments(session): Segments<String>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {

@@ -1,7 +1,7 @@
 //! `/v1/sessions/{id}/turns`.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use clawdforge_api::v1;
@@ -11,7 +11,7 @@ use clawdforge_engine::Submitted;
 use super::{Wanted, accepted, id, key_of, locate, located, page, page_wish, render, replayed, seen, stream};
 use crate::App;
 use crate::answer::Refusal;
-use crate::extract::{ByApp, JsonBody};
+use crate::extract::{ByApp, JsonBody, Segments};
 use crate::legacy;
 use crate::legacy::sessions::session_id;
 use crate::validate::Fields;
@@ -26,7 +26,7 @@ fn path(session: SessionId, turn: TurnId) -> String {
 pub(crate) async fn submit(
     State(app): State<App>,
     by: ByApp,
-    Path(session): Path<String>,
+    Segments(session): Segments<String>,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
@@ -65,7 +65,7 @@ pub(crate) async fn submit(
 pub(crate) async fn list(
     State(app): State<App>,
     by: ByApp,
-    Path(session): Path<String>,
+    Segments(session): Segments<String>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<v1::Page<v1::Turn>>, Refusal> {
     let session = session_id(&session)?;
@@ -81,7 +81,7 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     State(app): State<App>,
     by: ByApp,
-    Path((session, turn)): Path<(String, String)>,
+    Segments((session, turn)): Segments<(String, String)>,
 ) -> Result<Json<v1::Turn>, Refusal> {
     let (session, turn) = (session_id(&session)?, id(&turn, "turn")?);
     Ok(Json(render::turn(app.engine.turn(&by.token, session, turn).await?)))
@@ -91,7 +91,7 @@ pub(crate) async fn get(
 pub(crate) async fn cancel(
     State(app): State<App>,
     by: ByApp,
-    Path((session, turn)): Path<(String, String)>,
+    Segments((session, turn)): Segments<(String, String)>,
 ) -> Result<Response, Refusal> {
     let (session, turn) = (session_id(&session)?, id(&turn, "turn")?);
     let record = app.engine.cancel_turn(&by.token, session, turn, by.request).await?;
@@ -102,7 +102,7 @@ pub(crate) async fn cancel(
 pub(crate) async fn events(
     State(app): State<App>,
     by: ByApp,
-    Path((session, turn)): Path<(String, String)>,
+    Segments((session, turn)): Segments<(String, String)>,
     Query(query): Query<Vec<(String, String)>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {

@@ -99,6 +99,7 @@ fn asks(route: &Route, things: &Things) -> Option<Vec<Ask>> {
             vec![ask(Names::Nothing, "/admin/tokens", Body::Json(json!({ "name": "new" })))]
         }
         ("DELETE", "/admin/tokens/{name}") => vec![ask(Names::Nothing, "/admin/tokens/owner", Body::None)],
+        ("GET", "/openapi.json" | "/docs") => vec![ask(Names::Nothing, route.path, Body::None)],
         ("GET", "/problems/{code}") => vec![ask(Names::Nothing, "/problems/busy", Body::None)],
         ("POST", "/v1/files") => vec![ask(Names::Nothing, "/v1/files", Body::Upload)],
         ("GET", "/v1/files/{file}") => vec![ask(Names::File, &format!("/v1/files/{file}"), Body::None)],

@@ -35,6 +35,7 @@ mod legacy_tokens;
 mod limits;
 mod network;
 mod ownership;
+mod problems;
 mod quota;
 mod safe_start;
 mod sandbox;

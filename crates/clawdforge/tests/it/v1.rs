@@ -175,6 +175,7 @@ async fn what_is_refused_is_a_problem_with_a_page() -> anyhow::Result<()> {
     let cases = [
         (Method::POST, turns.as_str(), json!({ "prompt": "x" }), "session_closed"),
         (Method::GET, nobodys, Value::Null, "not_found"),
+        (Method::GET, "/v1/sessions/%ff", Value::Null, "not_found"),
         (Method::GET, "/v1/nothing", Value::Null, "no_such_route"),
         (Method::DELETE, "/v1/runs", Value::Null, "method_not_allowed"),
         (Method::POST, "/v1/sessions", json!({ "agent": "nobody" }), "unknown_agent"),

@@ -1,0 +1,115 @@
+//! The problems that cannot be made from outside, or only at great length. The others are made in
+//! `crates/clawdforge/tests/it/problems.rs`, which has the table of all.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::response::IntoResponse;
+use clawdforge_api::problem::{Code, PROBLEM_JSON, Problem};
+use clawdforge_core::commit::Commit;
+use clawdforge_engine::{EngineError, TokenWish};
+use clawdforge_store::{CommitDoor, CommitError};
+use futures_util::stream;
+
+use super::*;
+use crate::answer::{Refusal, Told};
+use crate::v1::problems::translate;
+
+const PEER: &str = "127.0.0.1:9";
+
+/// A door that can be shut.
+struct Shutter {
+    inner: Arc<dyn CommitDoor>,
+    is_shut: Arc<AtomicBool>,
+}
+
+#[async_trait::async_trait]
+impl CommitDoor for Shutter {
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        if self.is_shut.load(Ordering::SeqCst) {
+            return Err(CommitError::Unavailable("inner detail".to_owned()));
+        }
+        self.inner.commit(commit).await
+    }
+}
+
+/// A service, the token of an app, and what shuts its store.
+async fn service(dir: &tempfile::TempDir) -> (App, String, Arc<AtomicBool>) {
+    let is_shut = Arc::new(AtomicBool::new(false));
+    let shut = Arc::clone(&is_shut);
+    let app = app_over(dir, |mut store| {
+        store.door = Arc::new(Shutter { inner: Arc::clone(&store.door), is_shut: shut });
+        store
+    })
+    .await;
+    let minted = app.engine.mint_token(TokenWish::of("app".parse().unwrap()), app.engine.request_id()).await.unwrap();
+    (app, minted.secret.expose_secret().to_owned(), is_shut)
+}
+
+fn post(path: &str, bearer: &str, body: Body) -> Request<Body> {
+    let request = Request::post(path).header("authorization", format!("Bearer {bearer}"));
+    request.header("content-type", "application/json").body(body).unwrap()
+}
+
+#[track_caller]
+fn assert_problem(code: Code, (status, body, response): &(StatusCode, String, Response<()>)) {
+    let problem: Problem = serde_json::from_str(body).unwrap();
+    assert_eq!((problem.code.as_str(), problem.status), (code.as_str(), status.as_u16()));
+    assert_eq!(status.as_u16(), code.status());
+    assert_eq!(response.headers()["content-type"], PROBLEM_JSON);
+    assert!(!body.contains("inner detail"), "{body}");
+}
+
+#[tokio::test]
+async fn a_body_that_stops_arriving_is_a_problem() {
+    let dir = tempfile::tempdir().unwrap();
+    let (app, bearer, _) = service(&dir).await;
+    let begun = stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"{\"prompt\":"))]);
+    let stalled = Body::from_stream(futures_util::StreamExt::chain(begun, stream::pending()));
+    // From here on time passes whenever nothing else can happen.
+    tokio::time::pause();
+    let answer = send(crate::router::router(app), post("/v1/runs", &bearer, stalled), PEER).await;
+    assert_problem(Code::BodyTooSlow, &answer);
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_written_and_a_panic_are_problems_without_inner_detail() {
+    let dir = tempfile::tempdir().unwrap();
+    let (app, bearer, is_shut) = service(&dir).await;
+    is_shut.store(true, Ordering::SeqCst);
+    let router = crate::router::router(app.clone());
+    let answer = send(router, post("/v1/runs", &bearer, Body::from(r#"{"prompt": "x"}"#)), PEER).await;
+    assert_problem(Code::RecordsUnavailable, &answer);
+    let panics = Router::new().route("/v1/panics", get(async || -> &'static str { panic!("inner detail") }));
+    let answer = ask(around(app, panics), "/v1/panics", PEER).await;
+    assert_problem(Code::InternalError, &answer);
+}
+
+#[tokio::test]
+async fn a_second_token_of_an_app_is_refused_by_a_code_that_older_routes_do_not_show() {
+    let dir = tempfile::tempdir().unwrap();
+    let (app, ..) = service(&dir).await;
+    let request = post("/admin/tokens", "operator", Body::from(r#"{"name": "app"}"#));
+    let (status, body, response) = send(crate::router::router(app), request, PEER).await;
+    let told = response.extensions().get::<Told>().map(|told| told.code);
+    assert_eq!((status, told), (StatusCode::CONFLICT, Some(Code::NameTaken)), "{body}");
+    assert!(!body.contains("name_taken"), "{body}");
+}
+
+#[tokio::test]
+async fn what_takes_a_full_disk_or_ten_thousand_tokens_is_told_like_everything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = app(&dir).await.engine.request_id();
+    for (code, error) in [
+        (Code::NameTaken, EngineError::NameTaken("app".to_owned())),
+        (Code::TooManyTokens, EngineError::TooManyTokens(10_000)),
+        (Code::DiskFull, EngineError::DiskFull),
+        (Code::OutcomeUnrecorded, EngineError::OutcomeUnrecorded),
+    ] {
+        let detail = error.to_string();
+        let response = translate("/v1/anything", Refusal::Engine(error).into_response(), id);
+        let (parts, body) = response.into_parts();
+        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        assert!(body.contains(&detail) && body.contains(&id.to_string()), "{body}");
+        assert_problem(code, &(parts.status, body, Response::from_parts(parts, ())));
+    }
+}

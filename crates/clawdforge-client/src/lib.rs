@@ -38,6 +38,7 @@ mod calls;
 mod client;
 pub mod commands;
 mod error;
+mod events;
 mod ledger;
 pub mod limits;
 mod reply;
@@ -45,6 +46,7 @@ mod run;
 mod session;
 mod token;
 mod upload;
+mod v1;
 
 pub use builder::{BuildError, ClientBuilder};
 pub use clawdforge_api::admin::{LedgerEntry, LedgerPage};
@@ -52,10 +54,14 @@ pub use clawdforge_api::legacy::{
     FileReply, Health, RunFailure, RunReply, RunRequest, SessionList, SessionRequest as SessionOptions, SessionState,
     TokenRow, TurnEvent, TurnFailure, TurnReply as TurnResult, TurnRequest, TurnUsage, ValidationFault,
 };
+pub use clawdforge_api::{problem, v1 as shapes};
+pub use clawdforge_core::event::{ContextSource, EventBody, EventSeq, TurnOutcome};
 pub use client::Client;
 pub use error::{ClientError, TokenKind};
+pub use events::{Event, EventKind, EventSource, EventStream};
 pub use ledger::{LedgerOrder, LedgerQuery};
 pub use run::RunReplyExt;
 pub use secrecy::{ExposeSecret, SecretString};
 pub use session::Session;
 pub use token::MintedToken;
+pub use v1::PageQuery;

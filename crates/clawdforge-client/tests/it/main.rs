@@ -18,5 +18,8 @@ mod sdk_errors;
 mod sdk_limits;
 mod sdk_sessions;
 mod sdk_sessions_close;
+mod sdk_streams;
 mod sdk_upload;
+mod sdk_v1;
+mod streams;
 mod stub;

@@ -15,8 +15,8 @@ pub struct Event {
     pub seq: EventSeq,
     /// What it tells.
     pub kind: EventKind,
+    name: String,
     json: String,
-    is_end: bool,
 }
 
 /// What an event tells.
@@ -48,13 +48,19 @@ impl Event {
             // It has its number, so it can be passed on.
             Err(_) => EventKind::Unknown,
         };
-        Ok(Self { seq: head.seq, kind, json, is_end: head.kind == ENDED })
+        Ok(Self { seq: head.seq, kind, name: head.kind, json })
     }
 
     pub(super) fn gap(gap: v1::Gap) -> Self {
         let v1::Gap { from, to } = gap;
         let json = format!(r#"{{"type":"gap","from":{from},"to":{to}}}"#);
-        Self { seq: to, kind: EventKind::Gap(gap), json, is_end: false }
+        Self { seq: to, kind: EventKind::Gap(gap), name: v1::GAP.to_owned(), json }
+    }
+
+    /// Its `type`, such as `text`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The event as the service sent it, in one line.
@@ -92,7 +98,7 @@ impl Event {
 
     /// Nothing follows it in its turn.
     pub(super) fn is_end(&self) -> bool {
-        self.is_end
+        self.name == ENDED
     }
 }
 

@@ -11,6 +11,7 @@ mod cli_ledger;
 mod cli_run;
 mod cli_session;
 mod cli_settings;
+mod cli_stream;
 mod cli_token;
 mod cli_upload;
 mod sdk_calls;

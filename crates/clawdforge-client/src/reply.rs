@@ -96,7 +96,8 @@ pub(crate) async fn refusal(response: Response) -> ClientError {
         Ok(Body::Whole(bytes) | Body::Cut(bytes)) => bytes,
         Err(_) => Vec::new(),
     };
-    if let Some(problem) = is_problem.then(|| serde_json::from_slice(&bytes).ok()).flatten() {
+    let problem: Option<Problem> = is_problem.then(|| serde_json::from_slice(&bytes).ok()).flatten();
+    if let Some(problem) = problem {
         return told_problem(&problem);
     }
     classify(status, retry_after, &bytes)

@@ -102,7 +102,7 @@ async fn stream(client: &Client, request: &RunRequest, io: &mut Io) -> Result<()
     };
     let told = telling::tell(&mut events, Thinking::Always, &mut interrupts, io).await;
     match told {
-        Ok(Told::Ended(outcome)) => match telling::failure(outcome) {
+        Ok(Told::Ended(outcome)) => match telling::failure(*outcome) {
             Some(failure) => Err(ClientError::RunFailed(Box::new(failure)).into()),
             None => Ok(()),
         },

@@ -15,7 +15,7 @@ use crate::events::EventStream;
 /// How the telling came to its end.
 pub(super) enum Told {
     /// With the turn.
-    Ended(TurnOutcome),
+    Ended(Box<TurnOutcome>),
     /// Nobody waits any more; the turn goes on.
     Interrupted,
 }
@@ -52,7 +52,7 @@ pub(super) async fn tell(
             Some(Ok(None)) => {
                 screen.end_line(io)?;
                 let unknown = || ClientError::BadReply("how it ended is told in words of a newer version".to_owned());
-                return Ok(Told::Ended(outcome.ok_or_else(unknown)?));
+                return Ok(Told::Ended(Box::new(outcome.ok_or_else(unknown)?)));
             }
             Some(Err(error)) => {
                 screen.end_line(io)?;

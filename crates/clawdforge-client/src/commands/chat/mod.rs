@@ -168,7 +168,7 @@ impl Chat<'_> {
             None => Told::Interrupted,
         };
         match told {
-            Told::Ended(outcome) => self.failure(outcome).map_or(Ok(()), |failure| Err(failure.into())),
+            Told::Ended(outcome) => self.failure(*outcome).map_or(Ok(()), |failure| Err(failure.into())),
             Told::Interrupted => {
                 io.say("no longer waiting; the turn goes on at the service, and the next one comes after it");
                 Ok(())

@@ -132,6 +132,28 @@ async fn a_session_is_followed_over_connections_that_break_until_it_is_closed() 
 }
 
 #[tokio::test]
+async fn a_stream_goes_on_over_a_kill_and_a_restart_of_the_service() -> anyhow::Result<()> {
+    // An address that no other test binds or calls from, so that the port is still free for the second start.
+    let address = std::net::TcpListener::bind("127.0.0.2:0")?.local_addr()?;
+    let app = setup().demo().listen(address.to_string()).start().await?;
+    let client = Client::builder(format!("http://{address}")).token(app.demo_token()?).build()?;
+    let session = client.open_v1_session(&SessionOptions::default(), None).await?.id;
+    rest(client.stream_turn(&session, &turn("say: one"), None).await?).await?;
+    let stream = client.follow_session(&session, 0).await?;
+    let restarted = async {
+        let app = app.restart().await?;
+        rest(client.stream_turn(&session, &turn("say: two"), None).await?).await?;
+        client.close_v1_session(&session).await?;
+        anyhow::Ok(app)
+    };
+    let (followed, restarted) = tokio::join!(rest(stream), restarted);
+    let ((seen, answer), _app) = (followed?, restarted?);
+    assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
+    assert_eq!(answer, "onetwo");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_command_line_streams_a_run_and_ends_as_it_did() -> anyhow::Result<()> {
     let app = setup().demo().start().await?;
     let streamed = cli(&app, &["run", "--stream", "think: hm\nuse tool: Read {\"path\": \"x\"}\nsay: plum"]).await?;

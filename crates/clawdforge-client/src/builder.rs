@@ -21,6 +21,8 @@ pub struct ClientBuilder {
     call_wait: Duration,
     run_grace: Duration,
     turn_grace: Duration,
+    stream_silence: Duration,
+    stream_pause: Duration,
     reply_bytes_max: usize,
 }
 
@@ -49,6 +51,8 @@ impl ClientBuilder {
             call_wait: limits::CALL_WAIT_MAX,
             run_grace: limits::RUN_GRACE,
             turn_grace: limits::TURN_GRACE,
+            stream_silence: limits::EVENT_SILENCE_MAX,
+            stream_pause: limits::EVENT_PAUSE,
             reply_bytes_max: limits::REPLY_BYTES_MAX,
         }
     }
@@ -85,7 +89,21 @@ impl ClientBuilder {
         self
     }
 
-    /// Bytes of a successful reply (default [`limits::REPLY_BYTES_MAX`]).
+    /// How long a stream of events may be silent before it goes on over a new connection (default
+    /// [`limits::EVENT_SILENCE_MAX`]).
+    pub fn stream_silence(mut self, silence: Duration) -> Self {
+        self.stream_silence = silence;
+        self
+    }
+
+    /// The pause before the second try without progress to go on with a stream; further ones are longer (default
+    /// [`limits::EVENT_PAUSE`]).
+    pub fn stream_pause(mut self, pause: Duration) -> Self {
+        self.stream_pause = pause;
+        self
+    }
+
+    /// Bytes of a successful reply, or of one event of a stream (default [`limits::REPLY_BYTES_MAX`]).
     pub fn reply_bytes_max(mut self, bytes: usize) -> Self {
         self.reply_bytes_max = bytes;
         self
@@ -111,6 +129,8 @@ impl ClientBuilder {
             call_wait: self.call_wait,
             run_grace: self.run_grace,
             turn_grace: self.turn_grace,
+            stream_silence: self.stream_silence,
+            stream_pause: self.stream_pause,
             reply_bytes_max: self.reply_bytes_max,
         })
     }

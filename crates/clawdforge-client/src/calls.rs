@@ -103,11 +103,11 @@ impl Client {
         Ok(call(self.as_admin(self.http.request(Method::GET, url))?, Some(self.call_wait)))
     }
 
-    fn to(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ClientError> {
+    pub(crate) fn to(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, ClientError> {
         Ok(self.http.request(method, self.url(path)?))
     }
 
-    fn url(&self, path: &[&str]) -> Result<Url, ClientError> {
+    pub(crate) fn url(&self, path: &[&str]) -> Result<Url, ClientError> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| ClientError::Invalid("the service's URL takes no path".to_owned()))?
@@ -116,7 +116,7 @@ impl Client {
         Ok(url)
     }
 
-    fn as_app(&self, request: RequestBuilder) -> Result<RequestBuilder, ClientError> {
+    pub(crate) fn as_app(&self, request: RequestBuilder) -> Result<RequestBuilder, ClientError> {
         sign(request, self.app.as_ref(), TokenKind::App)
     }
 
@@ -125,7 +125,7 @@ impl Client {
     }
 }
 
-fn call<T>(request: RequestBuilder, deadline: Option<Duration>) -> Call<T> {
+pub(crate) fn call<T>(request: RequestBuilder, deadline: Option<Duration>) -> Call<T> {
     let request = match deadline {
         Some(deadline) => request.timeout(deadline),
         None => request,
@@ -137,7 +137,7 @@ fn sign(request: RequestBuilder, bearer: Option<&Bearer>, kind: TokenKind) -> Re
     bearer.map(|bearer| bearer.sign(request)).ok_or(ClientError::TokenMissing(kind))
 }
 
-fn check_prompt(prompt: &str) -> Result<(), ClientError> {
+pub(crate) fn check_prompt(prompt: &str) -> Result<(), ClientError> {
     if prompt.is_empty() { Err(ClientError::Invalid("the prompt is empty".to_owned())) } else { Ok(()) }
 }
 

@@ -33,6 +33,8 @@ pub struct Client {
     pub(crate) call_wait: Duration,
     pub(crate) run_grace: Duration,
     pub(crate) turn_grace: Duration,
+    pub(crate) stream_silence: Duration,
+    pub(crate) stream_pause: Duration,
     pub(crate) reply_bytes_max: usize,
 }
 

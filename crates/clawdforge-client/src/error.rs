@@ -56,14 +56,32 @@ pub enum ClientError {
         /// The faults one by one, where the service lists them.
         faults: Vec<ValidationFault>,
     },
-    /// Any other status that is no success.
+    /// Any other status that is no success, and every problem of `/v1`, whose `code` says what it is.
     #[error("the service answered {status}: {message}")]
     Api {
         /// The status.
         status: u16,
-        /// What the service says, or how its reply begins.
+        /// What the service says (of a problem its `detail`), or how its reply begins.
         message: String,
+        /// The stable code of a problem, such as `not_found`; see [`clawdforge_api::problem::Code`].
+        code: Option<String>,
+        /// How long it asks to wait, where it does.
+        retry_after: Option<Duration>,
     },
+    /// A stream of events broke off, and the tries to go on with it failed. What it told of goes on.
+    #[error("the stream broke off behind event {seen}, and {tries} tries to go on failed: {source}")]
+    StreamLost {
+        /// The number of the last event that was given.
+        seen: u64,
+        /// The tries.
+        tries: u32,
+        /// Why the last one failed.
+        #[source]
+        source: Box<ClientError>,
+    },
+    /// A connection ended before what its stream tells of did.
+    #[error("the stream ended before its last event")]
+    Unfinished,
     /// No reply within the deadline. A run or a turn may still be going on at the service.
     #[error("no reply from {to} within {after:?}")]
     Deadline {
@@ -124,13 +142,35 @@ impl ClientError {
             Self::RunFailed(_) | Self::TurnFailed(_) => Some(502),
             Self::SessionClosed { status, .. } => *status,
             Self::Validation { .. } => Some(422),
+            Self::StreamLost { source, .. } => source.status(),
             Self::TokenMissing(_)
             | Self::Invalid(_)
+            | Self::Unfinished
             | Self::Deadline { .. }
             | Self::Transport { .. }
             | Self::BadReply(_)
             | Self::TooLarge { .. }
             | Self::Source(_) => None,
+        }
+    }
+
+    /// The stable code of a problem of `/v1`, if it is one.
+    #[must_use]
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Api { code, .. } => code.as_deref(),
+            Self::StreamLost { source, .. } => source.code(),
+            _ => None,
+        }
+    }
+
+    /// How long the service asks to wait before the same is tried again, where it does.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Api { retry_after, .. } | Self::Busy { retry_after, .. } => *retry_after,
+            Self::StreamLost { source, .. } => source.retry_after(),
+            _ => None,
         }
     }
 }

@@ -45,3 +45,29 @@ pub const SETTINGS_BYTES_MAX: u64 = 64 * 1024;
 /// Bytes of a prompt read from standard input: one more than this is refused before it is sent,
 /// as the service would (`clawdforge_core::limits::PROMPT_BYTES_MAX`).
 pub const PROMPT_BYTES_MAX: usize = clawdforge_core::limits::PROMPT_BYTES_MAX;
+
+/// Bytes of one line of a stream of events. An event's data is one line, and its largest parts are a prompt (8 MiB) and an
+/// answer, which are bounded like the replies that hold them.
+pub const EVENT_LINE_BYTES_MAX: usize = REPLY_BYTES_MAX;
+
+/// Bytes of the data of one event, all its lines together.
+pub const EVENT_BYTES_MAX: usize = REPLY_BYTES_MAX;
+
+/// How long a stream may be silent before its connection is taken for dead. The service sends something every 15 s at
+/// least, so this is three times nothing.
+pub const EVENT_SILENCE_MAX: Duration = Duration::from_secs(45);
+
+/// Tries to go on with a stream that made no progress. With the pauses they take about a minute, in which a service is
+/// restarted.
+pub const EVENT_TRIES_MAX: u32 = 10;
+
+/// The pause before the second try without progress; the first comes at once, and each further pause is twice as long.
+pub const EVENT_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest pause between two tries, also where the service asks for more.
+pub const EVENT_PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// How long a connection must have held for a heartbeat to count as progress: shorter than the 15 s after which the
+/// service sends one, so that a connection that breaks every minute may do so for ever, and one that breaks behind a first
+/// comment may not.
+pub const EVENT_CONNECTION_HELD: Duration = Duration::from_secs(10);

@@ -5,7 +5,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use clawdforge_api::legacy::{TurnFailure, ValidationFault};
-use reqwest::header::{LOCATION, RETRY_AFTER};
+use clawdforge_api::problem::{PROBLEM_JSON, Problem};
+use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,12 +46,20 @@ impl Client {
         }
     }
 
-    fn broken(&self, error: reqwest::Error, deadline: Option<Duration>) -> ClientError {
-        let to = self.base.as_str().trim_end_matches('/').to_owned();
+    pub(crate) fn broken(&self, error: reqwest::Error, deadline: Option<Duration>) -> ClientError {
         match deadline {
-            Some(after) if error.is_timeout() && !error.is_connect() => ClientError::Deadline { to, after },
-            _ => ClientError::Transport { to, cause: innermost(&error), source: error.without_url() },
+            Some(after) if error.is_timeout() && !error.is_connect() => self.late(after),
+            _ => ClientError::Transport { to: self.shown(), cause: innermost(&error), source: error.without_url() },
         }
+    }
+
+    /// Nothing came for this long.
+    pub(crate) fn late(&self, after: Duration) -> ClientError {
+        ClientError::Deadline { to: self.shown(), after }
+    }
+
+    fn shown(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
     }
 }
 
@@ -72,21 +81,41 @@ async fn read(mut response: Response, limit: usize) -> Result<Body, reqwest::Err
     Ok(Body::Whole(bytes))
 }
 
-async fn refusal(response: Response) -> ClientError {
+pub(crate) async fn refusal(response: Response) -> ClientError {
     let status = response.status();
     let retry_after =
         header(&response, &RETRY_AFTER).and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     if status.is_redirection() {
         let place = header(&response, &LOCATION).map_or_else(String::new, |place| format!(" to {place}"));
         let message = format!("a redirect{place}, which is not followed; is the URL the service's own?");
-        return ClientError::Api { status: status.as_u16(), message };
+        return other(status, message);
     }
+    let is_problem = header(&response, &CONTENT_TYPE).is_some_and(|kind| kind.trim().starts_with(PROBLEM_JSON));
     // A connection that breaks inside an error's body still told its status.
     let bytes = match read(response, ERROR_BYTES_MAX).await {
         Ok(Body::Whole(bytes) | Body::Cut(bytes)) => bytes,
         Err(_) => Vec::new(),
     };
+    let problem: Option<Problem> = is_problem.then(|| serde_json::from_slice(&bytes).ok()).flatten();
+    if let Some(problem) = problem {
+        return told_problem(&problem);
+    }
     classify(status, retry_after, &bytes)
+}
+
+/// A problem, as a reply or within a stream.
+pub(crate) fn told_problem(problem: &Problem) -> ClientError {
+    ClientError::Api {
+        status: problem.status,
+        message: problem.detail.clone(),
+        code: Some(problem.code.clone()),
+        retry_after: problem.retry_after_ms.map(Duration::from_millis),
+    }
+}
+
+/// A refusal that has no more to tell.
+fn other(status: StatusCode, message: String) -> ClientError {
+    ClientError::Api { status: status.as_u16(), message, code: None, retry_after: None }
 }
 
 fn header(response: &Response, name: &reqwest::header::HeaderName) -> Option<String> {
@@ -104,12 +133,12 @@ fn classify(status: StatusCode, retry_after: Option<Duration>, bytes: &[u8]) -> 
         429 | 503 => ClientError::Busy { status: code, message, retry_after },
         // A 502 that is no failure of a prompt comes from something in between. A turn's names its session.
         502 => match body.map(serde_json::from_value::<TurnFailure>) {
-            Some(Ok(told)) if told.failure.ok => ClientError::Api { status: code, message },
+            Some(Ok(told)) if told.failure.ok => other(status, message),
             Some(Ok(told)) if told.session_id.is_empty() => ClientError::RunFailed(Box::new(told.failure)),
             Some(Ok(told)) => ClientError::TurnFailed(Box::new(told)),
-            _ => ClientError::Api { status: code, message },
+            _ => other(status, message),
         },
-        _ => ClientError::Api { status: code, message },
+        _ => other(status, message),
     }
 }
 
@@ -175,7 +204,7 @@ mod tests {
             ("<h1>Bad</h1>\n", "<h1>Bad</h1>"),
             ("", "Not Found"),
         ] {
-            let ClientError::Api { status: 404, message: found } = classified(404, body) else {
+            let ClientError::Api { status: 404, message: found, .. } = classified(404, body) else {
                 panic!("{body} was classified differently");
             };
             assert_eq!(found, message);

@@ -24,9 +24,10 @@ const ABOUT: &str = "Lets many apps use coding agents over HTTP, with one login 
 const AFTER_HELP: &str = "\
 Try it without any agent: clawdforge serve --demo, then clawdforge session chat
 
-run, session, upload, token, ledger and healthz speak to CLAWDFORGE_URL (http://127.0.0.1:8800) with CLAWDFORGE_TOKEN or
-CLAWDFORGE_ADMIN_TOKEN; ~/.config/clawdforge/cf.env (mode 0600) may hold them as KEY=VALUE lines. Their exit codes:
-0 done, 1 no connection or a local fault, 2 wrong usage, 3 no token, 4 refused by the service, 5 failed there.";
+run, runs, session, events, upload, token, ledger and healthz speak to CLAWDFORGE_URL (http://127.0.0.1:8800) with
+CLAWDFORGE_TOKEN or CLAWDFORGE_ADMIN_TOKEN; ~/.config/clawdforge/cf.env (mode 0600) may hold them as KEY=VALUE lines.
+Their exit codes: 0 done, 1 no connection or a local fault, 2 wrong usage, 3 no token, 4 refused by the service, 5 failed
+there, 130 interrupted.";
 
 /// Exit code of a wrong configuration, as clap's of a wrong command line.
 const USAGE: u8 = 2;

@@ -10,6 +10,7 @@
 mod chat;
 mod connection;
 mod env_file;
+mod events;
 mod exit;
 mod failure;
 mod healthz;
@@ -20,8 +21,11 @@ mod ledger_table;
 mod progress;
 mod prompt;
 mod run;
+mod runs;
+mod screen;
 mod session;
 mod settings;
+mod telling;
 mod text;
 mod token;
 mod upload;
@@ -33,12 +37,14 @@ use clap::Subcommand;
 
 pub use chat::ChatArgs;
 pub use connection::ConnectionArgs;
+pub use events::EventsArgs;
 pub use exit::Exit;
 pub use healthz::HealthzArgs;
 pub use interrupts::Interrupts;
 pub use io::Io;
 pub use ledger::{LedgerArgs, LedgerExportArgs, LedgerFilter, LedgerFormat, LedgerListArgs, LedgerVerb};
 pub use run::RunArgs;
+pub use runs::{RunsArgs, RunsCancelArgs, RunsGetArgs, RunsListArgs, RunsVerb};
 pub use session::{
     SessionArgs, SessionCloseArgs, SessionGetArgs, SessionListArgs, SessionNewArgs, SessionTurnArgs, SessionVerb,
 };
@@ -54,8 +60,12 @@ pub enum ClientCommand {
     Healthz(HealthzArgs),
     /// Run one prompt and print the answer
     Run(RunArgs),
+    /// Look at runs and have them stopped
+    Runs(RunsArgs),
     /// Hold a conversation: open a session, give it turns, look at it, close it, or chat
     Session(SessionArgs),
+    /// Print what happened in a session or run, and what comes, one JSON line per event
+    Events(EventsArgs),
     /// Upload a file, to attach to runs and turns by its token
     Upload(UploadArgs),
     /// Mint, list and revoke app tokens (needs the admin token)
@@ -70,11 +80,13 @@ pub enum ClientCommand {
 /// Does what a command says and reports on `io`; the caller only passes on the exit code.
 ///
 /// On an interrupt (Ctrl-C) the connection is dropped; a run or turn the service has accepted goes on there
-/// and is recorded. A chat stops only the waiting, and ends by an interrupt between two turns.
+/// and is recorded. A chat stops only the waiting, and ends by an interrupt between two turns; a run whose answer is
+/// printed as it comes says how to follow it.
 pub async fn execute(command: ClientCommand, io: &mut Io) -> Exit {
     let mut interrupts = match &command {
-        // It minds them itself.
-        ClientCommand::Session(SessionArgs { verb: SessionVerb::Chat(_), .. }) => Interrupts::never(),
+        // They mind them themselves.
+        ClientCommand::Session(SessionArgs { verb: SessionVerb::Chat(_), .. })
+        | ClientCommand::Run(RunArgs { stream: true, .. }) => Interrupts::never(),
         _ => std::mem::replace(&mut io.interrupts, Interrupts::never()),
     };
     match interrupts.or(verb(&command, io)).await {
@@ -96,7 +108,9 @@ fn verb<'a>(
     match command {
         ClientCommand::Healthz(args) => Box::pin(healthz::healthz(args, io)),
         ClientCommand::Run(args) => Box::pin(run::run(args, io)),
+        ClientCommand::Runs(args) => Box::pin(runs::runs(args, io)),
         ClientCommand::Session(args) => Box::pin(session::session(args, io)),
+        ClientCommand::Events(args) => Box::pin(events::events(args, io)),
         ClientCommand::Upload(args) => Box::pin(upload::upload(args, io)),
         ClientCommand::Token(args) => Box::pin(token::token(args, io)),
         ClientCommand::Ledger(args) => Box::pin(ledger::ledger(args, io)),

@@ -3,11 +3,18 @@
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use clawdforge_api::legacy::RunRequest;
+use clawdforge_core::event::EventSeq;
 
 use super::connection::ConnectionArgs;
 use super::failure::CommandError;
+use super::interrupts::Interrupts;
 use super::io::Io;
+use super::screen::Thinking;
+use super::telling::{self, Told};
 use super::{progress, prompt, settings};
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::events::EventSource;
 use crate::run::RunReplyExt;
 
 /// Options of `run`.
@@ -39,6 +46,9 @@ pub struct RunArgs {
     /// Print only the answer: text as it is, anything else as JSON
     #[arg(long)]
     pub raw: bool,
+    /// Print the answer's text as it comes; thinking and tools go to standard error. Ctrl-C leaves the run going
+    #[arg(long, conflicts_with = "raw")]
+    pub stream: bool,
     /// Where the service is.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -46,7 +56,15 @@ pub struct RunArgs {
 
 pub(super) async fn run(args: &RunArgs, io: &mut Io) -> Result<(), CommandError> {
     let client = settings::as_app(&args.connection, io)?;
-    let prompt = prompt::read(&args.prompt, io).await?;
+    let prompt = match args.stream {
+        false => prompt::read(&args.prompt, io).await?,
+        true => {
+            let mut interrupts = std::mem::replace(&mut io.interrupts, Interrupts::never());
+            let prompt = interrupts.or(prompt::read(&args.prompt, io)).await;
+            io.interrupts = interrupts;
+            prompt.ok_or(CommandError::Interrupted)??
+        }
+    };
     let request = RunRequest {
         prompt,
         model: args.model.clone(),
@@ -57,6 +75,9 @@ pub(super) async fn run(args: &RunArgs, io: &mut Io) -> Result<(), CommandError>
         timeout_secs: args.timeout,
         isolation: args.isolation.clone(),
     };
+    if args.stream {
+        return stream(&client, &request, io).await;
+    }
     let call = client.run_call(&request)?;
     let text = |time| format!("running… {}", progress::elapsed(time));
     let reply = progress::watch(io, text, client.perform(call)).await?;
@@ -66,4 +87,41 @@ pub(super) async fn run(args: &RunArgs, io: &mut Io) -> Result<(), CommandError>
         return Ok(io.stdout.flush()?);
     }
     Ok(io.print_json(&reply.bytes)?)
+}
+
+/// Prints the answer as it comes. It minds the interrupts itself, to say how to go on.
+async fn stream(client: &Client, request: &RunRequest, io: &mut Io) -> Result<(), CommandError> {
+    let mut interrupts = std::mem::replace(&mut io.interrupts, Interrupts::never());
+    let Some(begun) = telling::begin(client.stream_run(request, None), &mut interrupts, io).await else {
+        io.say("interrupted; the run may have begun, and then goes on and is recorded: see `clawdforge runs list`");
+        return Err(CommandError::Interrupted);
+    };
+    let mut events = begun?;
+    let EventSource::Run(run) = events.source().clone() else {
+        return Err(ClientError::BadReply("it does not name a run".to_owned()).into());
+    };
+    let told = telling::tell(&mut events, Thinking::Always, &mut interrupts, io).await;
+    match told {
+        Ok(Told::Ended(outcome)) => match telling::failure(*outcome) {
+            Some(failure) => Err(ClientError::RunFailed(Box::new(failure)).into()),
+            None => Ok(()),
+        },
+        Ok(Told::Interrupted) => {
+            say_how_to_go_on(&run, events.seen(), io);
+            Err(CommandError::Interrupted)
+        }
+        Err(error) => {
+            say_how_to_go_on(&run, events.seen(), io);
+            Err(error)
+        }
+    }
+}
+
+fn say_how_to_go_on(run: &str, seen: EventSeq, io: &mut Io) {
+    io.say(&format!(
+        "the run {run} goes on at the service\n\
+         follow it from here: clawdforge events {run} --follow --after {seen}\n\
+         what came of it:     clawdforge runs get {run}\n\
+         stop it:             clawdforge runs cancel {run}"
+    ));
 }

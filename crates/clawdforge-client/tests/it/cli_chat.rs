@@ -9,12 +9,13 @@ use std::sync::mpsc;
 use axum::response::Response;
 use clawdforge_client::commands::Exit;
 use futures_util::{StreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::cli::{Cli, ClosedPipe};
 use crate::sdk_sessions::{STATE, answer, service};
-use crate::stub::{Asked, Stub, broken_reply, reply};
+use crate::streams::{Then, ended, event, failed, located, refused, streaming, text};
+use crate::stub::{Asked, Stub, reply};
 
 /// Methods and paths of everything asked.
 fn lines(stub: &Stub) -> Vec<String> {
@@ -22,18 +23,31 @@ fn lines(stub: &Stub) -> Vec<String> {
 }
 
 const OPEN: &str = "POST /sessions";
-const TURN: &str = "POST /sessions/0190-a/turn";
+const TURN: &str = "POST /v1/sessions/0190-a/turns";
+const FOLLOW: &str = "GET /v1/sessions/0190-a/turns/trn_1/events";
 const LOOK: &str = "GET /sessions/0190-a";
 const CLOSE: &str = "DELETE /sessions/0190-a";
 
 fn is_turn(asked: &Asked) -> bool {
-    asked.path.ends_with("/turn")
+    asked.path.ends_with("/turns")
 }
 
-/// A turn with these events and words around them.
-fn turn(events: &serde_json::Value, rest: &str) -> Response {
-    let head = r#"{"ok":true,"session_id":"0190-a","turn_index":1,"duration_ms":1"#;
-    reply(200, &format!(r#"{head},"events":{events}{rest}}}"#))
+/// A turn with these events, and what its end tells.
+fn turn(events: &Value, end: &Value) -> Response {
+    let mut told = String::new();
+    let mut count = 0;
+    for body in events.as_array().unwrap() {
+        count += 1;
+        told.push_str(&event(count, body["type"].as_str().unwrap(), body));
+    }
+    let mut end = end.clone();
+    end["duration_ms"] = 1.into();
+    told.push_str(&event(count + 1, "ended", &end));
+    located(streaming(told, Then::Ends), "/v1/sessions/0190-a/turns/trn_1")
+}
+
+fn usual() -> Value {
+    json!({ "stop_reason": "end_turn" })
 }
 
 /// A service that answers each prompt with itself.
@@ -42,22 +56,28 @@ async fn echo() -> Stub {
         if !is_turn(asked) {
             return answer(asked);
         }
-        turn(&json!([{"type": "text", "content": asked.json()["prompt"]}]), r#","stop_reason":"end_turn""#)
+        turn(&json!([{"type": "text", "content": asked.json()["prompt"]}]), &usual())
     })
     .await
 }
 
-/// A service whose turns are answered with these statuses, one after the other; 0 is a connection that breaks.
+/// A service whose turns are answered with these statuses, one after the other; 0 is a connection that breaks within the
+/// answer, and 1 a turn that fails.
 async fn turns(statuses: &'static [u16]) -> Stub {
     let count = AtomicUsize::new(0);
     Stub::with(move |asked| {
+        if asked.path.ends_with("/events") {
+            return streaming([text(2, "lf"), ended(3)].concat(), Then::Ends);
+        }
         if !is_turn(asked) {
             return answer(asked);
         }
+        let place = "/v1/sessions/0190-a/turns/trn_1";
         match statuses[count.fetch_add(1, Ordering::Relaxed)] {
-            0 => broken_reply(),
-            200 => turn(&json!([{"type": "text", "content": "fine"}]), r#","stop_reason":"end_turn""#),
-            status => reply(status, r#"{"detail":"because","error":"because"}"#),
+            0 => located(streaming(text(1, "ha"), Then::Breaks), place),
+            1 => located(streaming(failed(1, "agent_crashed", "because"), Then::Ends), place),
+            200 => turn(&json!([{"type": "text", "content": "fine"}]), &usual()),
+            status => refused("a_code", status, None),
         }
     })
     .await
@@ -111,16 +131,19 @@ async fn a_session_that_is_attached_to_is_looked_at_first_and_stays_open() {
 async fn busy_agent() -> Stub {
     Stub::with(|asked| {
         let events = json!([
-            {"type": "thinking", "content": "hm\u{1b}[2J\nlet me see"},
+            {"type": "context", "source": "rebuilt"},
+            {"type": "thinking", "content": "hm\u{1b}[2J\nlet"},
+            {"type": "thinking", "content": " me see"},
             {"type": "text", "content": "I read"},
-            {"type": "tool_call", "name": "Read", "args": {"path": "a\u{7}b"}, "result": "x".repeat(5_000)},
-            {"type": "tool_call", "name": "Write", "args": {"text": "y".repeat(5_000)}},
-            {"type": "tool_call", "name": "List", "args": {}},
+            {"type": "tool_call", "call": "1", "name": "Read", "args": {"path": "a\u{7}b"}},
+            {"type": "tool_result", "call": "1", "result": "x".repeat(5_000)},
+            {"type": "tool_call", "call": "2", "name": "Write", "args": {"text": "y".repeat(5_000)}},
+            {"type": "tool_call", "call": "3", "name": "List", "args": {}},
             {"type": "plan", "content": "p"},
             {"type": "text", "content": " it\u{1b}[2J."},
         ]);
-        let rest = r#","stop_reason":"max_tokens","context":"rebuilt","events_truncated":true"#;
-        if is_turn(asked) { turn(&events, rest) } else { answer(asked) }
+        let end = json!({"stop_reason": "max_tokens", "events_dropped": 3});
+        if is_turn(asked) { turn(&events, &end) } else { answer(asked) }
     })
     .await
 }
@@ -141,7 +164,7 @@ async fn in_a_pipe_the_answer_is_alone_and_whole_on_standard_output() {
             "· List",
             "· plan",
             "clawdforge: the agent stopped: max_tokens",
-            "clawdforge: there was more than fits into a reply; the rest was left out",
+            "clawdforge: there was more than is kept; 3 events were left out",
         ]
     );
 }
@@ -151,7 +174,11 @@ async fn on_a_terminal_thinking_is_dimmed_and_nothing_steers_it() {
     let stub = busy_agent().await;
     let ended = Cli::of(&stub).terminal().stdin(&b"go\n"[..]).run(&["session", "chat"]).await;
     assert_eq!((ended.exit, ended.stdout.as_str()), (Exit::Done, "I read\n it\u{fffd}[2J.\n"));
-    assert!(ended.stderr.contains("\u{1b}[2mhm\u{fffd}[2J\nlet me see\u{1b}[0m\n"), "{:?}", ended.stderr);
+    assert!(
+        ended.stderr.contains("\u{1b}[2mhm\u{fffd}[2J\nlet\u{1b}[0m\u{1b}[2m me see\u{1b}[0m\n"),
+        "{:?}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("> "), "{:?}", ended.stderr);
     let own = ended.stderr.replace("\u{1b}[2m", "").replace("\u{1b}[0m", "").replace("\r\u{1b}[K", "");
     assert!(!own.contains('\u{1b}'), "{own:?}");
@@ -170,8 +197,7 @@ async fn on_one_terminal_everything_has_lines_of_its_own() {
         assert!(matches!(line, "" | "> " | "running… 0 s"), "{line:?} was erased: {:?}", ended.stdout);
     }
     let shown = ended.stdout.replace("\r\u{1b}[K", "").replace("running… 0 s", "");
-    for lines in ["let me see\u{1b}[0m\nI read\n· Read {", "· List\n· plan\n it\u{fffd}[2J.\nclawdforge: the agent"]
-    {
+    for lines in [" me see\u{1b}[0m\nI read\n· Read {", "· List\n· plan\n it\u{fffd}[2J.\nclawdforge: the agent"] {
         assert!(shown.contains(lines), "{lines:?} is missing: {shown:?}");
     }
 }
@@ -180,8 +206,8 @@ async fn on_one_terminal_everything_has_lines_of_its_own() {
 async fn a_usual_turn_says_nothing_but_the_answer() {
     for context in ["new", "warm"] {
         let stub = Stub::with(move |asked| {
-            let rest = format!(r#","stop_reason":"end_turn","context":"{context}""#);
-            if is_turn(asked) { turn(&json!([{"type": "text", "content": "a\n"}]), &rest) } else { answer(asked) }
+            let events = json!([{"type": "context", "source": context}, {"type": "text", "content": "a\n"}]);
+            if is_turn(asked) { turn(&events, &usual()) } else { answer(asked) }
         })
         .await;
         let ended = Cli::of(&stub).stdin(&b"go\n"[..]).run(&["session", "chat"]).await;
@@ -191,12 +217,20 @@ async fn a_usual_turn_says_nothing_but_the_answer() {
 
 #[tokio::test]
 async fn a_turn_that_fails_is_told_and_the_chat_goes_on() {
-    let stub = turns(&[502, 503, 422, 500, 0, 200]).await;
-    let ended = Cli::of(&stub).stdin(&b"1\n2\n3\n4\n5\n6\n"[..]).run(&["session", "chat"]).await;
+    let stub = turns(&[1, 503, 422, 500, 200]).await;
+    let ended = Cli::of(&stub).stdin(&b"1\n2\n3\n4\n5\n"[..]).run(&["session", "chat"]).await;
     assert_eq!((ended.exit, ended.stdout.as_str()), (Exit::Done, "fine\n"));
     assert_eq!(ended.stderr.matches("because").count(), 4, "{ended:?}");
-    assert!(ended.stderr.contains("no connection"), "{ended:?}");
-    assert_eq!(lines(&stub), [OPEN, TURN, TURN, TURN, TURN, TURN, TURN, CLOSE]);
+    assert!(ended.stderr.contains("the turn failed: because"), "{ended:?}");
+    assert_eq!(lines(&stub), [OPEN, TURN, TURN, TURN, TURN, TURN, CLOSE]);
+}
+
+#[tokio::test]
+async fn an_answer_goes_on_where_its_connection_broke() {
+    let stub = turns(&[0, 200]).await;
+    let ended = Cli::of(&stub).stdin(&b"1\n2\n"[..]).run(&["session", "chat"]).await;
+    assert_eq!((ended.exit, ended.stdout.as_str()), (Exit::Done, "half\nfine\n"), "{ended:?}");
+    assert_eq!(lines(&stub), [OPEN, TURN, FOLLOW, TURN, CLOSE]);
 }
 
 #[tokio::test]
@@ -274,7 +308,7 @@ async fn an_interrupt_during_a_turn_stops_the_waiting_and_the_next_one_ends_the_
             if !is_turn(&asked) {
                 return answer(&asked);
             }
-            turn(&json!([{"type": "text", "content": "still here"}]), r#","stop_reason":"end_turn""#)
+            turn(&json!([{"type": "text", "content": "still here"}]), &usual())
         })
     })
     .await;

@@ -84,7 +84,7 @@ async fn a_redirect_is_an_error_and_the_token_goes_nowhere() {
         .await;
         let error = stub.client().run(prompt()).await.unwrap_err();
         assert!(
-            matches!(&error, ClientError::Api { status: found, message } if *found == status && message.contains("not followed"))
+            matches!(&error, ClientError::Api { status: found, message, .. } if *found == status && message.contains("not followed"))
         );
     }
     assert!(elsewhere.asked().is_empty());

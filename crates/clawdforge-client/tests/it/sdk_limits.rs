@@ -78,6 +78,6 @@ async fn an_endless_error_body_is_cut_and_still_an_error() {
     })
     .await;
     let error = stub.client().healthz().await.unwrap_err();
-    let ClientError::Api { status: 500, message } = error else { panic!("{error:?}") };
+    let ClientError::Api { status: 500, message, .. } = error else { panic!("{error:?}") };
     assert!(message.chars().count() <= clawdforge_client::limits::MESSAGE_CHARS_MAX + 1);
 }

@@ -151,7 +151,7 @@ async fn what_is_not_there_what_is_closed_and_what_is_busy_are_told_apart() {
     assert!(matches!(&busy, ClientError::Busy { status: 503, message, .. } if message == "no slot"), "{busy:?}");
     let absent = Stub::answering(502, r#"{"detail":"not installed","error":"not installed"}"#).await;
     let error = absent.client().open_session(SessionOptions::default()).await.unwrap_err();
-    assert!(matches!(&error, ClientError::Api { status: 502, message } if message == "not installed"), "{error:?}");
+    assert!(matches!(&error, ClientError::Api { status: 502, message, .. } if message == "not installed"), "{error:?}");
 }
 
 #[tokio::test]

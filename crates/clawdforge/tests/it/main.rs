@@ -12,6 +12,7 @@ mod agents_install;
 mod attack_suite;
 mod cgroups;
 mod client_sessions;
+mod client_v1;
 mod container;
 mod crash;
 mod crash_campaign;

@@ -1,29 +1,28 @@
 //! `clawdforge session chat [ID]`: a line, a turn, a line, a turn.
 //!
-//! A session that was opened here is closed at the end; one that was attached to stays open.
+//! A turn is shown as it goes on. A session that was opened here is closed at the end; one that was attached to stays open.
 //! Ctrl-C during a turn stops the waiting, between two turns it ends the chat.
 
 mod lines;
-mod screen;
-mod told;
 
 use std::io::Write;
-use std::pin::pin;
 
 use clap::Args;
-use clawdforge_api::legacy::{SessionRequest, TurnRequest};
-use futures_util::StreamExt;
+use clawdforge_api::legacy::{SessionRequest, TurnFailure, TurnRequest};
+use clawdforge_core::agent::FailureKind;
+use clawdforge_core::event::TurnOutcome;
 
 use super::connection::ConnectionArgs;
 use super::failure::CommandError;
 use super::interrupts::Interrupts;
 use super::io::Io;
-use super::{progress, prompt, settings};
+use super::screen::Thinking;
+use super::telling::{self, Told};
+use super::{prompt, settings};
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::session::Session;
 use lines::Lines;
-use screen::Screen;
 
 /// What a person types behind.
 const PROMPT: &str = "> ";
@@ -63,7 +62,9 @@ pub(super) async fn chat(args: &ChatArgs, connection: &ConnectionArgs, io: &mut 
     let mut interrupts = std::mem::replace(&mut io.interrupts, Interrupts::never());
     let session = interrupts.or(begin(args, &client, io)).await.ok_or(CommandError::Interrupted)??;
     let over = match Lines::of(prompt::stdin(io)?) {
-        Ok(lines) => Chat { session: &session, lines, interrupts: &mut interrupts, args }.talk(io).await,
+        Ok(lines) => {
+            Chat { client: &client, session: &session, lines, interrupts: &mut interrupts, args }.talk(io).await
+        }
         Err(error) => Err(error),
     };
     match args.id {
@@ -119,6 +120,7 @@ async fn close(session: Session, interrupts: &mut Interrupts, io: &mut Io) {
 }
 
 struct Chat<'a> {
+    client: &'a Client,
     session: &'a Session,
     lines: Lines,
     interrupts: &'a mut Interrupts,
@@ -160,27 +162,28 @@ impl Chat<'_> {
 
     async fn turn(&mut self, prompt: String, io: &mut Io) -> Result<(), CommandError> {
         let request = TurnRequest { prompt, files: Vec::new(), timeout_secs: self.args.timeout };
-        let mut told = pin!(told::follow(self.session, request));
-        let mut screen = Screen::default();
-        let text = |time| format!("running… {}", progress::elapsed(time));
-        loop {
-            let next = self.interrupts.or(told.next());
-            // A progress line would be drawn over an answer that has left its line open.
-            let next = if screen.is_at_line_start() { progress::watch(io, text, next).await } else { next.await };
-            match next {
-                Some(Some(Ok(told))) => screen.show(&told, io)?,
-                Some(Some(Err(error))) => {
-                    screen.end_line(io)?;
-                    return Err(error.into());
-                }
-                Some(None) => return Ok(()),
-                None => {
-                    screen.end_line(io)?;
-                    io.say("no longer waiting; the turn goes on at the service, and the next one comes after it");
-                    return Ok(());
-                }
+        let begun = self.client.stream_turn(self.session.id(), &request, None);
+        let told = match telling::begin(begun, self.interrupts, io).await {
+            Some(stream) => telling::tell(&mut stream?, Thinking::OnTerminals, self.interrupts, io).await?,
+            None => Told::Interrupted,
+        };
+        match told {
+            Told::Ended(outcome) => self.failure(*outcome).map_or(Ok(()), |failure| Err(failure.into())),
+            Told::Interrupted => {
+                io.say("no longer waiting; the turn goes on at the service, and the next one comes after it");
+                Ok(())
             }
         }
+    }
+
+    fn failure(&self, outcome: TurnOutcome) -> Option<ClientError> {
+        let is_closed = outcome.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::SessionClosed);
+        let failure = telling::failure(outcome)?;
+        if is_closed {
+            return Some(ClientError::SessionClosed { status: Some(410), message: failure.error });
+        }
+        let session_id = self.session.id().to_owned();
+        Some(ClientError::TurnFailed(Box::new(TurnFailure { failure, session_id, turn_index: 0, context: None })))
     }
 }
 

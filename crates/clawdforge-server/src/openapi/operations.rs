@@ -28,7 +28,8 @@ const ID: &str = "$response.body#/id";
 /// Where a turn has the id of its session.
 const SESSION_ID: &str = "$response.body#/session_id";
 const OF_RUN: [&str; 3] = ["getRun", "cancelRun", "followRun"];
-const OF_SESSION: [&str; 5] = ["getSession", "closeSession", "followSession", "submitTurn", "listTurns"];
+const OF_SESSION: [&str; 6] =
+    ["getSession", "changeSession", "closeSession", "followSession", "submitTurn", "listTurns"];
 const OF_TURN: [&str; 4] = ["getTurn", "cancelTurn", "deleteTurn", "followTurn"];
 
 /// Why work that was asked for can be refused.
@@ -50,6 +51,10 @@ fn get(path: &'static str, name: &'static str, tag: &'static str, summary: &'sta
 
 fn post(path: &'static str, name: &'static str, tag: &'static str, summary: &'static str) -> Operation {
     Operation::new(Method::POST, path, name, tag, summary)
+}
+
+fn patch(path: &'static str, name: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+    Operation::new(Method::PATCH, path, name, tag, summary)
 }
 
 fn delete(path: &'static str, name: &'static str, tag: &'static str, summary: &'static str) -> Operation {
@@ -117,6 +122,12 @@ fn sessions() -> Vec<Operation> {
             "The session.",
             "Session",
         ),
+        patch("/v1/sessions/{session}", "changeSession", "sessions", "Change model, effort or notes of a session.")
+            .about("Turns that begin from then on go by it; one under way goes on.")
+            .of([parts::session()])
+            .body("application/json", parts::change_body())
+            .answers(200, "The session as it is now.", "Session")
+            .refuses(&[Code::SessionClosed]),
         delete("/v1/sessions/{session}", "closeSession", "sessions", "Close a session; again changes nothing.")
             .about("What is under way ends, and its agent is gone with the answer.")
             .of([parts::session()])

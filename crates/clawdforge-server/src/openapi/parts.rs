@@ -129,19 +129,36 @@ pub(super) fn run_body(timeout_secs_max: u64) -> Value {
 /// The content of the body of `POST /v1/sessions`.
 pub(super) fn session_body() -> Value {
     let agent = json!({ "type": "string", "pattern": "^[a-zA-Z0-9_-]{0,64}$", "description": "The agent by its name; the service has one for whoever names none." });
-    let meta = format!("The caller's own notes, which are only kept; at most {META_BYTES_MAX} bytes.");
     let body = Object::new("What kind of session.")
         .maybe("agent", or_null(agent))
         .maybe("driver", or_null(word("How the agent is spoken to.", words(&DriverName::ALL))))
-        .maybe("model", or_null(bounded("The model; null leaves it to the agent.", MODEL_CHARS_MAX, SESSION_MODEL)))
+        .maybe("model", session_model())
         .maybe("effort", effort())
-        .maybe("meta", or_null(json!({ "type": "object", "description": meta })))
+        .maybe("meta", meta())
         .maybe(
             "on_context_loss",
             or_null(word("What happens when the agent has forgotten the turns before.", words(&OnContextLoss::ALL))),
         )
         .maybe("isolation", isolation());
     json!({ "schema": body.schema(), "example": { "meta": { "ticket": 17 } } })
+}
+
+/// The content of the body of a change to a session.
+pub(super) fn change_body() -> Value {
+    let body = Object::new("What is to be changed: null takes it away, what is absent stays.")
+        .maybe("model", session_model())
+        .maybe("effort", effort())
+        .maybe("meta", meta());
+    json!({ "schema": body.schema(), "example": { "meta": { "ticket": 18 } } })
+}
+
+fn session_model() -> Value {
+    or_null(bounded("The model; null leaves it to the agent.", MODEL_CHARS_MAX, SESSION_MODEL))
+}
+
+fn meta() -> Value {
+    let about = format!("The caller's own notes, which are only kept; at most {META_BYTES_MAX} bytes.");
+    or_null(json!({ "type": "object", "description": about }))
 }
 
 /// The content of the body of a new turn.

@@ -73,7 +73,7 @@ pub(crate) async fn get(
 pub(crate) async fn change(
     State(app): State<App>,
     by: ByApp,
-    Path(session): Path<String>,
+    Segments(session): Segments<String>,
     body: JsonBody,
 ) -> Result<Json<v1::Session>, Refusal> {
     let change = legacy::sessions::read_change(&body.bytes)?;

@@ -170,7 +170,7 @@ async fn wrong_routes_methods_types_and_sizes_are_refused_in_json() -> anyhow::R
     let app = setup().demo().start().await?;
     let demo = app.demo_token()?;
     let mut golden = Golden::default();
-    golden.add("no such route", &get(&app, "/v2/nothing", &demo).await?);
+    golden.add("no such route", &get(&app, "/nothing", &demo).await?);
     golden.add("a slash too many", &get(&app, "/healthz/", &demo).await?);
     golden.add("GET /run", &get(&app, "/run", &demo).await?);
     golden.add("POST /healthz", &app.call(Method::POST, "/healthz", &demo, Value::Null).await?);

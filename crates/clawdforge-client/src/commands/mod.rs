@@ -64,7 +64,7 @@ pub enum ClientCommand {
     Runs(RunsArgs),
     /// Hold a conversation: open a session, give it turns, look at it, close it, or chat
     Session(SessionArgs),
-    /// Print what happened in a session or run, and what comes, one JSON line per event
+    /// Print what happened in a session or run, or follow it, one JSON line per event
     Events(EventsArgs),
     /// Upload a file, to attach to runs and turns by its token
     Upload(UploadArgs),

@@ -25,6 +25,8 @@ const SEED: &str = "1";
 const EXAMPLES: &str = "40";
 /// Where the settings look for the app's token.
 const TOKEN_VARIABLE: &str = "CLAWDFORGE_TOKEN";
+/// Where they look for the operator's.
+const ADMIN_TOKEN_VARIABLE: &str = "CLAWDFORGE_ADMIN_TOKEN";
 /// Where the service looks for programs of agents; none is needed.
 const AGENTS_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Hexadecimal digits of the hash in the name of the folder: enough not to meet by chance.
@@ -60,14 +62,18 @@ pub fn build_and_run() -> Result<Went> {
 }
 
 fn attempt(tool: &Path, service: &Service, scratch: &Path) -> Result<()> {
-    let token = scratch.join("data/demo-token");
-    let token = fs::read_to_string(&token).with_context(|| format!("could not read {}", token.display()))?;
+    let kept = |name: &str| {
+        let place = scratch.join("data").join(name);
+        let token = fs::read_to_string(&place).with_context(|| format!("could not read {}", place.display()))?;
+        anyhow::Ok(token.trim().to_owned())
+    };
     let document = format!("{}/openapi.json", service.address);
     let mut command = program(&tool.to_string_lossy(), &["-m", "schemathesis.cli", "--config-file"]);
     command.arg(root().join(SETTINGS)).args(["run", &document]);
     command.args(["--seed", SEED, "--max-examples", EXAMPLES, "--continue-on-failure", "--no-color"]);
-    // The settings name the variable: a command line is shown. Its own folders must not get into the repository.
-    command.env(TOKEN_VARIABLE, token.trim()).current_dir(scratch);
+    // The settings name the variables: a command line is shown. Its own folders must not get into the repository.
+    command.env(TOKEN_VARIABLE, kept("demo-token")?).env(ADMIN_TOKEN_VARIABLE, kept("admin-token")?);
+    command.current_dir(scratch);
     run(&mut command)
 }
 

@@ -3,6 +3,8 @@
 //! Ids have prefixes, times are RFC 3339 in UTC with milliseconds, durations end in `_ms` or `_secs`. Adding fields is
 //! free; readers pass over what they do not know. What is absent is null or left out.
 
+use std::fmt;
+
 use clawdforge_core::event::{EventBody, EventSeq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -204,6 +206,35 @@ pub struct Agent {
     pub version: Option<String>,
     /// How it can be spoken to, the preferred way first.
     pub drivers: Vec<String>,
+}
+
+/// The token of an app, as the operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// The app's name; an app has one token.
+    pub name: String,
+    /// From where it is good; empty is from everywhere.
+    pub ip_cidrs: Vec<String>,
+    /// What the app's agents may reach: `open`, `none`, or a list of hosts with ports; null leaves it to their profile.
+    pub network: Option<Value>,
+    /// When it was minted.
+    pub created_at: String,
+}
+
+/// A token that was just minted: the only time its secret is shown.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MintedToken {
+    /// What is known of it from now on.
+    #[serde(flatten)]
+    pub token: Token,
+    /// The bearer, `cf_…`; only its hash is kept.
+    pub secret: String,
+}
+
+impl fmt::Debug for MintedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MintedToken").field("token", &self.token).finish_non_exhaustive()
+    }
 }
 
 /// What an app's runs and turns used and cost, of those that ended in a span of time. What an agent did not report counts

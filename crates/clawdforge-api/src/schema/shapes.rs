@@ -24,6 +24,8 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         ("File", file()),
         ("Agent", agent()),
         ("UsageSum", usage_sum()),
+        ("Token", token().schema()),
+        ("MintedToken", minted_token()),
         ("Problem", problem()),
         ("Fault", fault()),
         ("SessionPage", page("Session")),
@@ -31,6 +33,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         ("RunPage", page("Run")),
         ("AgentPage", page("Agent")),
         ("EventPage", page("Event")),
+        ("TokenPage", page("Token")),
     ]
 }
 
@@ -161,6 +164,22 @@ fn agent() -> Value {
             list("How it can be spoken to, the preferred way first.", &word("A driver.", words(&DriverName::ALL))),
         )
         .schema()
+}
+
+fn token() -> Object {
+    let network = json!({
+        "anyOf": [word("A rule by its name.", ["open", "none"]), list("Hosts with ports.", &text("Such as `example.org:443`.")), { "type": "null" }],
+        "description": "What the app's agents may reach; null leaves it to their profile.",
+    });
+    Object::new("The token of an app, as the operator sees it.")
+        .with("name", text("The app's name; an app has one token."))
+        .with("ip_cidrs", list("From where it is good; empty is from everywhere.", &text("A range of addresses.")))
+        .with("network", network)
+        .with("created_at", time("When it was minted."))
+}
+
+fn minted_token() -> Value {
+    token().with("secret", text("The bearer, `cf_…`, shown only this once.")).schema()
 }
 
 fn usage_sum() -> Value {

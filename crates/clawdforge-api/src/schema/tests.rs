@@ -231,6 +231,23 @@ fn files_agents_gaps_and_sums_are_what_is_described() {
 }
 
 #[test]
+fn tokens_are_what_is_described_and_keep_their_secret_out_of_logs() {
+    for network in [None, Some(json!("none")), Some(json!(["example.org:443"]))] {
+        let token = v1::Token {
+            name: "app".to_owned(),
+            ip_cidrs: vec!["10.0.0.0/8".to_owned()],
+            network,
+            created_at: AT.to_owned(),
+        };
+        assert_described("Token", true, &token);
+        assert_described("TokenPage", true, &v1::Page { data: vec![token.clone()], next_cursor: some("app") });
+        let minted = v1::MintedToken { token, secret: "cf_secret".to_owned() };
+        assert_described("MintedToken", true, &minted);
+        assert!(!format!("{minted:?}").contains("cf_secret"));
+    }
+}
+
+#[test]
 fn problems_are_what_is_described() {
     let fault = Fault { field: "body.prompt".to_owned(), detail: "missing".to_owned(), input: Value::Null };
     assert_described("Fault", true, &fault);

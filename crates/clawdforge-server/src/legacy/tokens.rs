@@ -63,7 +63,8 @@ pub(crate) async fn revoke(
     Ok(Json(Done { ok: true }))
 }
 
-fn read(body: &[u8]) -> Result<TokenWish, Refusal> {
+/// What a body asks for.
+pub(crate) fn read(body: &[u8]) -> Result<TokenWish, Refusal> {
     let mut fields = Fields::of_body(body, &["name", "ip_cidrs", "network"]).map_err(Refusal::Invalid)?;
     let name = fields.required_text("name", NAME_BYTES_MAX);
     let cidrs = cidrs(&mut fields);
@@ -135,6 +136,7 @@ fn net(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
-fn texts(cidrs: &[IpNet]) -> Vec<String> {
+/// Ranges as they are told.
+pub(crate) fn texts(cidrs: &[IpNet]) -> Vec<String> {
     cidrs.iter().map(IpNet::to_string).collect()
 }

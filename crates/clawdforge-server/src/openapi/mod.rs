@@ -25,7 +25,7 @@ use crate::router::{Route, routes};
 #[cfg(test)]
 pub(crate) use page::POLICY;
 
-use operation::{LEGACY_ERROR, Operation, SECURITY};
+use operation::{LEGACY_ERROR, OPERATOR_SECURITY, Operation, SECURITY};
 
 const ABOUT: &str = "Runs coding agents for apps. Work that takes time answers as the caller asks: with the outcome, \
     with every event as it comes (`Accept: text/event-stream`), or at once (`Prefer: respond-async`). What an app made is \
@@ -98,6 +98,11 @@ fn document(timeout_secs_max: u64) -> Value {
                     "type": "http",
                     "scheme": "bearer",
                     "description": "An app token, `cf_…`; the operator mints one with `clawdforge token mint NAME`.",
+                },
+                OPERATOR_SECURITY: {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The operator's token.",
                 },
             },
         },

@@ -8,8 +8,13 @@ use clawdforge_api::schema::{self, named};
 use clawdforge_api::v1::EVENT_STREAM;
 use serde_json::{Map, Value, json};
 
+use crate::router::Audience;
+
 /// The name under which the document knows how apps sign in.
 pub(super) const SECURITY: &str = "appToken";
+
+/// The name under which it knows how the operator does.
+pub(super) const OPERATOR_SECURITY: &str = "adminToken";
 
 /// The name of the schema of errors outside of `/v1`.
 pub(super) const LEGACY_ERROR: &str = "Error";
@@ -24,8 +29,8 @@ const OF_ANYBODY: [Code; 6] = [
     Code::InternalError,
 ];
 
-/// What a request of an app can be refused with besides.
-const OF_APPS: [Code; 4] = [Code::NotSignedIn, Code::NotPermitted, Code::TooManySignIns, Code::RecordsUnavailable];
+/// What a request with a token can be refused with besides.
+const SIGNED_IN: [Code; 4] = [Code::NotSignedIn, Code::NotPermitted, Code::TooManySignIns, Code::RecordsUnavailable];
 
 /// What can be asked of one route.
 pub(super) struct Operation {
@@ -39,7 +44,7 @@ pub(super) struct Operation {
     body: Option<Value>,
     answers: Map<String, Value>,
     codes: Vec<Code>,
-    is_for_everybody: bool,
+    audience: Audience,
 }
 
 impl Operation {
@@ -61,15 +66,21 @@ impl Operation {
             parameters: Vec::new(),
             body: None,
             answers: Map::new(),
-            codes: OF_ANYBODY.into_iter().chain(OF_APPS).collect(),
-            is_for_everybody: false,
+            codes: OF_ANYBODY.into_iter().chain(SIGNED_IN).collect(),
+            audience: Audience::App,
         }
     }
 
     /// Needs no token, and is refused in the form of the first versions.
     pub fn for_everybody(mut self) -> Self {
-        self.is_for_everybody = true;
+        self.audience = Audience::Everybody;
         self.codes = OF_ANYBODY.to_vec();
+        self
+    }
+
+    /// Needs the operator's token.
+    pub fn for_the_operator(mut self) -> Self {
+        self.audience = Audience::Operator;
         self
     }
 
@@ -120,6 +131,12 @@ impl Operation {
     pub fn answers(mut self, status: u16, about: &str, schema: &str) -> Self {
         let answer = self.answer(status, about);
         answer["content"]["application/json"] = json!({ "schema": named(schema) });
+        self
+    }
+
+    /// Answers well with nothing.
+    pub fn answers_nothing(mut self, about: &str) -> Self {
+        self.answer(204, about);
         self
     }
 
@@ -179,7 +196,11 @@ impl Operation {
         let mut answers = self.answers.clone();
         answers.extend(self.refusals());
         operation["responses"] = answers.into();
-        operation["security"] = if self.is_for_everybody { json!([]) } else { json!([{ SECURITY: [] }]) };
+        operation["security"] = match self.audience {
+            Audience::Everybody => json!([]),
+            Audience::App => json!([{ SECURITY: [] }]),
+            Audience::Operator => json!([{ OPERATOR_SECURITY: [] }]),
+        };
         operation
     }
 
@@ -194,7 +215,7 @@ impl Operation {
 
     fn refusal(&self, status: u16, codes: &[Code]) -> Value {
         let about: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
-        let content = if self.is_for_everybody {
+        let content = if self.audience == Audience::Everybody {
             json!({ "application/json": { "schema": named(LEGACY_ERROR) } })
         } else {
             json!({ PROBLEM_JSON: { "schema": schema::problem(codes) } })

@@ -8,11 +8,12 @@ use super::operation::Operation;
 use super::parts;
 
 /// The groups of operations.
-pub(super) const TAGS: [(&str, &str); 5] = [
+pub(super) const TAGS: [(&str, &str); 6] = [
     ("runs", "One prompt, with no memory before or after."),
     ("sessions", "Conversations with one agent."),
     ("turns", "One prompt in a session and all the agent does until it stops."),
     ("files", "Uploads, to be attached to runs and turns."),
+    ("tokens", "What apps sign in with: the operator's business."),
     ("about", "What there is, what was used, what went wrong."),
 ];
 
@@ -41,6 +42,7 @@ pub(super) fn all(timeout_secs_max: u64) -> Vec<Operation> {
     let mut all = runs(timeout_secs_max);
     all.extend(sessions());
     all.extend(turns(timeout_secs_max));
+    all.extend(tokens());
     all.extend(rest());
     all
 }
@@ -183,6 +185,32 @@ fn turns(timeout_secs_max: u64) -> Vec<Operation> {
         .query(parts::after())
         .streams("The events."),
     ]
+}
+
+fn tokens() -> Vec<Operation> {
+    let name = "$response.body#/name";
+    let operations = vec![
+        post("/v1/tokens", "mintToken", "tokens", "Mint the token of an app.")
+            .about("Its secret is shown only in this answer. An app has one token; revoke it to mint another.")
+            .body("application/json", parts::token_body())
+            .answers(201, "The token, with its secret.", "MintedToken")
+            .headers(201, &[LOCATION])
+            .leads_to(201, &["getToken", "revokeToken"], &[("name", name)])
+            .refuses(&[Code::NameTaken, Code::TooManyTokens]),
+        get("/v1/tokens", "listTokens", "tokens", "The live tokens by name, without their secrets.")
+            .query(parts::page_by_name())
+            .answers(200, "A page.", "TokenPage"),
+        get("/v1/tokens/{name}", "getToken", "tokens", "The live token of an app.").of([parts::name()]).answers(
+            200,
+            "The token.",
+            "Token",
+        ),
+        delete("/v1/tokens/{name}", "revokeToken", "tokens", "Revoke the token of an app.")
+            .about("Work under way goes on; a new token of the same name is the same app's.")
+            .of([parts::name()])
+            .answers_nothing("It is good for nothing any more."),
+    ];
+    operations.into_iter().map(Operation::for_the_operator).collect()
 }
 
 fn rest() -> Vec<Operation> {

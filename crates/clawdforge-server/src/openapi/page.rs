@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::operation::{OPERATOR_SECURITY, SECURITY};
+
 /// What the page may do: have its own style, and nothing else. The hash is that of [`STYLE`]; a test compares.
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'sha256-991UINA+z93FZyRhRe0LcvS044CKp0pimQthmn3Tbfw='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -183,8 +185,10 @@ fn curl(path: &str, method: &str, operation: &Value) -> String {
     if method != "GET" {
         let _ = write!(command, " -X {method}");
     }
-    if operation["security"].as_array().is_some_and(|needs| !needs.is_empty()) {
-        command.push_str(" -H \"Authorization: Bearer $CLAWDFORGE_TOKEN\"");
+    for (scheme, variable) in [(SECURITY, "CLAWDFORGE_TOKEN"), (OPERATOR_SECURITY, "CLAWDFORGE_ADMIN_TOKEN")] {
+        if operation["security"][0].get(scheme).is_some() {
+            let _ = write!(command, " -H \"Authorization: Bearer ${variable}\"");
+        }
     }
     for (media, content) in fields(&operation["requestBody"]["content"]) {
         match content.get("example") {

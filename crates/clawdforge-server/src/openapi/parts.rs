@@ -8,8 +8,9 @@ use clawdforge_core::idempotency::KEY_BYTES_MAX;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::{
     FILE_TTL_SECS_DEFAULT, FILE_TTL_SECS_MAX, FILE_TTL_SECS_MIN, FILES_PER_PROMPT_MAX, META_BYTES_MAX, MODEL_CHARS_MAX,
-    PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PROMPT_BYTES_MAX, SYSTEM_BYTES_MAX, TIMEOUT_SECS_MIN,
+    PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PROMPT_BYTES_MAX, SYSTEM_BYTES_MAX, TIMEOUT_SECS_MIN, TOKEN_CIDRS_MAX,
 };
+use clawdforge_core::network::ENDPOINTS_MAX;
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::{DriverName, OnContextLoss};
 use serde_json::{Value, json};
@@ -19,6 +20,9 @@ const RUN_MODEL: &str = r"^([^\u0000-\u001f\u007f-\u009f-][^\u0000-\u001f\u007f-
 
 /// A model name of a session.
 const SESSION_MODEL: &str = r"^([A-Za-z0-9._:/\[\]][A-Za-z0-9._:/\[\]-]*)?$";
+
+/// The name of an app.
+const APP_NAME: &str = "^[a-z0-9_-]{1,64}$";
 
 fn parameter(place: &str, name: &str, about: &str, schema: Value) -> Value {
     json!({ "name": name, "in": place, "required": place == "path", "description": about, "schema": schema })
@@ -44,6 +48,10 @@ pub(super) fn file() -> Value {
     parameter("path", "file", "The upload's id.", id(FileId::PREFIX, "An id."))
 }
 
+pub(super) fn name() -> Value {
+    parameter("path", "name", "The app's name.", json!({ "type": "string", "pattern": APP_NAME }))
+}
+
 pub(super) fn code(codes: &[&str]) -> Value {
     parameter("path", "code", "The code of a problem.", json!({ "type": "string", "enum": codes }))
 }
@@ -56,6 +64,11 @@ pub(super) fn page_by_id(prefix: &str) -> [Value; 2] {
 /// Which page of a list whose cursors are numbers.
 pub(super) fn page_by_number() -> [Value; 2] {
     page(json!({ "type": "string", "pattern": "^[0-9]{1,9}$" }))
+}
+
+/// Which page of a list whose cursors are names of apps.
+pub(super) fn page_by_name() -> [Value; 2] {
+    page(json!({ "type": "string", "pattern": APP_NAME }))
 }
 
 fn page(cursor: Value) -> [Value; 2] {
@@ -168,6 +181,24 @@ pub(super) fn turn_body(timeout_secs_max: u64) -> Value {
         .maybe("files", files())
         .maybe("timeout_secs", timeout(timeout_secs_max));
     json!({ "schema": body.schema(), "example": { "prompt": "say: hello" } })
+}
+
+/// The content of the body of `POST /v1/tokens`.
+pub(super) fn token_body() -> Value {
+    let mut cidrs =
+        list("From where it is good; everywhere where nothing is said.", &text("Such as `192.168.0.0/24`."));
+    cidrs["maxItems"] = TOKEN_CIDRS_MAX.into();
+    let mut hosts = list("Only these.", &text("A host with a port, such as `example.org:443`."));
+    hosts["maxItems"] = ENDPOINTS_MAX.into();
+    let network = json!({
+        "anyOf": [word("By name.", ["open", "none"]), hosts, { "type": "null" }],
+        "description": "What the app's agents may reach, within what their profile allows.",
+    });
+    let body = Object::new("Whose, and what it is good for.")
+        .with("name", json!({ "type": "string", "pattern": APP_NAME, "description": "The app's name." }))
+        .maybe("ip_cidrs", or_null(cidrs))
+        .maybe("network", network);
+    json!({ "schema": body.schema(), "example": { "name": "kitchen" } })
 }
 
 /// The content of the body of `POST /v1/files`.

@@ -8,6 +8,7 @@ mod render;
 pub(crate) mod runs;
 pub(crate) mod sessions;
 pub(crate) mod stream;
+pub(crate) mod tokens;
 pub(crate) mod turns;
 pub(crate) mod usage;
 

@@ -2,15 +2,19 @@
 
 use clawdforge_api::v1;
 use clawdforge_core::agent::Usage;
+use clawdforge_core::app::AppToken;
 use clawdforge_core::event::{Event, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::id::RunId;
 use clawdforge_core::ledger::UsageSum;
 use clawdforge_core::limits::STDERR_SHOWN_BYTES_MAX;
+use clawdforge_core::network::NetworkRule;
 use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::TurnRecord;
 use clawdforge_engine::{RunView, SessionView, TurnView};
+
+use crate::legacy;
 
 pub(super) fn session(view: SessionView) -> v1::Session {
     let SessionView { record, is_warm } = view;
@@ -106,6 +110,15 @@ pub(super) fn file(file: &File) -> v1::File {
         size_bytes: file.size,
         created_at: file.created_at.to_string(),
         expires_at: file.expires_at.to_string(),
+    }
+}
+
+pub(super) fn token(token: &AppToken) -> v1::Token {
+    v1::Token {
+        name: token.app.name.to_string(),
+        ip_cidrs: legacy::tokens::texts(&token.ip_cidrs),
+        network: token.network.as_ref().map(NetworkRule::to_json),
+        created_at: token.created_at.to_string(),
     }
 }
 

@@ -46,3 +46,4 @@ mod sign_ins;
 mod support;
 mod v1;
 mod v1_followers;
+mod v1_tokens;

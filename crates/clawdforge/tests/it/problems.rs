@@ -51,11 +51,11 @@ fn made_by(code: Code) -> MadeBy {
         | Code::UnknownAgent
         | Code::AgentUnavailable
         | Code::IsolationTooWeak
+        | Code::NameTaken
         | Code::UploadTooLarge => MadeBy::Requests,
         Code::Busy => MadeBy::Crowd,
         Code::Stopping | Code::Deferred => MadeBy::Drain,
         Code::BodyTooSlow
-        | Code::NameTaken
         | Code::TooManyTokens
         | Code::DiskFull
         | Code::RecordsUnavailable
@@ -155,6 +155,7 @@ async fn whoever_asks_for_what_cannot_be_is_told_why() -> anyhow::Result<()> {
         (Code::AgentUnavailable, post("/v1/sessions", json!({ "agent": "absent" })).await?),
         (Code::IsolationTooWeak, post("/v1/runs", isolated).await?),
         (Code::UploadTooLarge, read(upload).await?),
+        (Code::NameTaken, app.call(Method::POST, "/v1/tokens", &app.admin_token()?, json!({ "name": "demo" })).await?),
     ];
     assert_made(MadeBy::Requests, &answers);
     Ok(())
@@ -174,20 +175,25 @@ async fn a_service_without_room_says_so() -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn a_service_that_stops_says_what_becomes_of_work() -> anyhow::Result<()> {
-    let app = setup().demo().start().await?;
+    let app = setup().demo().arg("--drain-deadline-secs=3600").start().await?;
     let session = call(&app, Method::POST, "/v1/sessions", json!({})).await?;
     let turns = format!("{}/turns", session.headers["location"].to_str()?);
-    let first = ask(&app, Method::POST, &turns)?.json(&json!({ "prompt": "chatter: 1500\nsay: done" }));
+    let first = ask(&app, Method::POST, &turns)?.json(&json!({ "prompt": "hang" }));
     read(first.header("prefer", "respond-async")).await?;
     let stop = async {
-        while get(&app, &turns, &app.demo_token()?).await?.json()["data"].as_array().map(Vec::len) != Some(2) {
+        // One turn has begun and one waits: only a turn that has begun keeps the service.
+        let states = |page: Value| [0, 1].map(|place| page["data"][place]["state"].clone());
+        while states(get(&app, &turns, &app.demo_token()?).await?.json()) != ["running", "queued"] {
             poll_pause().await;
         }
         app.signal(Signal::TERM)?;
         while get(&app, "/readyz", "").await?.status.is_success() {
             poll_pause().await;
         }
-        call(&app, Method::POST, "/v1/runs", json!({ "prompt": "say: late" })).await
+        let late = call(&app, Method::POST, "/v1/runs", json!({ "prompt": "say: late" })).await?;
+        // Nothing waits for the turn that hangs.
+        app.signal(Signal::INT)?;
+        anyhow::Ok(late)
     };
     let waiting = call(&app, Method::POST, &turns, json!({ "prompt": "say: later" }));
     let (deferred, stopping) = tokio::join!(waiting, stop);

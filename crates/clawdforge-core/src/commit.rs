@@ -42,6 +42,8 @@ pub enum Expect {
     KeyUnused(AppId, String),
     /// The session exists and is not closed.
     SessionOpen(SessionId),
+    /// The session is open, has no turn without an outcome, and was not used since.
+    SessionIdle(SessionId, Timestamp),
 }
 
 /// One durable change.

@@ -10,6 +10,7 @@
 //! slot to other apps.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -96,6 +97,8 @@ pub struct Rest {
     pool: Arc<Shared>,
     place: u64,
     wanted: CancellationToken,
+    /// Whoever rests has heard that the slot is wanted, and gives it up.
+    heard: AtomicBool,
 }
 
 impl Slots {
@@ -208,13 +211,33 @@ impl State {
         let (sender, receiver) = oneshot::channel();
         self.apps.entry(app).or_default().queue.push_back(Waiter { what_for, sender });
         self.waiting += 1;
-        // Where only the app's own share is used up, another app's slot would be of no use to it.
-        let own = self.used < slots;
-        let longest = self.resting.iter().find(|(_, (owner, _))| !own || *owner == app).map(|(place, _)| *place);
+        self.ask_for_room(|state, owner| state.would_help(owner, app, what_for, slots));
+        Ticket::Waiting(receiver)
+    }
+
+    /// Asks whoever rests longest, of those whose slot would help, to give it up.
+    fn ask_for_room(&mut self, helps: impl Fn(&Self, AppId) -> bool) {
+        let longest = self.resting.iter().find(|(_, (owner, _))| helps(self, *owner)).map(|(place, _)| *place);
         if let Some((_, wanted)) = longest.and_then(|place| self.resting.remove(&place)) {
             wanted.cancel();
         }
-        Ticket::Waiting(receiver)
+    }
+
+    /// Whether a slot of one app would be of use to another that waits, or to itself: where the waiting app's own
+    /// share is used up, only a slot of its own is.
+    fn would_help(&self, owner: AppId, app: AppId, what_for: Use, slots: usize) -> bool {
+        owner == app || self.may_take(app, what_for, slots)
+    }
+
+    /// Whether anybody who still waits could have this app's slot.
+    fn is_wanted(&self, owner: AppId, slots: usize) -> bool {
+        self.waiting > 0
+            && self.apps.iter().any(|(app, entry)| {
+                let waits = |waiter: &Waiter| {
+                    !waiter.sender.is_closed() && self.would_help(owner, *app, waiter.what_for, slots)
+                };
+                entry.queue.iter().any(waits)
+            })
     }
 
     fn waiting_of(&self, app: AppId) -> usize {
@@ -262,13 +285,13 @@ impl Slot {
         let wanted = CancellationToken::new();
         let mut state = pool.lock();
         let place = state.tick();
-        if state.waiting > 0 {
+        if state.is_wanted(self.app, pool.limits.slots) {
             wanted.cancel();
         } else {
             state.resting.insert(place, (self.app, wanted.clone()));
         }
         drop(state);
-        Some(Rest { pool, place, wanted })
+        Some(Rest { pool, place, wanted, heard: AtomicBool::new(false) })
     }
 }
 
@@ -276,12 +299,19 @@ impl Rest {
     /// Resolves when somebody else needs the slot.
     pub async fn wanted(&self) {
         self.wanted.cancelled().await;
+        self.heard.store(true, Ordering::Relaxed);
     }
 }
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        self.pool.lock().resting.remove(&self.place);
+        let mut state = self.pool.lock();
+        state.resting.remove(&self.place);
+        if self.wanted.is_cancelled() && !self.heard.load(Ordering::Relaxed) {
+            // It was asked, and went back to work instead: whoever waits would wait for that work to end.
+            let slots = self.pool.limits.slots;
+            state.ask_for_room(|state, owner| state.is_wanted(owner, slots));
+        }
     }
 }
 
@@ -459,6 +489,53 @@ mod tests {
         drop(ready(waiting));
         drop((first, third));
         assert_eq!(slots.load(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_and_goes_back_to_work_has_the_next_one_asked() {
+        let slots = pool(2, 10, 10);
+        let first = ready(slots.admit(app(1), Use::Conversation).unwrap());
+        let second = ready(slots.admit(app(2), Use::Conversation).unwrap());
+        let (first_rest, second_rest) = (rest_of(&first), rest_of(&second));
+        let waiting = slots.admit(app(3), Use::Run).unwrap();
+        assert!(is_wanted(&first_rest) && !is_wanted(&second_rest));
+        // A turn came before it heard of that.
+        drop(first_rest);
+        assert!(is_wanted(&second_rest));
+        second_rest.wanted().await;
+        drop((second_rest, second));
+        drop((ready(waiting), first));
+        assert_eq!(slots.load(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn who_hears_that_the_slot_is_wanted_has_nobody_else_asked() {
+        let slots = pool(2, 10, 10);
+        let first = ready(slots.admit(app(1), Use::Conversation).unwrap());
+        let second = ready(slots.admit(app(2), Use::Conversation).unwrap());
+        let (first_rest, second_rest) = (rest_of(&first), rest_of(&second));
+        let waiting = slots.admit(app(3), Use::Run).unwrap();
+        first_rest.wanted().await;
+        drop(first_rest);
+        assert!(!is_wanted(&second_rest), "one slot is enough");
+        drop(first);
+        drop((ready(waiting), second_rest, second));
+    }
+
+    #[test]
+    fn nobody_gives_up_a_slot_that_no_waiter_may_have() {
+        let slots = pool(3, 10, 10);
+        let _own = [(); 2].map(|()| ready(slots.admit(app(1), Use::Conversation).unwrap()));
+        let other = ready(slots.admit(app(2), Use::Conversation).unwrap());
+        let before = rest_of(&other);
+        let mut flood = slots.admit(app(1), Use::Conversation).unwrap();
+        assert!(waits(&mut flood));
+        assert!(!is_wanted(&before), "the app has its share");
+        drop(before);
+        assert!(!is_wanted(&rest_of(&other)), "neither is the next rest disturbed");
+        // A waiter that has given up wants nothing.
+        drop(slots.admit(app(3), Use::Run).unwrap());
+        assert!(!is_wanted(&rest_of(&other)));
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use clawdforge_core::commit::{Commit, Write};
+use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::idempotency::KEY_LIFE;
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
+use clawdforge_core::session::Session;
+use clawdforge_core::time::Timestamp;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +21,9 @@ const FILES_PER_COMMIT: usize = 100;
 
 /// Conversations looked at at once.
 const SESSIONS_PER_LOOK: usize = 100;
+
+/// Conversations closed at once: each may have to wait some seconds for its agent's end.
+const CLOSINGS_AT_ONCE: usize = 8;
 
 /// Runs one commit erases. A run may have 20,000 events, which take the store's writer about 140 ms to
 /// erase; everybody else waits meanwhile.
@@ -146,13 +152,23 @@ async fn idle_sessions(shared: &Arc<Shared>, stop: &CancellationToken) -> Result
         if idle.is_empty() {
             break;
         }
-        for session in idle {
-            // A turn that is accepted meanwhile is closed with the rest, as by its own app.
-            let fact = LedgerFact::SessionSwept(session.id);
-            closed += usize::from(shared.close_for(&session, None, "service", fact).await?);
+        let closings = idle.into_iter().map(|session| close_idle(Arc::clone(shared), session, before));
+        let closings: Vec<_> = stream::iter(closings).buffer_unordered(CLOSINGS_AT_ONCE).collect().await;
+        closed += closings.iter().filter(|closing| matches!(closing, Ok(true))).count();
+        if closings.iter().any(Result::is_err) {
+            // The next look would find the same ones; everything else of the sweep need not wait for them.
+            break;
         }
     }
     Ok(closed)
+}
+
+/// Closes a conversation, unless it was used since.
+async fn close_idle(shared: Arc<Shared>, session: Session, before: Timestamp) -> Result<bool, EngineError> {
+    let (still, fact) = (Expect::SessionIdle(session.id, before), LedgerFact::SessionSwept(session.id));
+    shared.close_for(&session, still, None, "service", fact).await.inspect_err(|error| {
+        tracing::error!(session.id = %session.id, %error, "an idle session could not be closed; it is tried again");
+    })
 }
 
 fn line(shared: &Arc<Shared>, fact: LedgerFact, app: Option<String>) -> LedgerEntry {

@@ -31,6 +31,14 @@ pub(crate) fn add_expect(batch: &mut Batch, index: usize, expect: &Expect) {
         Expect::SessionOpen(session) => batch
             .expect(index, "EXISTS (SELECT 1 FROM sessions WHERE id = ? AND closed_at IS NULL)")
             .bind(session.to_string()),
+        Expect::SessionIdle(session, before) => batch
+            .expect(
+                index,
+                "EXISTS (SELECT 1 FROM sessions WHERE id = ? AND closed_at IS NULL AND active_at < ?
+                   AND NOT EXISTS (SELECT 1 FROM turns WHERE turns.session = sessions.id AND ended_at IS NULL))",
+            )
+            .bind(session.to_string())
+            .bind(before.micros()),
         Expect::FileExists(file) => {
             batch.expect(index, "EXISTS (SELECT 1 FROM files WHERE id = ?)").bind(file.to_string())
         }

@@ -110,7 +110,7 @@ impl AcpLink {
             Err(error) if is_incoming_transport_closed(&error) || is_connection_terminated(&error) => {
                 self.end_by.get_or_insert_with(|| Instant::now() + EXIT_WAIT_MAX);
             }
-            Err(error) if error.code == ErrorCode::RESOURCE_NOT_FOUND => {
+            Err(error) if self.turn.as_ref().is_some_and(|turn| turn.is_lost_by(&error)) => {
                 self.state = State::Forgotten;
                 self.turn = None;
                 let message = "the agent lost the conversation before it took the prompt; send the prompt again";

@@ -71,14 +71,17 @@ pub(super) async fn choose(
     peer: &mut Peer,
     mut options: Vec<SessionConfigOption>,
 ) -> Result<(), Failure> {
-    // A mode that is not offered is left as it is.
-    if let Some(mode) = &choices.mode
-        && let Some(answer) = set(peer, &options, is_of(SessionConfigOptionCategory::Mode), mode).await
-    {
-        options = answer.map_err(|error| {
-            let message = format!("{name} did not take the mode {mode}: {}", error.message);
-            Failure::new(FailureKind::StartFailed, message)
-        })?;
+    if let Some(mode) = &choices.mode {
+        match set(peer, &options, is_of(SessionConfigOptionCategory::Mode), mode).await {
+            Some(answer) => {
+                options = answer.map_err(|error| {
+                    let message = format!("{name} did not take the mode {mode}: {}", error.message);
+                    Failure::new(FailureKind::StartFailed, message)
+                })?;
+            }
+            // It is left as it is: what it asks is answered all the same.
+            None => tracing::warn!(agent.name = %name, mode, "the agent offers no choice of modes"),
+        }
     }
     if let Some(model) = spec.model.as_ref().or(choices.default_model.as_ref()) {
         let unknown = |why: &str| {

@@ -41,6 +41,8 @@ pub(crate) struct Turn {
     told_now: Usage,
     quirks: Quirks,
     misspoken: Misspoken,
+    /// The agent has said or done something, so it had the prompt.
+    has_acted: bool,
 }
 
 /// A tool call that was not told yet, because agents send its arguments after it.
@@ -75,6 +77,12 @@ impl Turn {
         self.told_now.clone()
     }
 
+    /// Whether an error says that the agent lost the conversation before it took the prompt, so that sending it again
+    /// does nothing twice. What has acted had the prompt, and misses something else.
+    pub(crate) fn is_lost_by(&self, error: &Error) -> bool {
+        error.code == ErrorCode::RESOURCE_NOT_FOUND && !self.has_acted
+    }
+
     /// What an update means to us, in order.
     pub(crate) fn update(&mut self, update: SessionUpdate) -> Vec<AgentSignal> {
         let heard = self.misspoken.hear(update);
@@ -85,6 +93,13 @@ impl Turn {
     }
 
     fn translate(&mut self, update: SessionUpdate) -> Vec<AgentSignal> {
+        self.has_acted |= matches!(
+            update,
+            SessionUpdate::AgentMessageChunk(_)
+                | SessionUpdate::AgentThoughtChunk(_)
+                | SessionUpdate::ToolCall(_)
+                | SessionUpdate::ToolCallUpdate(_)
+        );
         match update {
             SessionUpdate::AgentMessageChunk(chunk) => self.text(chunk),
             SessionUpdate::AgentThoughtChunk(chunk) => {

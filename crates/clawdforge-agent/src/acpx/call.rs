@@ -91,14 +91,6 @@ impl Caller {
 
     /// Starts a call. `first` are options that stand in front of the verb.
     pub(super) async fn start(&self, first: &[&str], verb: &[&str], stdin: StdinMode) -> Result<Tree, Failure> {
-        let workspace = self.workspace.clone();
-        let removed = tokio::task::spawn_blocking(move || remove_project_config(&workspace)).await;
-        if let Err(error) = removed.map_err(io::Error::other).flatten() {
-            tracing::warn!(agent.name = self.agent, %error, "a {PROJECT_CONFIG} in a workspace could not be removed");
-            let message =
-                format!("the workspace holds a {PROJECT_CONFIG} that could not be removed; acpx would obey it");
-            return Err(Failure::new(FailureKind::StartFailed, message));
-        }
         let mut args: Vec<OsString> = vec!["--agent".into(), self.command.clone()];
         args.extend(["--cwd".into(), self.workspace.clone().into_os_string()]);
         let fixed = ["--format", "json", "--json-strict", "--approve-all", "--non-interactive-permissions", "deny"];
@@ -119,6 +111,15 @@ impl Caller {
                 agent.name = self.agent,
                 "a process that has ended could not be reaped; acpx may refuse to go on"
             );
+        }
+        // As late as can be: what an agent left running may write in the workspace.
+        let workspace = self.workspace.clone();
+        let removed = tokio::task::spawn_blocking(move || remove_project_config(&workspace)).await;
+        if let Err(error) = removed.map_err(io::Error::other).flatten() {
+            tracing::warn!(agent.name = self.agent, %error, "a {PROJECT_CONFIG} in a workspace could not be removed");
+            let message =
+                format!("the workspace holds a {PROJECT_CONFIG} that could not be removed; acpx would obey it");
+            return Err(Failure::new(FailureKind::StartFailed, message));
         }
         self.spawner.errand(spec).await.map_err(|error| not_started("acpx", &error))
     }

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use agent_client_protocol::Error;
 use agent_client_protocol::v1::schema::{PromptResponse, SessionUpdate, StopReason};
-use agent_client_protocol::{Error, ErrorCode};
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
 use serde_json::Value;
 
@@ -138,7 +138,7 @@ impl Stream {
                 Err(_) => Err(Error::internal_error()),
             }
         };
-        if answered.as_ref().is_err_and(|error| error.code == ErrorCode::RESOURCE_NOT_FOUND) {
+        if answered.as_ref().is_err_and(|error| self.turn.is_lost_by(error)) {
             self.state = Context::Forgotten;
             let message = "the agent lost the conversation before it took the prompt; send the prompt again";
             let failure = Some(Failure::new(FailureKind::Crashed, message));

@@ -96,6 +96,14 @@ impl TurnTicket {
     }
 }
 
+/// Why a turn was not accepted.
+enum NotAccepted {
+    /// It is not on record.
+    Refused(EngineError),
+    /// It may be on record: neither the commit nor the store said.
+    InDoubt(EngineError),
+}
+
 impl Shared {
     pub(crate) async fn open_session(
         self: Arc<Self>,
@@ -232,16 +240,25 @@ impl Shared {
             timeout: request.timeout,
         };
         let files = attachments.iter().map(|file| file.id).collect();
-        let prompt = self.accept(&record, &turn, request, files, key).await?;
-        *accepted = Some(SessionRecord { turns: turn.index, ..record });
+        let (prompt, doubt) = match self.accept(&record, &turn, request, files, key).await {
+            Ok(prompt) => (Some(prompt), None),
+            Err(NotAccepted::InDoubt(error)) => (None, Some(error)),
+            Err(NotAccepted::Refused(error)) => return Err(error),
+        };
+        // In doubt, the next turn looks how many there are.
+        *accepted = doubt.is_none().then_some(SessionRecord { turns: turn.index, ..record });
         // The one before may be over and only not be counted off yet.
-        let prompt = (unfinished <= 1).then_some(prompt);
+        let prompt = prompt.filter(|_| unfinished <= 1);
         desk.unfinished.fetch_add(1, Ordering::Relaxed);
         let index = turn.index;
         let publisher = Publisher::new(self.tails.of(session));
         let follower = publisher.follow();
         let (id, cancel) = (turn.id, self.cancels.of(turn.id));
         caller.order(Order::Turn(Box::new(Accepted { turn, prompt, place, publisher, cancel }))).await;
+        if let Some(error) = doubt {
+            // Its owner has it if it is there: no other may overtake it, and nobody else would ever do it.
+            return Err(error);
+        }
         Ok(Submitted::New(TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower }))
     }
 
@@ -253,7 +270,7 @@ impl Shared {
         request: TurnRequest,
         files: Vec<FileId>,
         key: Option<IdempotencyKey>,
-    ) -> Result<EventBody, EngineError> {
+    ) -> Result<EventBody, NotAccepted> {
         let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
         let facts = TurnFacts {
             session: turn.session,
@@ -286,13 +303,19 @@ impl Shared {
         };
         match self.recorder.plain(commit).await {
             Ok(()) => Ok(prompt),
-            Err(CommitError::Unexpected { index: 0 }) => Err(EngineError::SessionClosed),
+            Err(CommitError::Unexpected { index: 0 }) => Err(NotAccepted::Refused(EngineError::SessionClosed)),
             // The same key came with a request to somewhere else at the same time.
-            Err(CommitError::Unexpected { index }) if index >= last => Err(EngineError::KeyReused),
-            Err(CommitError::Unexpected { .. }) => Err(EngineError::NotFound("file")),
+            Err(CommitError::Unexpected { index }) if index >= last => {
+                Err(NotAccepted::Refused(EngineError::KeyReused))
+            }
+            Err(CommitError::Unexpected { .. }) => Err(NotAccepted::Refused(EngineError::NotFound("file"))),
             // A doubtful commit: the prompt is there, or it is not.
-            Err(CommitError::Unknown(_)) if self.store.sessions.queued_prompt(turn.id).await?.is_some() => Ok(prompt),
-            Err(error @ (CommitError::Unknown(_) | CommitError::Unavailable(_))) => Err(error.into()),
+            Err(error @ CommitError::Unknown(_)) => match self.store.sessions.queued_prompt(turn.id).await {
+                Ok(Some(_)) => Ok(prompt),
+                Ok(None) => Err(NotAccepted::Refused(error.into())),
+                Err(unread) => Err(NotAccepted::InDoubt(unread.into())),
+            },
+            Err(error @ CommitError::Unavailable(_)) => Err(NotAccepted::Refused(error.into())),
         }
     }
 
@@ -338,19 +361,21 @@ impl Shared {
         if record.closed_at.is_some() {
             return Ok(false);
         }
-        self.close_for(&record.session, Some(id), "app", LedgerFact::SessionClosed(session)).await
+        let still = Expect::SessionOpen(session);
+        self.close_for(&record.session, still, Some(id), "app", LedgerFact::SessionClosed(session)).await
     }
 
-    /// As [`Self::close_session`], for whoever may; the ledger says why.
+    /// As [`Self::close_session`], for whoever may; the ledger says why. False also when it is not as expected.
     pub(crate) async fn close_for(
         self: &Arc<Self>,
         session: &Session,
+        still: Expect,
         id: Option<RequestId>,
         principal: &'static str,
         fact: LedgerFact,
     ) -> Result<bool, EngineError> {
         let commit = Commit {
-            expects: vec![Expect::SessionOpen(session.id)],
+            expects: vec![still],
             writes: vec![Write::CloseSession(session.id, self.ids.now())],
             ledger: vec![self.line_of(session, id, principal, fact)],
         };
@@ -365,7 +390,8 @@ impl Shared {
             }
             Err(error @ CommitError::Unavailable(_)) => return Err(error.into()),
         }
-        self.open_sessions.fetch_sub(1, Ordering::Relaxed);
+        // After a doubtful commit it may have been somebody else who closed it, and counted it off.
+        let _ = self.open_sessions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| open.checked_sub(1));
         if let Some(caller) = self.call_owned(session.id) {
             let (closer, closed) = oneshot::channel();
             caller.order(Order::Close(closer)).await;

@@ -84,6 +84,8 @@ pub(crate) struct Player {
     cancel_told: bool,
     /// The agent has the prompt.
     has_begun: bool,
+    /// The agent knows the conversation.
+    is_fed: bool,
     /// When something of what it did was last committed.
     seen_at: Option<Instant>,
 }
@@ -115,6 +117,8 @@ impl Player {
             close_told: false,
             cancel_told: false,
             has_begun: false,
+            // A warm one does; of every other the opening says so.
+            is_fed: true,
             seen_at: None,
         }
     }
@@ -255,14 +259,17 @@ impl Player {
         self.log.push(self.shared.ids.now(), EventBody::Context { source });
         if let Some(link) = self.link.as_ref().filter(|_| is_new) {
             self.log.note(Write::NoteLink(self.log.session.id, link.process()));
+            self.is_fed = source == ContextSource::Resumed;
             self.note_resume_key();
         }
     }
 
-    /// Agents may change their own id of a conversation while it goes on, and lose it.
+    /// Agents may change their own id of a conversation while it goes on, and lose it. One that has not shown a sign of
+    /// having the prompt, and what it is told of the turns before with it, knows nothing that could be taken up again:
+    /// until then there is no key.
     fn note_resume_key(&mut self) {
         let Some(link) = self.link.as_ref().filter(|_| self.log.session.conversation.is_some()) else { return };
-        let key = link.resume_key();
+        let key = link.resume_key().filter(|_| self.is_fed);
         if key != self.resume_noted {
             self.log.note(Write::NoteResume(self.log.session.id, key.clone()));
             self.resume_noted = key;
@@ -329,7 +336,10 @@ impl Player {
                 Input::TimerFired(Timer::Cancel)
             }
             () = at(self.flush_at) => return None,
-            signal = next_signal(&mut self.link) => Input::Signal(signal),
+            signal = next_signal(&mut self.link) => {
+                self.is_fed |= self.has_begun && !matches!(signal, AgentSignal::Exited(_));
+                Input::Signal(signal)
+            }
             () = at(self.silence_at) => {
                 self.silence_at = None;
                 Input::TimerFired(Timer::Silence)

@@ -128,6 +128,34 @@ async fn an_agent_that_crashed_is_resumed_by_its_key_in_the_same_workspace() {
     assert_eq!(opened[0].mark.to_string(), session.to_string());
 }
 
+/// By which keys its agents were to take the conversation up.
+fn resumed_by(scene: &Scene) -> Vec<Option<String>> {
+    scene.talker.opened.lock().unwrap().iter().map(|spec| spec.resume.clone()).collect()
+}
+
+#[tokio::test]
+async fn an_agent_that_died_before_a_sign_of_its_first_prompt_is_not_resumed_as_if_it_knew_it() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    assert_eq!(failure(&scene.turn(session, "exit").await), Some(FailureKind::Crashed));
+    assert_eq!(scene.answered(session, "two").await, ContextSource::Rebuilt);
+    assert_eq!(resumed_by(&scene), [None, None]);
+    assert!(scene.talker.asked.lock().unwrap()[1].before.as_deref().is_some_and(|before| before.contains("exit")));
+}
+
+#[tokio::test]
+async fn an_agent_that_died_before_a_sign_of_what_it_was_told_anew_is_told_once_more() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    scene.answered(session, "the word is plum").await;
+    scene.answered(session, "lose").await;
+    assert_eq!(failure(&scene.turn(session, "exit").await), Some(FailureKind::Crashed));
+    assert_eq!(scene.answered(session, "go on").await, ContextSource::Rebuilt);
+    assert_eq!(resumed_by(&scene), [None, None, None]);
+    let before = scene.talker.asked.lock().unwrap()[3].before.clone().unwrap_or_default();
+    assert!(before.contains("the word is plum"), "{before}");
+}
+
 #[tokio::test]
 async fn an_agent_that_died_a_moment_ago_does_not_take_the_next_turn_with_it() {
     let scene = Scene::new(true).await;
@@ -361,16 +389,22 @@ async fn a_bug_in_a_driver_ends_the_turn_and_the_session_goes_on() {
     let session = scene.open().await;
     assert_eq!(failure(&scene.turn(session, "panic").await), Some(FailureKind::Internal));
     assert_eq!(scene.talker.alive(), 0);
-    assert_eq!(scene.answered(session, "next").await, ContextSource::Resumed);
+    assert_eq!(scene.answered(session, "next").await, ContextSource::Rebuilt);
 }
 
 #[tokio::test]
 async fn turns_that_had_not_begun_when_the_service_stopped_are_done_by_the_next() {
     let scene = Scene::new(true).await;
     let session = scene.open().await;
-    let running = scene.submit(session, "hang").await.unwrap();
+    let running = scene.submit(session, "mutter").await.unwrap();
     let waiting = scene.submit(session, "promised").await.unwrap();
-    scene.asked(1).await;
+    // The agent has shown that it has the prompt.
+    soon(async {
+        while scene.opened.store.sessions.conversation(session).await.unwrap().unwrap().resume_key.is_none() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     scene.engine.drain(Duration::from_millis(1)).await;
     assert_eq!(failure(&ended(running).await), Some(FailureKind::Interrupted));
     assert_eq!(soon(waiting.outcome()).await.err(), Some(EngineError::Deferred));
@@ -387,7 +421,7 @@ async fn turns_that_had_not_begun_when_the_service_stopped_are_done_by_the_next(
         }
     })
     .await;
-    assert_eq!(scene.talker.asked(), ["hang", "promised"]);
+    assert_eq!(scene.talker.asked(), ["mutter", "promised"]);
     assert_eq!(scene.talker.opened.lock().unwrap()[1].resume.as_deref(), Some("key-1"));
     engine.drain(DEADLINE).await;
 }

@@ -4,6 +4,7 @@
 
 mod cancelling;
 mod conversations;
+mod doubtful;
 mod erasing;
 mod faults;
 mod following;

@@ -145,10 +145,16 @@ async fn the_sweep_finds_what_nobody_uses_and_what_was_closed_long_ago() {
     assert_eq!(idle(60, 9).await, [session_id(2), session_id(3)]);
     assert_eq!(idle(60, 1).await, [session_id(2)]);
     assert_eq!(idle(61, 9).await, [session_id(2), session_id(3), session_id(1)], "the end of a turn is use as well");
+    let still = async |number, before| fixture.expect(Expect::SessionIdle(session_id(number), at(before))).await;
+    assert_eq!(still(2, 60).await, Ok(()));
+    assert_eq!(still(1, 60).await, Err(unexpected(0)), "it was used since");
+    assert_eq!(still(4, 60).await, Err(unexpected(0)), "a turn of it is under way");
+    assert_eq!(still(9, 60).await, Err(unexpected(0)), "nothing");
     for (number, closed) in [(1, 100), (2, 90), (4, 80)] {
         fixture.write([Write::CloseSession(session_id(number), at(closed))]).await.unwrap();
     }
     assert_eq!(idle(1_000, 9).await, [session_id(3)], "what is closed is not idle");
+    assert_eq!(still(2, 60).await, Err(unexpected(0)), "nor closed once more");
     let closed = fixture.store().sessions.conversations_closed_before(at(100), 9).await.unwrap();
     assert_eq!(closed, [conversation(2, 20)], "the end itself is not before, and work under way keeps the fourth");
 }

@@ -97,6 +97,23 @@ async fn outside_of_it_nothing_is_written_and_little_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn how_others_are_scheduled_is_not_for_it_to_say() {
+    let bench = Bench::new();
+    let all = "'taskset -p ffffffff' 'chrt -o -p 0' 'ionice -c 2 -n 4 -p'";
+    let tried = |whom: &str| {
+        format!(
+            "for set in {all}; do $set {whom} > /dev/null 2>&1 && echo \"$set\"; done; nice -n 1 ionice -c 2 -n 5 true && echo own"
+        )
+    };
+    let outside = all_said(bench.sh(&tried("$$")).await).await;
+    assert_eq!(outside.lines().count(), 4, "these work where nothing refuses them: {outside}");
+    for identity in users() {
+        assert_eq!(says(&bench, &tried(&std::process::id().to_string()), identity).await, "own\n");
+        assert_eq!(says(&bench, &tried("$$"), identity).await, "own\n", "by number not even for itself");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_started_says_why_as_it_does_outside() {
     let bench = Bench::new();
     let confinement = bench.confinement();

@@ -214,12 +214,21 @@ fn clear(folder: &OwnedFd, name: &Path) -> io::Result<()> {
         Err(Errno::ISDIR | Errno::PERM) => {
             let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name);
             std::fs::remove_dir_all(&path).or_else(|_refused| {
-                std::fs::set_permissions(&path, Permissions::from_mode(0o700))?;
+                open_up(folder, name)?;
                 std::fs::remove_dir_all(&path)
             })
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Lets its owner into a folder. The name may have become a link to something of the service's, so the folder is held first;
+/// as a place alone, because it may be closed to reading.
+fn open_up(folder: &OwnedFd, name: &Path) -> io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = openat(folder, name, flags, Mode::empty())?;
+    // `fchmod` takes no such descriptor. This path leads to what is held and over no name that can change.
+    std::fs::set_permissions(format!("/proc/self/fd/{}", held.as_raw_fd()), Permissions::from_mode(0o700))
 }
 
 #[cfg(test)]
@@ -316,6 +325,21 @@ mod tests {
         ground.lay().unwrap();
         assert_eq!(mode(&ground.settings()), 0o444);
         assert_eq!(ground.in_home(), ["history.jsonl", "settings.json", "skills"]);
+    }
+
+    #[test]
+    fn a_folder_is_let_into_and_nothing_that_a_link_in_its_place_leads_to() {
+        let ground = Ground::new();
+        let (shut, precious) = (ground.at("homes/claude/shut"), ground.at("precious"));
+        for folder in [&shut, &precious] {
+            fs::create_dir(folder).unwrap();
+            fs::set_permissions(folder, Permissions::from_mode(0o100)).unwrap();
+        }
+        symlink(&precious, ground.at("homes/claude/link")).unwrap();
+        let home = open_folder(CWD, &ground.at("homes/claude")).unwrap();
+        open_up(&home, Path::new("shut")).unwrap();
+        assert!(open_up(&home, Path::new("link")).is_err());
+        assert_eq!((mode(&shut), mode(&precious)), (0o700, 0o100));
     }
 
     #[test]

@@ -59,7 +59,8 @@ fn launch(
     group: Option<&Group>,
 ) -> Result<Newborn, SpawnError> {
     let failed = || SpawnError::os("speak to the launcher of a sandbox");
-    let policy = sandbox.policy(spec).encode();
+    let policy = sandbox.policy(spec);
+    let policy = policy.map_err(|source| SpawnError::Sandbox { action: "open its places", source })?.encode();
     let (mut ours, theirs) = UnixStream::pair().map_err(failed())?;
     ours.set_read_timeout(Some(LAUNCH_WAIT_MAX)).map_err(failed())?;
     ours.set_write_timeout(Some(LAUNCH_WAIT_MAX)).map_err(failed())?;

@@ -226,9 +226,6 @@ const ACPX_WITHOUT_NAMESPACES: &str = "acpx_without_namespaces";
 /// Agents of an app behind acpx share the folder of its sockets, as they share their home.
 const SHARED_ACPX: &str = "shared_acpx";
 
-/// Agents may say on which processors the service runs, because they are the same user with the same powers.
-const PIN_SERVICE: &str = "pin_service";
-
 /// Nothing bounds how much memory and processor time an agent takes, beside what bounds the whole service.
 const UNBOUNDED_MEMORY_AND_CPU: &str = "unbounded_memory_and_cpu";
 
@@ -300,7 +297,6 @@ fn known_gaps(
     bounds: Bounds,
 ) -> impl Iterator<Item = &'static str> {
     let known = [
-        (PIN_SERVICE, level == Isolation::Landlock && !geteuid().is_root()),
         (SHARED_HOME, config.agent_home == AgentHome::Shared),
         (SHARED_ACPX, config.agent_home != AgentHome::Session),
         (UNBOUNDED_PROCESSES, !with_users && !bounds.tasks),

@@ -61,19 +61,20 @@ children.spawn = function (program, args, ...rest) {
 require('node:module').syncBuiltinESMExports();
 "#;
 
-/// Makes what a sandboxed acpx cannot make itself, for the home it gets; what it may write comes back.
+/// Makes what a sandboxed acpx cannot make itself, for the home it gets; what it may write beside that home comes back.
 /// Blocking.
 pub(super) fn prepare(path: &Path, home: Option<&Home>) -> io::Result<Vec<PathBuf>> {
-    // Named by itself, because a home around the data directory is not writable as a whole.
-    let records = path.join(".acpx");
     let sockets = socket_folder(path);
-    for folder in [&records, &sockets] {
+    // Named by itself only where that is needed: a home around the data directory is not writable as a whole. In a home
+    // of its own acpx makes it, and an agent that puts a link there does not choose what is opened for the next one.
+    let records = home.is_none().then(|| path.join(".acpx"));
+    for folder in records.iter().chain([&sockets]) {
         own_folder(folder, home)?;
     }
     // It is in use from now on, although nothing is in it yet: what is erased meanwhile leaves it alone.
     let now = Timestamps { last_access: NOW, last_modification: NOW };
     utimensat(CWD, &sockets, &now, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(vec![records, sockets])
+    Ok(records.into_iter().chain([sockets]).collect())
 }
 
 /// The folder in which owners of acpx listen that have this home.
@@ -152,6 +153,20 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "").unwrap();
         assert!(own_folder(&path, None).is_err(), "a file");
+    }
+
+    #[test]
+    fn in_a_home_of_its_own_an_agent_names_nothing_further_to_open() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/", dir.path().join(".acpx")).unwrap();
+        let home = Home { path: dir.path().to_owned(), owner: None, is_passing: false };
+        let sockets = socket_folder(dir.path());
+        assert_eq!(prepare(dir.path(), Some(&home)).unwrap(), std::slice::from_ref(&sockets));
+        let error = prepare(dir.path(), None).unwrap_err();
+        assert!(error.to_string().contains(&*dir.path().join(".acpx").to_string_lossy()), "{error}");
+        std::fs::remove_file(dir.path().join(".acpx")).unwrap();
+        assert_eq!(prepare(dir.path(), None).unwrap(), [dir.path().join(".acpx"), sockets.clone()]);
+        std::fs::remove_dir(sockets).unwrap();
     }
 
     #[test]

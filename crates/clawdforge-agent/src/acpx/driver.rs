@@ -103,7 +103,12 @@ impl AcpxDriver {
         };
         let mut sandbox = prepared.await.map_err(|error| {
             tracing::error!(agent.name = %self.profile.name, %error, "could not prepare an agent's private folder");
-            Failure::new(FailureKind::StartFailed, "the agent's private folder could not be written; is the disk full?")
+            let message = match error.kind() {
+                // It names what is in the way.
+                io::ErrorKind::AlreadyExists => format!("acpx could not be started: {error}"),
+                _ => "the agent's private folder could not be written; is the disk full?".to_owned(),
+            };
+            Failure::new(FailureKind::StartFailed, message)
         })?;
         passage.open(sandbox.as_mut(), &mut env);
         Ok(Caller {

@@ -98,6 +98,26 @@ const STREAM_PROTOCOLS: [libc::c_int; 2] = [0, libc::IPPROTO_TCP];
 /// Calls that connect while they send, which Landlock does not see, with the argument that has the flags.
 const SENDING: [(libc::c_long, u8); 3] = [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
 
+/// Calls that set a process' limits, processors, scheduling or places in memory, with its number as the first argument. What is
+/// meant for oneself is asked for with 0; whose a number is, a filter cannot know.
+const OF_A_PROCESS: [libc::c_long; 7] = [
+    libc::SYS_prlimit64,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+];
+
+/// Calls that set priorities of a process, a group or a user, as the first argument says, whose number is the second; with
+/// what stands for a user. 0 is one's own, which for a user is the service's as well.
+const OF_PROCESSES: [(libc::c_long, u64); 2] =
+    [(libc::SYS_setpriority, libc::PRIO_USER as u64), (libc::SYS_ioprio_set, IO_PRIORITY_OF_USER)];
+
+/// `IOPRIO_WHO_USER`.
+const IO_PRIORITY_OF_USER: u64 = 3;
+
 /// What `clone` must not make. It cannot make a time namespace: that flag is a part of the exit signal to it.
 const NAMESPACES: [libc::c_int; 7] = [
     libc::CLONE_NEWUSER,
@@ -158,10 +178,12 @@ fn filters(truncation_is_judged: bool, network_is_closed: bool) -> Result<[BpfPr
     for call in [libc::SYS_socket, libc::SYS_socketpair] {
         forbidden.insert(call, vec![is_none_of(0, SOCKETS)?]);
     }
-    // Limits and priorities of others: what is meant for oneself is asked for with 0.
-    forbidden.insert(libc::SYS_prlimit64, vec![is_none_of(0, [0])?]);
-    let by_number_or_user = vec![is_none_of(1, [0])?, is(0, u64::from(libc::PRIO_USER))?];
-    forbidden.insert(libc::SYS_setpriority, by_number_or_user);
+    for call in OF_A_PROCESS {
+        forbidden.insert(call, vec![is_none_of(0, [0])?]);
+    }
+    for (call, user) in OF_PROCESSES {
+        forbidden.insert(call, vec![is_none_of(1, [0])?, is(0, user)?]);
+    }
     if network_is_closed {
         forbidden.entry(libc::SYS_socket).or_default().extend(all_but_tcp()?);
         for (call, flags) in SENDING {

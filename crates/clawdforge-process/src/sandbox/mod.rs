@@ -19,7 +19,7 @@
 //! inside.
 //!
 //! The invariant of every policy: nothing of the private directory (the service's data) is in it but what a
-//! sandbox names below it, however broad the other roots are.
+//! sandbox names below it, however broad the other roots are. And nothing is in it because of a link that an agent made.
 
 mod attack;
 mod calls;
@@ -35,9 +35,11 @@ mod roots;
 mod rules;
 mod tries;
 mod view;
+mod way;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -200,16 +202,18 @@ impl Sandbox {
         }
     }
 
-    pub(crate) fn policy(&self, spec: &SpawnSpec) -> Policy {
-        Policy {
+    /// # Errors
+    /// When agents have bent the way to a place that is to be opened.
+    pub(crate) fn policy(&self, spec: &SpawnSpec) -> io::Result<Policy> {
+        Ok(Policy {
             server: rustix::process::getpid().as_raw_pid(),
             identity: self.identity,
             hidden: self.namespaces.then(|| self.confinement.private.clone()),
             ports: self.ports.clone(),
             own_network: self.has_own_network(),
             ways: if self.namespaces { roots::ways(self, spec) } else { Vec::new() },
-            rules: roots::rules(self, spec),
-        }
+            rules: roots::rules(self, spec)?,
+        })
     }
 }
 

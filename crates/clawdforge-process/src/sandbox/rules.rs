@@ -5,13 +5,15 @@
 //! truncating. It does **not** judge `stat`, `chmod`, `chown`, times and extended attributes, nor sockets
 //! that have a path (before version 9 of its interface): those are what a user of its own is for.
 
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
 
 use super::Ports;
 use super::policy::{Access, Rule};
@@ -53,13 +55,32 @@ pub(super) enum RulesError {
 /// Opens the places of the rules. What is not there needs no rule.
 pub(super) fn hold(rules: &[Rule]) -> Held {
     let open_one = |rule: &Rule| {
-        let place = open(&rule.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let place = open_place(&rule.path).ok()?;
         let is_dir = fstat(&place).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Directory);
         let all = rights(rule.access);
         // A right that only directories can have makes the kernel refuse a rule about a file.
         Some((place, if is_dir { all } else { all & AccessFs::from_file(NEWEST) }))
     };
     Held(rules.iter().filter_map(open_one).collect())
+}
+
+/// Opens a place by a path that has no link in it, or not any more: where one appeared since the path was found, somebody
+/// put it there who wants another place opened. Part by part, because filters of containers may not know `openat2`.
+pub(super) fn open_place(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut place = open("/", flags, Mode::empty())?;
+    for part in path.components() {
+        place = match part {
+            Component::RootDir | Component::CurDir => continue,
+            Component::Normal(name) => openat(&place, name, flags, Mode::empty())?,
+            Component::ParentDir | Component::Prefix(_) => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        // With these flags a link is opened like a file.
+        if FileType::from_raw_mode(fstat(&place)?.st_mode) == FileType::Symlink {
+            return Err(io::Error::from_raw_os_error(libc::ELOOP));
+        }
+    }
+    Ok(place)
 }
 
 /// Restricts this thread for good. A list of ports that the kernel would not enforce is an error: whoever gave one
@@ -98,5 +119,38 @@ fn rights(access: Access) -> BitFlags<AccessFs> {
             // Devices are nothing that an agent makes.
             AccessFs::from_all(NEWEST) & !(AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::IoctlDev)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_opened_over_no_link_at_its_end_or_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(top.join("real/deep")).unwrap();
+        std::fs::write(top.join("real/file"), "").unwrap();
+        std::os::unix::fs::symlink("real", top.join("link")).unwrap();
+        for open in ["", "real", "real/deep", "real/file"] {
+            assert!(open_place(&top.join(open)).is_ok(), "{open}");
+        }
+        for shut in ["link", "link/deep", "link/file", "real/../real", "missing"] {
+            assert!(open_place(&top.join(shut)).is_err(), "{shut}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_became_a_link_after_it_was_named_is_not_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(top.join("private")).unwrap();
+        std::fs::create_dir(top.join("own")).unwrap();
+        let rules = [Rule { path: top.join("own"), access: Access::Write }];
+        assert_eq!(hold(&rules).0.len(), 1);
+        std::fs::remove_dir(top.join("own")).unwrap();
+        std::os::unix::fs::symlink(top.join("private"), top.join("own")).unwrap();
+        assert_eq!(hold(&rules).0.len(), 0);
     }
 }

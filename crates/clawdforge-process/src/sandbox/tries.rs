@@ -41,6 +41,12 @@ const MEMORY_BYTES: usize = 1 << 40;
 /// How long a neighbour on this machine may take to answer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// Bytes in which the kernel says how a process is scheduled: the first version of its structure, which all know.
+const SCHEDULING_BYTES: usize = 48;
+
+/// `IOPRIO_WHO_PROCESS`.
+const IO_PRIORITY_OF_PROCESS: libc::c_int = 1;
+
 /// Bytes of an answer that are looked at: its status line.
 const ANSWER_BYTES: usize = 64;
 
@@ -214,11 +220,40 @@ fn limit(number: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the priority of another process, to what it is.
+/// Sets the priority of another process, to what it is, in each of the ways there are.
 fn renice(number: i32) -> io::Result<()> {
     let other = process(number)?;
     let is = rustix::process::getpriority_process(Some(other))?;
-    Ok(rustix::process::setpriority_process(Some(other), is)?)
+    let plainly = rustix::process::setpriority_process(Some(other), is).map_err(io::Error::from);
+    plainly.or_else(|refused| reschedule(number).or_else(|_| prefer_on_disk(number)).map_err(|_| refused))
+}
+
+fn answered(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// `sched_setattr`, which sets priorities as well.
+fn reschedule(number: i32) -> io::Result<()> {
+    let mut is = [0_u8; SCHEDULING_BYTES];
+    #[expect(unsafe_code, reason = "no safe wrapper tells how another process is scheduled")]
+    // SAFETY: the array is writable for the call, as long as the kernel is told.
+    let told = unsafe { libc::syscall(libc::SYS_sched_getattr, number, is.as_mut_ptr(), SCHEDULING_BYTES, 0) };
+    answered(told)?;
+    #[expect(unsafe_code, reason = "no safe wrapper sets how another process is scheduled")]
+    // SAFETY: the kernel filled the array, its size included, and only reads it now.
+    let set = unsafe { libc::syscall(libc::SYS_sched_setattr, number, is.as_ptr(), 0) };
+    answered(set).map(drop)
+}
+
+/// `ioprio_set`: who comes first at the disk.
+fn prefer_on_disk(number: i32) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "no safe wrapper tells priorities at the disk")]
+    // SAFETY: plain numbers.
+    let is = answered(unsafe { libc::syscall(libc::SYS_ioprio_get, IO_PRIORITY_OF_PROCESS, number) })?;
+    #[expect(unsafe_code, reason = "no safe wrapper sets priorities at the disk")]
+    // SAFETY: plain numbers.
+    let set = unsafe { libc::syscall(libc::SYS_ioprio_set, IO_PRIORITY_OF_PROCESS, number, is) };
+    answered(set).map(drop)
 }
 
 /// Says on which processors another process may run: on those it does.

@@ -13,11 +13,13 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::Mode;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind_recursive, mount_change};
 use rustix::process::umask;
 
 use super::policy::{Access, Rule};
+use super::rules::open_place;
+use super::way::Way;
 
 /// What programs keep while they run; links at its top lead to what belongs to the system.
 const AT_RUN_TIME: &str = "/run";
@@ -31,9 +33,6 @@ const COVER: &CStr = c"mode=0755,size=1m,nr_inodes=16k";
 /// A temporary folder lies in memory, so it is small: agents are told of a folder on the disk (`TMPDIR`), and
 /// this is for programs that do not listen.
 const OWN_TEMPORARY: &CStr = c"mode=1777,size=256m,nr_inodes=64k";
-
-/// Links on one way: more than the kernel follows.
-const LINKS_MAX: usize = 40;
 
 /// Attributes of `mount_setattr`, in the layout the kernel wants.
 #[repr(C)]
@@ -66,7 +65,7 @@ fn make_passable(private: &Path, ways: &[PathBuf], rules: &[Rule]) -> io::Result
     // Held before anything is covered. A rule about what is not there is none.
     let mut kept: Vec<(&Rule, OwnedFd)> = Vec::new();
     for rule in rules.iter().filter(|rule| covered(&rule.path)) {
-        if let Ok(held) = open(&rule.path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        if let Ok(held) = open_place(&rule.path) {
             kept.push((rule, held));
         }
     }
@@ -82,7 +81,7 @@ fn make_passable(private: &Path, ways: &[PathBuf], rules: &[Rule]) -> io::Result
         // A mount of its own can be writable where the rest is not.
         mount_bind_recursive(*place, *place).or_else(unless_missing)?;
     }
-    let mut links: Vec<(PathBuf, PathBuf)> = ways.iter().flat_map(|way| links_on(way)).collect();
+    let mut links: Vec<(PathBuf, PathBuf)> = ways.iter().flat_map(|way| Way::along(way).links).collect();
     for cover in covers.iter().filter(|cover| cover.keeps_links) {
         links.extend(links_in(&cover.path)?);
     }
@@ -145,32 +144,6 @@ fn links_in(folder: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
         }
     }
     Ok(links)
-}
-
-/// The links that a way leads over: where each is, and what it says.
-fn links_on(way: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let parts = |path: &Path| path.components().map(|part| part.as_os_str().to_owned()).collect::<Vec<_>>();
-    let mut links = Vec::new();
-    let mut here = PathBuf::from("/");
-    // The next part is the last.
-    let mut ahead: Vec<OsString> = parts(way).into_iter().rev().collect();
-    while let Some(part) = ahead.pop() {
-        if part == ".." {
-            here.pop();
-            continue;
-        }
-        // The root, with which an absolute path begins, takes the place of everything before it.
-        let next = here.join(part);
-        match fs::read_link(&next) {
-            Ok(target) if links.len() < LINKS_MAX => {
-                ahead.extend(parts(&target).into_iter().rev());
-                links.push((next, target));
-            }
-            Ok(_) => return links,
-            Err(_no_link) => here = next,
-        }
-    }
-    links
 }
 
 /// A folder, with those on the way to it. Whoever the agent is passes through, whatever umask the service has.
@@ -295,23 +268,6 @@ mod tests {
         let inside = covered(dir.path(), &[rule("/tmp/x", Access::Write)]);
         assert!(inside.contains(&tmp), "{inside:?}");
         assert!(covered(Path::new("/usr"), &[]).contains(&PathBuf::from("/usr")));
-    }
-
-    #[test]
-    fn the_links_on_a_way_are_found_one_after_the_other() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |place: &str| dir.path().canonicalize().unwrap().join(place);
-        fs::create_dir_all(at("real/deep")).unwrap();
-        std::os::unix::fs::symlink("real", at("one")).unwrap();
-        std::os::unix::fs::symlink(at("one/deep/../deep"), at("two")).unwrap();
-        std::os::unix::fs::symlink("loop", at("loop")).unwrap();
-        let ours = |way: &str| -> Vec<PathBuf> {
-            let links = links_on(&at(way)).into_iter().map(|(link, _)| link);
-            links.filter(|link| link.starts_with(dir.path().canonicalize().unwrap())).collect()
-        };
-        assert_eq!(ours("real/deep"), Vec::<PathBuf>::new());
-        assert_eq!(ours("two/x"), [at("two"), at("one")]);
-        assert_eq!(ours("loop").len(), LINKS_MAX);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use clawdforge_process::{Identity, SpawnError};
+use clawdforge_process::{Identity, Sandbox, SpawnError};
 use tokio::io::AsyncReadExt;
 
 use crate::support::{Bench, PATIENCE, all_said, is_alive, other_user, said, state, until, users};
@@ -93,6 +93,59 @@ async fn outside_of_it_nothing_is_written_and_little_is_read() {
             bench.dir.path().join("new").display()
         );
         assert_eq!(says(&bench, &script, identity).await, "passwd\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_beside_the_certificates_are_not_read() {
+    let bench = Bench::new();
+    for identity in users() {
+        // What is not there says nothing, and neither does what the service cannot list itself.
+        for keys in ["/etc/ssl/private", "/etc/pki/tls/private"].iter().filter(|keys| std::fs::read_dir(keys).is_ok()) {
+            let script =
+                format!("ls {keys} 2> /dev/null && echo listed; cat {keys}/* 2> /dev/null && echo read; echo done");
+            assert_eq!(says(&bench, &script, identity).await, "done\n");
+        }
+        if Path::new("/etc/ssl/certs/ca-certificates.crt").exists() {
+            let script = "grep -c 'BEGIN CERTIFICATE' /etc/ssl/certs/ca-certificates.crt > /dev/null && ls /etc/ssl/certs > /dev/null && echo trusted";
+            assert_eq!(says(&bench, script, identity).await, "trusted\n");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_of_an_agents_own_opens_nothing_and_is_named() {
+    let bench = Bench::new();
+    let (work, other) = (bench.private().join("work"), bench.private().join("other"));
+    for confinement in [bench.confinement(), bench.confinement_with_namespaces()] {
+        std::fs::create_dir_all(&other).unwrap();
+        let made = all_said(bench.sh_inside("ln -sfn ../other .acpx && echo made", None).await.unwrap()).await;
+        assert_eq!(made, "made\n");
+        let named = work.join(".acpx");
+        let mut spec = bench.spec("/bin/sh", &["-c", "echo x > .acpx/planted"]);
+        spec.cwd.clone_from(&work);
+        spec.sandbox = Some(Sandbox { write: vec![work.clone(), named.clone()], ..Sandbox::of(&confinement) });
+        let error = bench.spawner.spawn(spec).await.unwrap_err();
+        assert!(matches!(error, SpawnError::Sandbox { .. }), "{error:?}");
+        assert!(error.to_string().contains(named.to_str().unwrap()), "{error}");
+        assert_eq!(std::fs::read_dir(&other).unwrap().count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_others_are_scheduled_is_not_for_it_to_say() {
+    let bench = Bench::new();
+    let all = "'taskset -p ffffffff' 'chrt -o -p 0' 'ionice -c 2 -n 4 -p'";
+    let tried = |whom: &str| {
+        format!(
+            "for set in {all}; do $set {whom} > /dev/null 2>&1 && echo \"$set\"; done; nice -n 1 ionice -c 2 -n 5 true && echo own"
+        )
+    };
+    let outside = all_said(bench.sh(&tried("$$")).await).await;
+    assert_eq!(outside.lines().count(), 4, "these work where nothing refuses them: {outside}");
+    for identity in users() {
+        assert_eq!(says(&bench, &tried(&std::process::id().to_string()), identity).await, "own\n");
+        assert_eq!(says(&bench, &tried("$$"), identity).await, "own\n", "by number not even for itself");
     }
 }
 

@@ -55,8 +55,6 @@ pub enum Barrier {
     ScopeAlone(&'static str),
     /// A user of its own for each app; without, the gap of this name.
     Users(&'static str),
-    /// Powers that the service has and agents have not, as that of root's; else as users and namespaces. The gap of this name.
-    Powers(&'static str),
     /// Landlock, on kernels that judge ports, and the filter of system calls with it. The gap of this name.
     Ports(&'static str),
     /// Nothing yet: the gap of this name.
@@ -118,7 +116,6 @@ pub fn expected(barrier: Barrier, control: Control, ground: Ground) -> Expected 
         Barrier::Scope(gap) => open_unless(scoped || ground.level >= Isolation::Uid, gap),
         Barrier::ScopeAlone(gap) => open_unless(scoped, gap),
         Barrier::Users(gap) => open_unless(ground.users, gap),
-        Barrier::Powers(gap) => open_unless(ground.root || ground.level >= Isolation::Uid, gap),
         Barrier::Ports(gap) => open_unless(ground.landlock_abi >= PORTS_ABI, gap),
         Barrier::Nothing(gap) => Expected::Open(gap),
     }

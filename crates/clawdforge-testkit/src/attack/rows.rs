@@ -3,7 +3,7 @@
 
 use clawdforge_core::isolation::Isolation::{Landlock, Namespaces, Uid};
 
-use super::Barrier::{self, Always, From, Nothing, Ports, Powers, Scope, ScopeAlone, Users};
+use super::Barrier::{self, Always, From, Nothing, Ports, Scope, ScopeAlone, Users};
 use super::Control::{self, AsItIs, Works, WorksAsRoot};
 
 /// One attack.
@@ -132,7 +132,7 @@ pub(super) const ALL: [Row; 72] = [
     by_root("copy_service_memory", "copy the service's memory", "attack copy_service_memory", REFUSED),
     by_root("limit_service", "set a limit of the service's process", "try: limit {service}", REFUSED),
     told("renice_service", "set the service's priority", "try: renice {service}", REFUSED),
-    told("pin_service", "say on which processors the service runs", "try: pin {service}", Powers("pin_service")),
+    told("pin_service", "say on which processors the service runs", "try: pin {service}", REFUSED),
     // A's agent, which is warm.
     told(
         "read_agent_environment",
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn a_gap_without_a_name_is_no_gap() {
         for row in ALL {
-            if let Users(gap) | Powers(gap) | Nothing(gap) | Scope(gap) | ScopeAlone(gap) = row.barrier {
+            if let Users(gap) | Nothing(gap) | Scope(gap) | ScopeAlone(gap) = row.barrier {
                 assert_ne!(gap, NONE, "{}", row.name);
             }
         }

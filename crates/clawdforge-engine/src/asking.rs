@@ -14,12 +14,25 @@ use clawdforge_core::ledger::{LedgerFact, UsageSum};
 use clawdforge_core::session::{DriverName, Session};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{TurnRecord, TurnState};
-use clawdforge_store::{CommitError, RunRecord};
+use clawdforge_store::{CommitError, EventBounds, RunRecord};
 
 use crate::conversation::SessionView;
 use crate::engine::{Engine, Shared};
 use crate::error::EngineError;
 use crate::follow::{EventStream, Until};
+
+/// Bytes of events in one page, and one event more. An event may have 24 MiB, and a page a thousand of them; what is
+/// usual, a thousand pieces of text, has less than one.
+const EVENTS_PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// A page of events, as it is there now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventsPage {
+    /// In their order.
+    pub events: Vec<Event>,
+    /// Whether there were events behind them when it was read.
+    pub has_more: bool,
+}
 
 /// A turn as its app sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,7 +173,8 @@ impl Engine {
         Ok(runs.into_iter().map(|RunRecord { session, turn }| (session, turn)).collect())
     }
 
-    /// Events of a conversation of this app from after number `after` on, at most `limit`: what is there now.
+    /// Events of a conversation of this app from after number `after` on, at most `limit`, and fewer where they are large:
+    /// what is there now.
     ///
     /// # Errors
     /// [`EngineError::NotFound`] where it is unknown or another app's.
@@ -170,9 +184,15 @@ impl Engine {
         session: SessionId,
         after: EventSeq,
         limit: usize,
-    ) -> Result<Vec<Event>, EngineError> {
+    ) -> Result<EventsPage, EngineError> {
         self.shared.own_session(by, session).await?;
-        Ok(self.shared.store.events.events_after(session, after, limit).await?)
+        let log = &self.shared.store.events;
+        // The head first, so that pages of a session at work come to an end.
+        let head = log.head(session).await?;
+        let bounds = EventBounds { rows_max: limit, bytes_max: EVENTS_PAGE_BYTES_MAX };
+        let events = log.events_within(session, after, bounds).await?;
+        let has_more = events.last().is_some_and(|last| last.seq < head);
+        Ok(EventsPage { events, has_more })
     }
 
     /// Has a turn stopped. It may end by itself before that; one that waits ends without having begun, when it is its
@@ -250,7 +270,7 @@ impl Engine {
     /// [`EngineError::NotFound`] where it is unknown, erased or another app's.
     pub async fn follow_run(&self, by: &AppToken, run: RunId, after: EventSeq) -> Result<EventStream, EngineError> {
         let record = self.shared.own_run(by, run).await?;
-        let until = Until::TurnEnds(record.turn.turn.id);
+        let until = Until::RunEnds(record.turn.turn.id);
         Ok(EventStream::new(Arc::clone(&self.shared), record.session.id, until, after))
     }
 }

@@ -26,7 +26,7 @@ fn lock(tokens: &Tokens) -> MutexGuard<'_, HashMap<TurnId, CancellationToken>> {
 }
 
 impl Cancels {
-    /// A turn that was accepted.
+    /// A turn that is about to be accepted.
     pub fn of(&self, turn: TurnId) -> Cancel {
         let asked = CancellationToken::new();
         lock(&self.0).insert(turn, asked.clone());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clawdforge_core::event::{EventBody, EventSeq};
 use clawdforge_core::id::{SessionId, TurnId};
 use clawdforge_core::turn::TurnState;
+use clawdforge_store::EventBounds;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -21,8 +22,8 @@ use crate::hub::{Live, Recorded, Tail};
 /// Events read at once.
 const PAGE_EVENTS: usize = 128;
 
-/// Bytes of events that a follower holds on to, and one event more; the rest of what was read is read again. A reader may
-/// stop reading for hours, and there may be a thousand of them.
+/// Bytes of events that a follower reads at once and holds on to, and one event more. A reader may stop reading for hours,
+/// and there may be a thousand of them.
 const PAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// How long a follower goes without asking the store, which another service may write to one day.
@@ -42,6 +43,8 @@ pub enum Followed {
 pub(crate) enum Until {
     /// With the end of this turn, whose events alone are given.
     TurnEnds(TurnId),
+    /// With the end of the run whose one turn this is. A stop of the service ends it too, also where it has not begun.
+    RunEnds(TurnId),
     /// When the session is closed and its turns have ended.
     SessionCloses,
 }
@@ -121,8 +124,8 @@ impl EventStream {
             }
             self.after = event.seq;
             match self.until {
-                Until::TurnEnds(turn) if event.turn != turn => continue,
-                Until::TurnEnds(_) => self.is_over = matches!(event.body, EventBody::Ended(_)),
+                Until::TurnEnds(turn) | Until::RunEnds(turn) if event.turn != turn => continue,
+                Until::TurnEnds(_) | Until::RunEnds(_) => self.is_over = matches!(event.body, EventBody::Ended(_)),
                 Until::SessionCloses => {}
             }
             return Some(Followed::Event(event));
@@ -138,8 +141,9 @@ impl EventStream {
         if is_sure && head <= self.after {
             return Ok(Vec::new());
         }
-        let events = self.shared.store.events.events_after(self.session, self.after, PAGE_EVENTS).await?;
-        Ok(few(events.into_iter().map(|event| Arc::new(event.into())).collect()))
+        let bounds = EventBounds { rows_max: PAGE_EVENTS, bytes_max: PAGE_BYTES_MAX };
+        let events = self.shared.store.events.events_within(self.session, self.after, bounds).await?;
+        Ok(events.into_iter().map(|event| Arc::new(event.into())).collect())
     }
 
     async fn wait(&mut self) {
@@ -157,7 +161,8 @@ impl EventStream {
         self.is_unsure = !is_hint || self.live.borrow().closed;
     }
 
-    /// Fails where the service stops and the turn has not begun: it is done after the restart, by another service.
+    /// Fails where the service stops and a turn of a conversation has not begun: it is done after the restart, by another
+    /// service.
     async fn is_deferred(&self) -> Result<(), EngineError> {
         let Until::TurnEnds(turn) = self.until else { return Ok(()) };
         if !self.shared.stopping.is_cancelled() {
@@ -173,7 +178,7 @@ impl EventStream {
     async fn has_ended(&self) -> Result<bool, EngineError> {
         let sessions = &self.shared.store.sessions;
         match self.until {
-            Until::TurnEnds(turn) => {
+            Until::TurnEnds(turn) | Until::RunEnds(turn) => {
                 let turn = sessions.turn(turn).await?;
                 // One that is gone was erased.
                 Ok(turn.is_none_or(|record| record.turn.state == TurnState::Ended))

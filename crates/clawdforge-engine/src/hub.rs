@@ -156,7 +156,7 @@ impl Tail {
     pub fn recent_after(&self, after: EventSeq, limit: usize) -> Option<Vec<Arc<Recorded>>> {
         let recent = lock(&self.recent);
         let first = recent.events.front()?.seq;
-        let skipped = usize::try_from((after + 1).checked_sub(first)?).ok()?;
+        let skipped = usize::try_from(after.checked_add(1)?.checked_sub(first)?).ok()?;
         (skipped < recent.events.len()).then(|| recent.events.iter().skip(skipped).take(limit).cloned().collect())
     }
 

@@ -30,7 +30,7 @@ mod tasks;
 mod tokens;
 mod workspace;
 
-pub use asking::{AgentView, RunView, TurnView};
+pub use asking::{AgentView, EventsPage, RunView, TurnView};
 pub use conversation::{SessionChange, SessionView, SessionWish, TurnRequest, TurnTicket};
 pub use drain::DrainReport;
 pub use engine::{Engine, Health, Parts};

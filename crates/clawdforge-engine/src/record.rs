@@ -121,7 +121,22 @@ impl Recorder {
 }
 
 impl EndRecord {
+    /// What the log has more with it: the events that wait, and the end with number `seq`.
+    pub fn events(&self, waiting: &[Write], seq: EventSeq) -> Vec<Event> {
+        let waiting = waiting.iter().filter_map(|write| match write {
+            Write::AppendEvents(events) => Some(events),
+            _ => None,
+        });
+        waiting.flatten().cloned().chain([self.event(seq)]).collect()
+    }
+
+    fn event(&self, seq: EventSeq) -> Event {
+        let body = EventBody::Ended(self.outcome.clone());
+        Event { session: self.session, seq, turn: self.turn, at: self.at, body }
+    }
+
     fn into_commit(self, mut writes: Vec<Write>, seq: EventSeq) -> Commit {
+        let event = self.event(seq);
         let usage = self.outcome.usage.clone();
         let answer_chars = self.outcome.answer.as_ref().map_or(0, |answer| answer.chars().count() as u64);
         let (duration_ms, outcome) = (self.outcome.duration_ms, self.outcome.code());
@@ -131,8 +146,6 @@ impl EndRecord {
         };
         let (app, request) = (Some(self.app), Some(self.request));
         let entry = LedgerEntry { at: self.at, principal: self.principal, app, request, fact };
-        let body = EventBody::Ended(self.outcome.clone());
-        let event = Event { session: self.session, seq, turn: self.turn, at: self.at, body };
         match writes.last_mut() {
             Some(Write::AppendEvents(events)) => events.push(event),
             _ => writes.push(Write::AppendEvents(vec![event])),

@@ -118,6 +118,8 @@ impl Shared {
                 fact: LedgerFact::RunAccepted(facts.clone()),
             }],
         };
+        // From the commit on somebody may ask for it to be stopped.
+        let cancel = self.cancels.of(turn.id);
         match self.recorder.with_events(commit, session.id, PROMPT_SEQ).await {
             Err(error @ EngineError::Internal(_)) => {
                 // Somebody sent it at the same time, or a file is gone.
@@ -131,7 +133,6 @@ impl Shared {
         let mut publisher = Publisher::new(self.tails.of(session.id));
         publisher.begins_at(PROMPT_SEQ);
         let ticket = RunTicket { run: session.id.into(), follower: publisher.follow() };
-        let cancel = self.cancels.of(turn.id);
         run::start(&self, Work { session, turn, request, facts, attachments, driver, place, publisher, cancel });
         Ok(Submitted::New(ticket))
     }

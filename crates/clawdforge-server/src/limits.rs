@@ -6,6 +6,14 @@ use std::time::Duration;
 /// soft and far more hard, which the service raises to at start.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
+/// Streams that one app may have open: a quarter of the connections, so that it takes four apps at their bound to leave
+/// none for others, and a thousand readers of one app find room.
+pub const STREAMS_PER_APP_MAX: usize = CONNECTIONS_MAX / 4;
+
+/// When an app that has as many streams open should come back: one that is over or cut makes room within the time a
+/// connection has for a reader that takes in nothing.
+pub const STREAM_RETRY_AFTER: Duration = WRITE_PAUSE_MAX;
+
 /// Connections at the same time from addresses that are not let in. They get their 403, but must not take
 /// the places of those who are.
 pub const STRANGERS_MAX: usize = 64;

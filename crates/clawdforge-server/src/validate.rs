@@ -230,6 +230,17 @@ impl<'a> Fields<'a> {
         self.fault(key, "value_error", message, shown(&input.to_string()), None);
     }
 
+    /// Adds a fault of a header that goes with the fields.
+    pub fn header_fault(&mut self, name: &str, message: &str, input: Value) {
+        self.faults.push(ValidationFault {
+            kind: "value_error".to_owned(),
+            loc: vec!["header".into(), name.into()],
+            msg: message.to_owned(),
+            input,
+            ctx: None,
+        });
+    }
+
     /// All good, or every fault.
     pub fn finish(self) -> Result<(), Vec<ValidationFault>> {
         if self.faults.is_empty() { Ok(()) } else { Err(self.faults) }

@@ -15,8 +15,8 @@ use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::TurnRecord;
 use clawdforge_store::{
-    AgentUserReads, EndedTurn, EventReads, FileReads, KeyReads, LedgerQuery, LedgerReads, Order, ReadError, RunRecord,
-    SessionReads, TokenReads, UnfinishedTurn,
+    AgentUserReads, EndedTurn, EventBounds, EventReads, FileReads, KeyReads, LedgerQuery, LedgerReads, Order,
+    ReadError, RunRecord, SessionReads, TokenReads, UnfinishedTurn,
 };
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{QueryBuilder, Sqlite};
@@ -267,12 +267,29 @@ impl SessionReads for Windows {
 
 #[async_trait]
 impl EventReads for Windows {
-    async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError> {
+    async fn events_within(
+        &self,
+        session: SessionId,
+        after: EventSeq,
+        bounds: EventBounds,
+    ) -> Result<Vec<Event>, ReadError> {
+        // The bytes are counted before any is read: SQLite knows the length of a body without loading it. To stop
+        // taking rows would be too late, for the driver reads ahead of whoever takes them.
         let query = sqlx::query(
             "SELECT session, seq, turn, at, body FROM events
-             WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+             WHERE session = ?1 AND seq > ?2 AND seq <= (
+                 SELECT max(seq) FROM (
+                     SELECT seq, bytes, sum(bytes) OVER (ORDER BY seq ROWS UNBOUNDED PRECEDING) AS bytes_so_far FROM (
+                         SELECT seq, octet_length(body) AS bytes FROM events
+                         WHERE session = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3))
+                 WHERE bytes_so_far - bytes < ?4)
+             ORDER BY seq LIMIT ?3",
         );
-        self.all(query.bind(session.to_string()).bind(integer(after)).bind(rows_max(limit)), rows::event).await
+        // None at all would be no page; its first event is in whatever its bytes are.
+        let bytes_max = i64::try_from(bounds.bytes_max.max(1)).unwrap_or(i64::MAX);
+        let query =
+            query.bind(session.to_string()).bind(integer(after)).bind(rows_max(bounds.rows_max)).bind(bytes_max);
+        self.all(query, rows::event).await
     }
 
     async fn first_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<EventSeq>, ReadError> {
@@ -336,11 +353,14 @@ impl LedgerReads for Windows {
         from: Option<Timestamp>,
         to: Option<Timestamp>,
     ) -> Result<UsageSum, ReadError> {
+        // An agent may report any number, and `sum` fails where integers overflow. `total` does not, is exact up to
+        // 2^53 tokens, and the cast ends at the largest integer.
         let query = sqlx::query(
             "SELECT coalesce(sum(kind = 'run_ended'), 0) AS runs, coalesce(sum(kind = 'turn_ended'), 0) AS turns,
-                    coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(output_tokens), 0) AS output_tokens,
-                    coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens,
-                    coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens,
+                    CAST(total(input_tokens) AS INTEGER) AS input_tokens,
+                    CAST(total(output_tokens) AS INTEGER) AS output_tokens,
+                    CAST(total(cache_read_tokens) AS INTEGER) AS cache_read_tokens,
+                    CAST(total(cache_write_tokens) AS INTEGER) AS cache_write_tokens,
                     coalesce(sum(cost_usd), 0.0) AS cost_usd
              FROM ledger
              WHERE app = ?1 AND kind IN ('run_ended', 'turn_ended') AND at >= ?2 AND at < ?3",

@@ -153,11 +153,29 @@ pub struct EndedTurn {
     pub process: Option<String>,
 }
 
+/// How much of a session's log one read may take into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventBounds {
+    /// Events at most.
+    pub rows_max: usize,
+    /// Bytes as stored, after which no further event is begun: the last one may go beyond, so there is always one.
+    pub bytes_max: usize,
+}
+
 /// The event log.
 #[async_trait]
 pub trait EventReads: Send + Sync {
-    /// Events of a session with numbers above `after`, in order.
-    async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError>;
+    /// Events of a session with numbers above `after`, in order, as many as a page may hold.
+    async fn events_within(
+        &self,
+        session: SessionId,
+        after: EventSeq,
+        bounds: EventBounds,
+    ) -> Result<Vec<Event>, ReadError>;
+    /// The same with no bound on their bytes: for few events, and for those that are known to be small.
+    async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError> {
+        self.events_within(session, after, EventBounds { rows_max: limit, bytes_max: usize::MAX }).await
+    }
     /// The number of the first event of a turn, once it has begun.
     async fn first_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<EventSeq>, ReadError>;
     /// The last event of a turn so far, which is its end once it has ended.

@@ -20,6 +20,9 @@ use crate::v1::PageQuery;
 /// once, and there is no other way to ask for the events of a run than its stream.
 const PRESENT_PAUSE: Duration = Duration::from_secs(1);
 
+/// The state of a run that is over.
+const ENDED: &str = "ended";
+
 /// Options of `events`.
 #[derive(Debug, Args)]
 pub struct EventsArgs {
@@ -45,7 +48,12 @@ pub(super) async fn events(args: &EventsArgs, io: &mut Io) -> Result<(), Command
     }
     match (is_run, args.follow) {
         (true, true) => to_the_end(client.follow_run(&args.id, args.after).await?, io).await,
-        (true, false) => present(client.follow_run(&args.id, args.after).await?, io).await,
+        (true, false) => {
+            // Asked before: of one that has ended all is there, however long it takes to come.
+            let has_ended = client.get_run(&args.id).await?.progress.state == ENDED;
+            let stream = client.follow_run(&args.id, args.after).await?;
+            if has_ended { to_the_end(stream, io).await } else { present(stream, io).await }
+        }
         (false, true) => to_the_end(client.follow_session(&args.id, args.after).await?, io).await,
         (false, false) => pages(&client, args, io).await,
     }

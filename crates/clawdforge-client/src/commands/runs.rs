@@ -33,7 +33,7 @@ pub enum RunsVerb {
 /// Options of listing.
 #[derive(Debug, Args)]
 pub struct RunsListArgs {
-    /// Runs on a page at most, 1 to 500 [default: the service's]
+    /// Runs on a page at most, 1 to 1,000 [default: the service's]
     #[arg(long)]
     pub limit: Option<usize>,
     /// The `next_cursor` of the page before

@@ -18,7 +18,7 @@ use crate::error::ClientError;
 pub struct PageQuery {
     /// The `next_cursor` of the page before.
     pub cursor: Option<String>,
-    /// Rows a page has at most, 1 to 500; none leaves it to the service.
+    /// Rows a page has at most, 1 to 1,000; none leaves it to the service.
     pub limit: Option<usize>,
 }
 

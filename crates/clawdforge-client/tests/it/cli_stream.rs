@@ -1,5 +1,7 @@
 //! `run --stream`, `runs` and `events`: what is printed as it comes, exit codes, interrupts.
 
+use std::time::Duration;
+
 use clawdforge_client::commands::Exit;
 use serde_json::json;
 
@@ -167,10 +169,26 @@ async fn following_goes_on_to_the_end_and_a_reader_that_left_ends_it() {
     let left = Cli::of(&stub).stdout(ClosedPipe).run(&follow).await;
     assert_eq!((left.exit, left.stderr.as_str()), (Exit::Failed, ""));
 
-    // Without `--follow` what is there is enough, also of a run that goes on.
-    let stub = telling(text(1, "a"), Then::Stays).await;
-    let there = Cli::of(&stub).run(&["events", "run_1"]).await;
-    assert_eq!((there.exit, there.stdout.lines().count()), (Exit::Done, 1), "{there:?}");
+    // Without `--follow` what is there is enough of a run that goes on; one that has ended is told to its end.
+    for (state, then, told) in [("running", Then::Stays, 1), ("ended", Then::Breaks, 2)] {
+        let stub = Stub::with_slow(move |asked| {
+            Box::pin(async move {
+                if asked.path == "/v1/runs/run_1" {
+                    let run = json!({"id": "run_1", "agent": "a", "state": state, "queued_at": "t"});
+                    reply(200, &run.to_string())
+                } else if asked.header("last-event-id") == Some("1") {
+                    // why: longer than what counts as quiet is what this is about.
+                    tokio::time::sleep(Duration::from_millis(1_200)).await;
+                    streaming(ended(2), Then::Ends)
+                } else {
+                    streaming(text(1, "a"), then)
+                }
+            })
+        })
+        .await;
+        let there = Cli::of(&stub).run(&["events", "run_1"]).await;
+        assert_eq!((there.exit, there.stdout.lines().count()), (Exit::Done, told), "{state}: {there:?}");
+    }
 }
 
 #[tokio::test]

@@ -240,6 +240,8 @@ impl Shared {
             timeout: request.timeout,
         };
         let files = attachments.iter().map(|file| file.id).collect();
+        // From the commit on somebody may ask for it to be stopped.
+        let cancel = self.cancels.of(turn.id);
         let (prompt, doubt) = match self.accept(&record, &turn, request, files, key).await {
             Ok(prompt) => (Some(prompt), None),
             Err(NotAccepted::InDoubt(error)) => (None, Some(error)),
@@ -253,7 +255,7 @@ impl Shared {
         let index = turn.index;
         let publisher = Publisher::new(self.tails.of(session));
         let follower = publisher.follow();
-        let (id, cancel) = (turn.id, self.cancels.of(turn.id));
+        let id = turn.id;
         caller.order(Order::Turn(Box::new(Accepted { turn, prompt, place, publisher, cancel }))).await;
         if let Some(error) = doubt {
             // Its owner has it if it is there: no other may overtake it, and nobody else would ever do it.

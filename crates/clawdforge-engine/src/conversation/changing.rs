@@ -67,14 +67,21 @@ impl Shared {
         };
         // What is remembered of it at the desk is not true any more, however this ends.
         *accepted = None;
-        match self.recorder.plain(commit).await {
-            // Whether a doubtful commit happened, the next reader sees; to change it again does no harm.
-            Ok(()) | Err(CommitError::Unknown(_)) => {}
+        let doubt = match self.recorder.plain(commit).await {
+            Ok(()) => None,
+            Err(error @ CommitError::Unknown(_)) => Some(error),
             Err(CommitError::Unexpected { .. }) => return Err(EngineError::SessionClosed),
             Err(error @ CommitError::Unavailable(_)) => return Err(error.into()),
-        }
+        };
+        // Also where it is doubtful: an agent that is started anew for nothing does no harm.
         if for_the_agent {
             caller.order(Order::Changed).await;
+        }
+        if let Some(error) = doubt {
+            let there = self.store.sessions.conversation(session).await?;
+            if there.and_then(|record| record.session.conversation).as_ref() != Some(&after) {
+                return Err(error.into());
+            }
         }
         let session = Session { conversation: Some(after), ..record.session };
         Ok(self.view(SessionRecord { session, ..record }))

@@ -221,10 +221,11 @@ impl Owner {
     }
 
     /// Plays one turn to its recorded end.
-    async fn turn(&mut self, accepted: Accepted, Known { record, head }: Known, prompt: EventBody) {
+    async fn turn(&mut self, accepted: Accepted, Known { record, head }: Known, mut prompt: EventBody) {
         let Accepted { turn, place, mut publisher, cancel, .. } = accepted;
         let began = Instant::now();
         publisher.begins_at(head + 1);
+        as_chosen(&mut prompt, &record);
         let asked = Asked::of(&record, &prompt, self.shared.isolation_of_session(&record.session));
         let facts = asked.facts(turn.session, turn.index);
         let mut log = TurnLog::new(record.session.clone(), turn, Facts::Turn(facts), publisher, head);
@@ -321,6 +322,14 @@ impl Owner {
             () = mailbox::closed(&mut self.mailbox) => Err(Some(Failure::new(FailureKind::SessionClosed, closed))),
             () = tokio::time::sleep(wait_max) => Err(Some(waited_too_long(wait_max))),
         }
+    }
+}
+
+/// Makes a prompt name what its turn goes by: the session may have been changed since it was accepted.
+fn as_chosen(prompt: &mut EventBody, record: &SessionRecord) {
+    if let (EventBody::Prompt { model, effort, .. }, Some(chosen)) = (prompt, &record.session.conversation) {
+        *model = chosen.model.clone().unwrap_or_default();
+        *effort = chosen.effort;
     }
 }
 

@@ -145,12 +145,13 @@ impl TurnLog {
         tell_of_end(&end);
         let waiting = std::mem::take(&mut self.waiting);
         self.gathered = Gathered::default();
+        // Followers share what the commit takes, so that not each of them has to read it.
+        let told = if self.publisher.is_followed() { end.events(&waiting, self.last + 1) } else { Vec::new() };
         match recorder.end(waiting, self.last + 1, end).await {
             Ok(committed) => {
                 self.last += 1;
                 self.whole = true;
-                // Followers read the end in the log, once each.
-                self.publisher.publish(committed, Vec::new());
+                self.publisher.publish(committed, told);
             }
             Err(error) => {
                 tracing::error!(turn = %self.facts, %error, "the outcome of a turn could not be recorded");

@@ -10,6 +10,7 @@ use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{ContextSource, EventBody};
 use clawdforge_core::id::SessionId;
 use clawdforge_core::limits::TURNS_QUEUED_PER_SESSION_MAX;
+use clawdforge_core::run::Effort;
 use clawdforge_core::session::{DriverName, OnContextLoss};
 use clawdforge_engine::{EngineError, EngineOptions, SessionChange, SessionWish, TokenWish, TurnRequest};
 
@@ -568,4 +569,26 @@ async fn another_model_counts_from_the_next_turn_on_and_the_conversation_goes_on
     }
     let kinds = scene.kinds().await;
     assert_eq!(kinds.iter().filter(|(kind, _)| kind == "session_changed").count(), 2, "{kinds:?}");
+}
+
+#[tokio::test]
+async fn the_prompt_of_a_turn_that_waited_names_the_model_it_goes_by() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let running = scene.submit(session, "wait").await.unwrap();
+    let waiting = scene.submit(session, "second").await.unwrap();
+    scene.asked(1).await;
+    let change = SessionChange {
+        model: Some(Some("large".to_owned())),
+        effort: Some(Some(Effort::High)),
+        ..SessionChange::default()
+    };
+    scene.engine.change_session(&scene.by, session, change, scene.engine.request_id()).await.unwrap();
+    scene.talker.go.add_permits(1);
+    let (_, second) = (ended(running).await, ended(waiting).await);
+    let events = scene.engine.turn_events(session, &second, 0, 1).await.unwrap();
+    let Some(EventBody::Prompt { model, effort, .. }) = events.first().map(|event| &event.body) else {
+        panic!("it begins with its prompt: {events:?}")
+    };
+    assert_eq!((model.as_str(), *effort), ("large", Some(Effort::High)));
 }

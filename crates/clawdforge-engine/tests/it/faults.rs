@@ -11,7 +11,7 @@ use clawdforge_core::ledger::{LedgerQuery, Order};
 use clawdforge_engine::{Engine, EngineError};
 use clawdforge_process::Spawner;
 use clawdforge_store::faults::{Fault, FaultyDoor};
-use clawdforge_store::{EventReads, ReadError, Store};
+use clawdforge_store::{EventBounds, EventReads, ReadError, Store};
 
 use crate::stage::{answers, app, engine, open_store, request};
 
@@ -75,8 +75,13 @@ pub struct Blind {
 
 #[async_trait]
 impl EventReads for Blind {
-    async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError> {
-        self.inner.events_after(session, after, limit).await
+    async fn events_within(
+        &self,
+        session: SessionId,
+        after: EventSeq,
+        bounds: EventBounds,
+    ) -> Result<Vec<Event>, ReadError> {
+        self.inner.events_within(session, after, bounds).await
     }
 
     async fn first_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<EventSeq>, ReadError> {

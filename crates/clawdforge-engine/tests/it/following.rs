@@ -4,11 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use clawdforge_core::agent::FailureKind;
+use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{Event, EventBody, EventSeq};
 use clawdforge_core::id::{SessionId, TurnId};
 use clawdforge_core::secret::ExposeSecret as _;
+use clawdforge_core::time::Timestamp;
 use clawdforge_engine::{EngineError, EngineOptions, EventStream, Followed, TokenWish};
-use clawdforge_store::{EventReads, ReadError, Store};
+use clawdforge_store::{EventBounds, EventReads, ReadError, Store};
 use proptest::prelude::*;
 
 use crate::scene::{Scene, ended, soon};
@@ -137,8 +140,13 @@ struct Pruned {
 
 #[async_trait]
 impl EventReads for Pruned {
-    async fn events_after(&self, session: SessionId, after: EventSeq, limit: usize) -> Result<Vec<Event>, ReadError> {
-        self.inner.events_after(session, after.max(self.first - 1), limit).await
+    async fn events_within(
+        &self,
+        session: SessionId,
+        after: EventSeq,
+        bounds: EventBounds,
+    ) -> Result<Vec<Event>, ReadError> {
+        self.inner.events_within(session, after.max(self.first - 1), bounds).await
     }
 
     async fn first_of_turn(&self, session: SessionId, turn: TurnId) -> Result<Option<EventSeq>, ReadError> {
@@ -204,4 +212,55 @@ async fn the_first_word_is_seen_when_it_is_said_and_not_when_enough_is_gathered(
     }
     scene.talker.go.add_permits(1);
     assert_eq!(ended(running).await.outcome.failure, None);
+}
+
+#[tokio::test]
+async fn a_run_that_waits_when_the_service_stops_is_followed_to_its_real_end() {
+    let scene = Scene::with(true, |options| options.slots = 1).await;
+    let session = scene.open().await;
+    let _busy = scene.submit(session, "hang").await.unwrap();
+    scene.asked(1).await;
+    let request = crate::stage::request(Duration::from_secs(60));
+    let ticket =
+        scene.engine.submit_run(&scene.by, request, scene.engine.request_id(), None).await.unwrap().fresh().unwrap();
+    let mut stream = scene.engine.follow_run(&scene.by, ticket.run, 0).await.unwrap();
+    assert!(matches!(soon(stream.next()).await, Ok(Some(Followed::Event(_)))), "its prompt");
+    let followed = async {
+        let mut kinds = Vec::new();
+        while let Some(Followed::Event(event)) = soon(stream.next()).await.unwrap() {
+            if let EventBody::Ended(outcome) = &event.body {
+                kinds.push(outcome.failure.as_ref().map(|failure| failure.kind));
+            }
+        }
+        kinds
+    };
+    let (_, kinds) = tokio::join!(scene.engine.drain(Duration::from_millis(1)), followed);
+    assert_eq!(kinds, [Some(FailureKind::Interrupted)]);
+}
+
+#[tokio::test]
+async fn a_page_of_large_events_is_cut_by_their_bytes_and_says_that_there_is_more() {
+    const LARGE: usize = 3 * 1024 * 1024;
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let ticket = scene.submit(session, "first").await.unwrap();
+    let turn = ticket.turn;
+    let last = ended(ticket).await.last;
+    let body = EventBody::Text { content: "x".repeat(LARGE) };
+    let large = (1..=4).map(|more| {
+        let at = Timestamp::from_micros(0);
+        Event { session, seq: last + more, turn, at, body: body.clone() }
+    });
+    let commit = Commit { writes: vec![Write::AppendEvents(large.collect())], ..Commit::default() };
+    scene.opened.store.door.commit(commit).await.unwrap();
+    let page = async |after, limit| {
+        let page = scene.engine.events(&scene.by, session, after, limit).await.unwrap();
+        (page.events.iter().map(|event| event.seq - last).collect::<Vec<_>>(), page.has_more)
+    };
+    assert_eq!(page(last, 1_000).await, (vec![1, 2, 3], true));
+    assert_eq!(page(last + 3, 1_000).await, (vec![4], false));
+    assert_eq!(page(last + 2, 2).await, (vec![3, 4], false), "full, and the last one");
+    assert_eq!(page(last, 1).await, (vec![1], true));
+    assert_eq!(page(last + 4, 1).await, (Vec::new(), false));
+    assert_eq!(page(u64::MAX, 1).await, (Vec::new(), false));
 }

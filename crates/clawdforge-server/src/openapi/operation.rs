@@ -140,11 +140,11 @@ impl Operation {
         self
     }
 
-    /// Answers well with a stream of events.
+    /// Answers well with a stream of events, of which an app has only so many open.
     pub fn streams(mut self, about: &str) -> Self {
         let answer = self.answer(200, about);
         answer["content"][EVENT_STREAM] = json!({ "schema": named("StreamEvent") });
-        self
+        self.refuses(&[Code::Busy])
     }
 
     /// Answers well with a text.

@@ -3,6 +3,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod files;
+pub(crate) mod places;
 pub(crate) mod problems;
 mod render;
 pub(crate) mod runs;
@@ -52,13 +53,7 @@ enum Wanted {
 
 impl Wanted {
     fn of(headers: &HeaderMap) -> Self {
-        let says = |name, word: &str| {
-            let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-            values
-                .flat_map(|value| value.split(','))
-                .any(|part| part.split(';').next().is_some_and(|token| token.trim().eq_ignore_ascii_case(word)))
-        };
-        if says(PREFER, "respond-async") {
+        if parts(headers, PREFER).any(|part| is_word(part, "respond-async")) {
             Self::Location
         } else if wants_stream(headers) {
             Self::Stream
@@ -69,10 +64,26 @@ impl Wanted {
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .any(|part| part.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(EVENT_STREAM)))
+    parts(headers, header::ACCEPT).any(|part| is_word(part, EVENT_STREAM) && !is_refused(part))
+}
+
+/// The parts of a header that is a list.
+fn parts(headers: &HeaderMap, name: http::HeaderName) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(','))
+}
+
+/// Whether a part of a list, without its parameters, is this word.
+fn is_word(part: &str, word: &str) -> bool {
+    part.split(';').next().is_some_and(|token| token.trim().eq_ignore_ascii_case(word))
+}
+
+/// Whether a part of a list says that it is not wanted: by the weight 0 (RFC 9110, section 12.4.2).
+fn is_refused(part: &str) -> bool {
+    let mut parameters = part.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    parameters.any(|(name, weight)| {
+        name.trim().eq_ignore_ascii_case("q") && weight.trim().parse::<f32>().is_ok_and(|weight| weight == 0.0)
+    })
 }
 
 /// A header by which a request may be sent again.
@@ -157,8 +168,16 @@ fn page<T>(data: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T>
 /// The number after which a stream goes on: what the reader has seen, by the header or else by the query.
 fn seen(headers: &HeaderMap, fields: &mut Fields<'_>) -> EventSeq {
     let asked = fields.optional_integer("after", 0, i64::MAX).map_or(0, i64::unsigned_abs);
-    let told = headers.get(LAST_EVENT_ID).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-    told.unwrap_or(asked)
+    let Some(told) = headers.get(LAST_EVENT_ID) else { return asked };
+    let text = told.to_str().ok().map(str::trim);
+    let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    if let Some(number) = digits.and_then(|digits| digits.parse::<i64>().ok()) {
+        return number.unsigned_abs();
+    }
+    let message = format!("Value error, this is no number of an event, which is 0 to {}", i64::MAX);
+    let shown = text.filter(|text| text.len() <= CURSOR_BYTES_MAX);
+    fields.header_fault(LAST_EVENT_ID.as_str(), &message, shown.map_or(Value::Null, Into::into));
+    asked
 }
 
 #[cfg(test)]
@@ -175,8 +194,29 @@ mod tests {
         assert_eq!(wanted(&[]), Wanted::Outcome);
         assert_eq!(wanted(&[(header::ACCEPT, "application/json, */*")]), Wanted::Outcome);
         assert_eq!(wanted(&[(header::ACCEPT, "application/json, Text/Event-Stream;q=0.9")]), Wanted::Stream);
+        assert_eq!(wanted(&[(header::ACCEPT, "text/event-stream;q=0, */*")]), Wanted::Outcome);
+        assert_eq!(wanted(&[(header::ACCEPT, "text/event-stream; charset=utf-8; Q=0.000")]), Wanted::Outcome);
+        assert_eq!(wanted(&[(header::ACCEPT, "text/event-stream;q=0.001")]), Wanted::Stream);
         assert_eq!(wanted(&[(PREFER, "wait=10, Respond-Async")]), Wanted::Location);
         assert_eq!(wanted(&[(PREFER, "respond-async"), (header::ACCEPT, EVENT_STREAM)]), Wanted::Location);
         assert_eq!(wanted(&[(PREFER, "respond-asynchronously")]), Wanted::Outcome);
+    }
+
+    fn seen_by(last_event_id: &'static str, after: &str) -> Result<EventSeq, Vec<ValidationFault>> {
+        let headers = HeaderMap::from_iter([(LAST_EVENT_ID, HeaderValue::from_static(last_event_id))]);
+        let mut fields = Fields::of_query(vec![("after".to_owned(), after.to_owned())], &["after"]);
+        let seen = seen(&headers, &mut fields);
+        fields.finish().map(|()| seen)
+    }
+
+    #[test]
+    fn what_a_reader_has_seen_is_a_number_and_anything_else_is_a_fault_of_the_header() {
+        assert_eq!(seen_by(" 7 ", "3"), Ok(7));
+        assert_eq!(seen_by("9223372036854775807", "3"), Ok(i64::MAX.unsigned_abs()));
+        for wrong in ["", "x", "-1", "+1", "1.0", "9223372036854775808", "18446744073709551615"] {
+            let faults = seen_by(wrong, "3").unwrap_err();
+            assert_eq!(faults.len(), 1, "{wrong:?}");
+            assert_eq!(faults[0].loc, ["header", "last-event-id"], "{wrong:?}");
+        }
     }
 }

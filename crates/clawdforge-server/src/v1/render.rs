@@ -3,7 +3,7 @@
 use clawdforge_api::v1;
 use clawdforge_core::agent::Usage;
 use clawdforge_core::app::AppToken;
-use clawdforge_core::event::{Event, TurnOutcome};
+use clawdforge_core::event::{Event, EventBody, TurnOutcome};
 use clawdforge_core::file::File;
 use clawdforge_core::id::RunId;
 use clawdforge_core::ledger::UsageSum;
@@ -85,13 +85,17 @@ fn progress(record: &TurnRecord, result: Option<TurnOutcome>) -> v1::Progress {
 
 fn outcome(outcome: TurnOutcome) -> v1::Outcome {
     let TurnOutcome { answer, stop_reason, failure, stderr, duration_ms, usage, .. } = outcome;
-    let shown_from = stderr.ceil_char_boundary(stderr.len().saturating_sub(STDERR_SHOWN_BYTES_MAX));
     let failure = failure.map(|failure| v1::Failure {
         code: failure.kind.code().to_owned(),
         message: failure.message,
-        stderr: stderr[shown_from..].to_owned(),
+        stderr: shown_stderr(&stderr).to_owned(),
     });
     v1::Outcome { answer, stop_reason, failure, duration_ms, usage: used(usage) }
+}
+
+/// The end of what an agent wrote to its error stream, as much as a caller gets to see.
+fn shown_stderr(stderr: &str) -> &str {
+    &stderr[stderr.ceil_char_boundary(stderr.len().saturating_sub(STDERR_SHOWN_BYTES_MAX))..]
 }
 
 fn used(usage: Usage) -> v1::Usage {
@@ -100,7 +104,11 @@ fn used(usage: Usage) -> v1::Usage {
 }
 
 pub(super) fn event(event: &Event) -> v1::Event {
-    v1::Event { seq: event.seq, at: event.at.to_string(), turn_id: event.turn.to_string(), body: event.body.clone() }
+    let mut body = event.body.clone();
+    if let EventBody::Ended(outcome) = &mut body {
+        outcome.stderr = shown_stderr(&outcome.stderr).to_owned();
+    }
+    v1::Event { seq: event.seq, at: event.at.to_string(), turn_id: event.turn.to_string(), body }
 }
 
 pub(super) fn file(file: &File) -> v1::File {
@@ -133,5 +141,35 @@ pub(super) fn usage_sum(sum: &UsageSum, from: Option<Timestamp>, to: Option<Time
         cache_read_tokens: sum.cache_read_tokens,
         cache_write_tokens: sum.cache_write_tokens,
         cost_usd: sum.cost_usd,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clawdforge_core::id::{SessionId, TurnId};
+
+    use super::*;
+
+    #[test]
+    fn an_event_shows_as_much_of_an_error_stream_as_an_outcome_does() {
+        let stderr = format!("{}\u{e9}{}", "s".repeat(STDERR_SHOWN_BYTES_MAX), "x".repeat(STDERR_SHOWN_BYTES_MAX - 1));
+        let ended = TurnOutcome {
+            answer: None,
+            stop_reason: None,
+            failure: None,
+            stderr,
+            duration_ms: 0,
+            usage: Usage::default(),
+            events_dropped: 0,
+        };
+        let shown = event(&Event {
+            session: SessionId::from_u128(1),
+            seq: 1,
+            turn: TurnId::from_u128(2),
+            at: Timestamp::from_micros(0),
+            body: EventBody::Ended(ended),
+        });
+        let EventBody::Ended(outcome) = shown.body else { panic!("it is an end") };
+        assert_eq!(outcome.stderr, "x".repeat(STDERR_SHOWN_BYTES_MAX - 1), "no half of a character");
     }
 }

@@ -30,6 +30,9 @@ pub(crate) async fn submit(
 ) -> Result<Response, Refusal> {
     let request = legacy::run::read(&app.options, &body.bytes)?;
     let key = key_of(&headers, "/v1/runs", &body.bytes)?;
+    let wanted = Wanted::of(&headers);
+    // Before it is accepted: what is refused must not have begun.
+    let place = if wanted == Wanted::Stream { Some(app.streams.enter(by.token.app.id)?) } else { None };
     let submitted = app.engine.submit_run(&by.token, request, by.request, key).await?;
     drop(body);
     let (run, ticket) = match submitted {
@@ -40,14 +43,14 @@ pub(crate) async fn submit(
     let follow = || app.engine.follow_run(&by.token, run, 0);
     let view = async || Ok::<_, Refusal>(render::run(app.engine.run(&by.token, run).await?));
     let is_known = ticket.is_none();
-    let response = match (Wanted::of(&headers), ticket) {
-        (Wanted::Stream, _) => {
-            let mut response = stream::answer(follow().await?, by.request, false);
+    let response = match (place, wanted, ticket) {
+        (Some(place), _, _) => {
+            let mut response = stream::answer(follow().await?, by.request, false, place);
             locate(&mut response, &location);
             response
         }
-        (Wanted::Location, _) => accepted(&location, view().await?),
-        (Wanted::Outcome, ticket) => {
+        (None, Wanted::Location, _) => accepted(&location, view().await?),
+        (None, _, ticket) => {
             match ticket {
                 Some(ticket) => drop(ticket.outcome().await?),
                 None => stream::ended(follow().await?).await?,
@@ -103,6 +106,7 @@ pub(crate) async fn events(
     let mut fields = Fields::of_query(query, &["after"]);
     let after = seen(&headers, &mut fields);
     fields.finish().map_err(Refusal::Invalid)?;
+    let place = app.streams.enter(by.token.app.id)?;
     let events = app.engine.follow_run(&by.token, id(&run, "run")?, after).await?;
-    Ok(stream::answer(events, by.request, false))
+    Ok(stream::answer(events, by.request, false, place))
 }

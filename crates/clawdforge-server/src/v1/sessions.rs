@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use clawdforge_api::v1;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::session::SessionRecord;
-use clawdforge_engine::{SessionView, Submitted};
+use clawdforge_engine::{EventsPage, SessionView, Submitted};
 
 use super::{key_of, located, page, page_wish, render, replayed, seen, stream, wants_stream};
 use crate::App;
@@ -106,10 +106,12 @@ pub(crate) async fn events(
     let wish = page_wish::<u64>(&mut fields);
     fields.finish().map_err(Refusal::Invalid)?;
     if wants_stream(&headers) {
+        let place = app.streams.enter(by.token.app.id)?;
         let events = app.engine.follow_session(&by.token, session, after).await?;
-        return Ok(stream::answer(events, by.request, true));
+        return Ok(stream::answer(events, by.request, true, place));
     }
-    let found = app.engine.events(&by.token, session, wish.cursor.unwrap_or(after), wish.limit).await?;
-    let data: Vec<_> = found.iter().map(render::event).collect();
-    Ok(Json(page(data, wish.limit, |event| event.seq.to_string())).into_response())
+    let after = wish.cursor.unwrap_or(after);
+    let EventsPage { events, has_more } = app.engine.events(&by.token, session, after, wish.limit).await?;
+    let next_cursor = events.last().filter(|_| has_more).map(|last| last.seq.to_string());
+    Ok(Json(v1::Page { data: events.iter().map(render::event).collect(), next_cursor }).into_response())
 }

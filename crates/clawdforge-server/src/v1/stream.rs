@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::places::StreamPlace;
 use super::{problems, render};
 use crate::answer::Refusal;
 
@@ -36,6 +37,7 @@ struct Going {
     /// The session's own stream says why it ends.
     of_session: bool,
     is_over: bool,
+    _place: StreamPlace,
 }
 
 /// Waits for the end of what is followed.
@@ -45,8 +47,8 @@ pub(super) async fn ended(mut events: EventStream) -> Result<(), Refusal> {
 }
 
 /// The answer that streams events to their end.
-pub(super) fn answer(events: EventStream, request: RequestId, of_session: bool) -> Response {
-    let going = Going { events, request, of_session, is_over: false };
+pub(super) fn answer(events: EventStream, request: RequestId, of_session: bool, place: StreamPlace) -> Response {
+    let going = Going { events, request, of_session, is_over: false, _place: place };
     let body = Body::from_stream(stream::unfold(going, |mut going| async move {
         let bytes = going.next().await?;
         Some((Ok::<_, Infallible>(bytes), going))

@@ -33,6 +33,9 @@ pub(crate) async fn submit(
     let session = session_id(&session)?;
     let request = legacy::turns::read(&app.options, &body.bytes)?;
     let key = key_of(&headers, &format!("/v1/sessions/{session}/turns"), &body.bytes)?;
+    let wanted = Wanted::of(&headers);
+    // Before it is accepted: what is refused must not have begun.
+    let place = if wanted == Wanted::Stream { Some(app.streams.enter(by.token.app.id)?) } else { None };
     let submitted = app.engine.submit_turn(&by.token, session, request, by.request, key).await?;
     drop(body);
     let (turn, ticket) = match submitted {
@@ -43,14 +46,14 @@ pub(crate) async fn submit(
     let follow = || app.engine.follow_turn(&by.token, session, turn, 0);
     let view = async || Ok::<_, Refusal>(render::turn(app.engine.turn(&by.token, session, turn).await?));
     let is_known = ticket.is_none();
-    let response = match (Wanted::of(&headers), ticket) {
-        (Wanted::Stream, _) => {
-            let mut response = stream::answer(follow().await?, by.request, false);
+    let response = match (place, wanted, ticket) {
+        (Some(place), _, _) => {
+            let mut response = stream::answer(follow().await?, by.request, false, place);
             locate(&mut response, &location);
             response
         }
-        (Wanted::Location, _) => accepted(&location, view().await?),
-        (Wanted::Outcome, ticket) => {
+        (None, Wanted::Location, _) => accepted(&location, view().await?),
+        (None, _, ticket) => {
             match ticket {
                 Some(ticket) => drop(ticket.outcome().await?),
                 None => stream::ended(follow().await?).await?,
@@ -110,6 +113,7 @@ pub(crate) async fn events(
     let mut fields = Fields::of_query(query, &["after"]);
     let after = seen(&headers, &mut fields);
     fields.finish().map_err(Refusal::Invalid)?;
+    let place = app.streams.enter(by.token.app.id)?;
     let events = app.engine.follow_turn(&by.token, session, turn, after).await?;
-    Ok(stream::answer(events, by.request, false))
+    Ok(stream::answer(events, by.request, false, place))
 }

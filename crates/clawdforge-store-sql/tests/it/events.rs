@@ -3,6 +3,7 @@
 use clawdforge_core::commit::Write;
 use clawdforge_core::event::{Event, EventBody};
 use clawdforge_core::run::{Effort, SystemMode};
+use clawdforge_store::EventBounds;
 
 use crate::support::{Fixture, accept, file_id, outcome, session_id, text, unexpected};
 
@@ -103,4 +104,23 @@ async fn a_long_group_of_events_is_whole_or_not_there() {
         fixture.write([Write::AppendEvents(group)]).await.unwrap();
     }
     assert_eq!(fixture.store().events.events_after(session_id(1), 0, 1_000).await.unwrap(), events);
+}
+
+#[tokio::test]
+async fn a_read_ends_where_its_bytes_do_and_holds_at_least_one_event() {
+    let fixture = Fixture::with_app().await;
+    fixture.write(accept(1)).await.unwrap();
+    let large = "x".repeat(1_000);
+    fixture.write([Write::AppendEvents((1..=10).map(|seq| text(1, seq, &large)).collect())]).await.unwrap();
+    let numbers = async |after, rows_max, bytes_max| {
+        let bounds = EventBounds { rows_max, bytes_max };
+        let events = fixture.store().events.events_within(session_id(1), after, bounds).await.unwrap();
+        events.into_iter().map(|event| event.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(0, 100, 0).await, [1]);
+    assert_eq!(numbers(0, 100, 1).await, [1]);
+    assert_eq!(numbers(0, 100, 2_900).await, [1, 2, 3]);
+    assert_eq!(numbers(7, 2, usize::MAX).await, [8, 9]);
+    assert_eq!(numbers(9, 100, 1).await, [10]);
+    assert_eq!(numbers(10, 100, 1).await, [0u64; 0]);
 }

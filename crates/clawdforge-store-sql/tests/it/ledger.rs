@@ -192,3 +192,16 @@ async fn trimmed_lines_go_by_their_time_and_their_numbers_never_return() {
     add(&fixture, [line(40, "cauldron", erased(1))]).await;
     assert_eq!(paged(&fixture, all_lines()).await, [4]);
 }
+
+#[tokio::test]
+async fn usage_that_adds_up_to_more_than_a_number_holds_is_told_as_the_largest() {
+    let fixture = Fixture::new().await;
+    let ended = |tokens| {
+        let usage = Usage { input_tokens: Some(tokens), output_tokens: Some(2), ..Usage::default() };
+        let fact = LedgerFact::RunEnded { run: run(), usage, answer_chars: 0, duration_ms: 0, outcome: "completed" };
+        line(10, "cauldron", fact)
+    };
+    add(&fixture, [ended(u64::MAX), ended(u64::MAX), ended(1)]).await;
+    let sum = fixture.store().ledger.usage(&"cauldron".parse().unwrap(), None, None).await.unwrap();
+    assert_eq!((sum.runs, sum.input_tokens, sum.output_tokens), (3, i64::MAX.unsigned_abs(), 6));
+}

@@ -34,8 +34,7 @@ const OF_SESSION: [&str; 6] =
 const OF_TURN: [&str; 4] = ["getTurn", "cancelTurn", "deleteTurn", "followTurn"];
 
 /// Why work that was asked for can be refused.
-const WORK: [Code; 6] =
-    [Code::NotFound, Code::KeyReused, Code::Busy, Code::IsolationTooWeak, Code::OutcomeUnrecorded, Code::Deferred];
+const WORK: [Code; 5] = [Code::NotFound, Code::KeyReused, Code::Busy, Code::IsolationTooWeak, Code::OutcomeUnrecorded];
 
 /// Every operation.
 pub(super) fn all(timeout_secs_max: u64) -> Vec<Operation> {
@@ -162,7 +161,7 @@ fn turns(timeout_secs_max: u64) -> Vec<Operation> {
         .body("application/json", parts::turn_body(timeout_secs_max))
         .leads_to(200, &OF_TURN, &[("session", SESSION_ID), ("turn", ID)])
         .leads_to(202, &OF_TURN, &[("session", SESSION_ID), ("turn", ID)])
-        .refuses(&[Code::SessionClosed]),
+        .refuses(&[Code::SessionClosed, Code::Deferred]),
         get("/v1/sessions/{session}/turns", "listTurns", "turns", "The turns of a session, in their order.")
             .of([parts::session()])
             .query(parts::page_by_number())

@@ -169,6 +169,27 @@ fn an_agent_that_dies_without_an_answer_is_a_crash_with_its_last_words() {
 }
 
 #[test]
+fn an_agent_that_dies_between_two_events_of_a_turn_loses_nothing_it_had_said() {
+    let text = |said: &str| Input::Signal(AgentSignal::Text(said.to_owned()));
+    let dies = || Input::Signal(AgentSignal::Exited(Exit { code: Some(1), ..Exit::default() }));
+    for play in [play, play_kept] {
+        let story = play(vec![Input::LinkOpened, text("one"), dies(), text("late"), closed()]);
+        assert_eq!(story[2..], ["record text, Silence in 30", "CloseLink", "", "end agent_crashed, Stop"]);
+    }
+}
+
+/// A question is answered where it is asked, so all that a turn sees of one is an agent at work on a tool that does not end.
+#[test]
+fn a_cancel_while_a_tool_waits_for_its_permission_asks_the_agent_to_stop_and_takes_its_word() {
+    let asks = || Input::Signal(AgentSignal::Working);
+    let story = play_kept(vec![Input::LinkOpened, asks(), Input::CancelAsked, asks(), answer("part")]);
+    assert_eq!(story[2..], ["Silence in 30", "CancelTurn, Cancel in 10", "Silence in 30", "end cancelled, Stop"]);
+    let ends =
+        play_kept(vec![Input::LinkOpened, asks(), Input::CancelAsked, Input::TimerFired(Timer::Cancel), closed()]);
+    assert_eq!(ends[4..], ["CloseLink", "end cancelled, Stop"]);
+}
+
+#[test]
 fn a_flood_of_events_is_counted_but_not_kept_and_the_answer_still_counts() {
     let (mut machine, _) = TurnMachine::start(LIMITS, AfterTurn::Close, OnContextLoss::Rebuild);
     machine.step(Input::LinkOpened);

@@ -72,6 +72,48 @@ async fn sessions_nobody_uses_are_closed_and_later_erased_with_their_workspace()
 }
 
 #[tokio::test]
+async fn a_session_is_closed_when_its_time_is_over_and_erased_so_long_after_its_close_and_not_before() {
+    const IDLE: Duration = Duration::from_secs(3_600);
+    const KEPT: Duration = Duration::from_secs(86_400);
+    const LATER: Duration = Duration::from_secs(1_000);
+    let scene = Scene::with(true, |options| {
+        (options.session_ttl, options.session_hard_ttl) = (IDLE, KEPT);
+        options.sweep_interval = Duration::from_millis(10);
+    })
+    .await;
+    let is_open = async |session| {
+        let record = scene.opened.store.sessions.conversation(session).await.unwrap();
+        record.is_some_and(|record| record.closed_at.is_none())
+    };
+    let swept = async |session| {
+        soon(async {
+            while is_open(session).await {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    // The look that takes the first one has the second one before its eyes as well.
+    let (first, used, second) = (scene.open().await, scene.open().await, scene.open().await);
+    scene.clock.pass(LATER);
+    scene.answered(second, "hello").await;
+    scene.clock.pass(IDLE - LATER);
+    scene.answered(used, "still here").await;
+    swept(first).await;
+    assert!(is_open(second).await && is_open(used).await, "a turn is use");
+    scene.clock.pass(LATER);
+    swept(second).await;
+    assert!(is_open(used).await);
+    scene.clock.pass(KEPT - LATER);
+    erased(&scene, first).await;
+    assert!(is_there(&scene, second).await, "it was closed later");
+    scene.clock.pass(LATER);
+    erased(&scene, second).await;
+    let swept = scene.kinds().await.into_iter().filter(|(kind, _)| kind == "session_swept").count();
+    assert_eq!(swept, 3);
+}
+
+#[tokio::test]
 async fn agents_are_told_to_forget_what_is_erased_and_a_bug_in_that_stops_nothing() {
     let scene = Scene::with(true, |options| {
         options.session_hard_ttl = Duration::ZERO;

@@ -13,7 +13,7 @@ use clawdforge_store::{LedgerQuery, Order, Store};
 use clawdforge_store_sql::Opened;
 use tempfile::TempDir;
 
-use crate::stage::{app, engine_with, open_store};
+use crate::stage::{Ticking, app, engine_by, open_store};
 use crate::talker::{Talker, TalkerDriver};
 
 /// Longest time for anything a test waits for; far beyond what it takes on a busy machine.
@@ -24,6 +24,7 @@ pub struct Scene {
     pub dir: TempDir,
     pub spawner: Spawner,
     pub opened: Opened,
+    pub clock: Arc<Ticking>,
     pub talker: Arc<Talker>,
     pub engine: Engine,
     pub by: Arc<AppToken>,
@@ -48,9 +49,11 @@ impl Scene {
         let (opened, spawner) = (open_store(dir.path()).await, Spawner::start().unwrap());
         let talker = Talker::new(remembers);
         let driver = Arc::new(TalkerDriver(Arc::clone(&talker)));
-        let engine = engine_with(dir.path(), &spawner, behind(opened.store.clone()), driver, change).await.unwrap().0;
+        let (clock, store) = (Arc::<Ticking>::default(), behind(opened.store.clone()));
+        let started = engine_by(Arc::clone(&clock), dir.path(), &spawner, store, driver, change).await;
+        let engine = started.unwrap().0;
         let by = app(&engine).await;
-        Self { dir, spawner, opened, talker, engine, by }
+        Self { dir, spawner, opened, clock, talker, engine, by }
     }
 
     pub async fn open(&self) -> SessionId {

@@ -19,8 +19,16 @@ use clawdforge_process::Spawner;
 use clawdforge_store::Store;
 use clawdforge_store_sql::{Opened, SqliteOptions};
 
-/// A clock that moves one millisecond at every look.
+/// A clock that moves one millisecond at every look, and further by hand.
+#[derive(Default)]
 pub struct Ticking(AtomicI64);
+
+impl Ticking {
+    /// So much time passes.
+    pub fn pass(&self, time: Duration) {
+        self.0.fetch_add(i64::try_from(time.as_micros()).unwrap(), Ordering::SeqCst);
+    }
+}
 
 impl Clock for Ticking {
     fn now(&self) -> Timestamp {
@@ -124,6 +132,18 @@ pub async fn engine_with(
     driver: Arc<dyn AgentDriver>,
     change: impl FnOnce(&mut EngineOptions),
 ) -> Result<(Engine, RecoveryReport), EngineError> {
+    engine_by(Arc::default(), dir, spawner, store, driver, change).await
+}
+
+/// As [`engine_with`], by a clock.
+pub async fn engine_by(
+    clock: Arc<Ticking>,
+    dir: &Path,
+    spawner: &Spawner,
+    store: Store,
+    driver: Arc<dyn AgentDriver>,
+    change: impl FnOnce(&mut EngineOptions),
+) -> Result<(Engine, RecoveryReport), EngineError> {
     let mut options = EngineOptions {
         data_dir: dir.to_owned(),
         isolation: clawdforge_core::isolation::Isolation::Off,
@@ -158,7 +178,7 @@ pub async fn engine_with(
         session_agents: Arc::new(session_agents),
         acpx: driver,
         spawner: spawner.clone(),
-        ids: Ids::new(Arc::new(Ticking(AtomicI64::new(0)))),
+        ids: Ids::new(clock),
         operator: TokenHash::of("operator"),
         options,
     };

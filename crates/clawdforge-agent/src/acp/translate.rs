@@ -361,3 +361,21 @@ fn terminal_output(meta: Option<&serde_json::Map<String, Value>>) -> Option<&str
 fn is_empty(value: &Value) -> bool {
     value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
 }
+
+#[cfg(test)]
+mod tests {
+    use agent_client_protocol::v1::schema::TextContent;
+
+    use super::*;
+
+    #[test]
+    fn a_conversation_is_lost_before_the_prompt_only_where_the_agent_had_not_acted_on_it() {
+        let missing = Error::new(i32::from(ErrorCode::RESOURCE_NOT_FOUND), "not found");
+        let mut turn = Turn::after(None);
+        assert!(turn.is_lost_by(&missing));
+        assert!(!turn.is_lost_by(&Error::internal_error()));
+        let said = ContentChunk::new(ContentBlock::Text(TextContent::new("hi")));
+        turn.update(SessionUpdate::AgentMessageChunk(said));
+        assert!(!turn.is_lost_by(&missing), "a file it looked for, say");
+    }
+}

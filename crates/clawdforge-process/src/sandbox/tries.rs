@@ -225,7 +225,20 @@ fn renice(number: i32) -> io::Result<()> {
     let other = process(number)?;
     let is = rustix::process::getpriority_process(Some(other))?;
     let plainly = rustix::process::setpriority_process(Some(other), is).map_err(io::Error::from);
-    plainly.or_else(|refused| reschedule(number).or_else(|_| prefer_on_disk(number)).map_err(|_| refused))
+    any_of([plainly, reschedule(number), prefer_on_disk(number)])
+}
+
+/// Of several ways: well where one is open, else what is the least of a refusal, so that no failure hides behind one.
+fn any_of<const N: usize>(ways: [io::Result<()>; N]) -> io::Result<()> {
+    let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    let mut told = None;
+    for way in ways {
+        let Err(error) = way else { return Ok(()) };
+        if told.as_ref().is_none_or(is_refusal) {
+            told = Some(error);
+        }
+    }
+    told.map_or(Ok(()), Err)
 }
 
 fn answered(result: libc::c_long) -> io::Result<libc::c_long> {
@@ -355,6 +368,24 @@ mod tests {
 
     fn tried(line: &str) -> Option<String> {
         try_one(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn every_way_to_set_a_priority_works_where_nothing_forbids_it() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        reschedule(me).unwrap();
+        prefer_on_disk(me).unwrap();
+        renice(me).unwrap();
+    }
+
+    #[test]
+    fn of_several_ways_a_failure_does_not_hide_behind_a_refusal() {
+        let of = |code: i32| Err(io::Error::from_raw_os_error(code));
+        assert!(any_of([of(libc::EPERM), Ok(())]).is_ok());
+        for ways in [[of(libc::EPERM), of(libc::EINVAL)], [of(libc::EINVAL), of(libc::EPERM)]] {
+            assert_eq!(any_of(ways).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        }
+        assert_eq!(any_of([of(libc::EPERM), of(libc::EPERM)]).unwrap_err().raw_os_error(), Some(libc::EPERM));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The problems that cannot be made from outside, or only at great length. The others are made in
 //! `crates/clawdforge/tests/it/problems.rs`, which has the table of all.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::response::IntoResponse;
@@ -51,7 +52,7 @@ fn post(path: &str, bearer: &str, body: Body) -> Request<Body> {
 }
 
 #[track_caller]
-fn assert_problem(code: Code, (status, body, response): &(StatusCode, String, Response<()>)) {
+fn assert_problem(code: Code, (status, body, response): &Answered) {
     let problem: Problem = serde_json::from_str(body).unwrap();
     assert_eq!((problem.code.as_str(), problem.status), (code.as_str(), status.as_u16()));
     assert_eq!(status.as_u16(), code.status());
@@ -59,8 +60,10 @@ fn assert_problem(code: Code, (status, body, response): &(StatusCode, String, Re
     assert!(!body.contains("inner detail"), "{body}");
 }
 
-#[tokio::test]
-async fn a_body_that_stops_arriving_is_a_problem() {
+/// Status, body and the rest of an answer.
+type Answered = (StatusCode, String, Response<()>);
+
+async fn of_a_body_that_stops_arriving() -> Answered {
     let dir = tempfile::tempdir().unwrap();
     let (app, bearer, _) = service(&dir).await;
     let begun = stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"{\"prompt\":"))]);
@@ -68,20 +71,51 @@ async fn a_body_that_stops_arriving_is_a_problem() {
     // From here on time passes whenever nothing else can happen.
     tokio::time::pause();
     let answer = send(crate::router::router(app), post("/v1/runs", &bearer, stalled), PEER).await;
-    assert_problem(Code::BodyTooSlow, &answer);
+    tokio::time::resume();
+    answer
 }
 
-#[tokio::test]
-async fn records_that_cannot_be_written_and_a_panic_are_problems_without_inner_detail() {
+async fn of_records_that_cannot_be_written() -> Answered {
     let dir = tempfile::tempdir().unwrap();
     let (app, bearer, is_shut) = service(&dir).await;
     is_shut.store(true, Ordering::SeqCst);
-    let router = crate::router::router(app.clone());
-    let answer = send(router, post("/v1/runs", &bearer, Body::from(r#"{"prompt": "x"}"#)), PEER).await;
-    assert_problem(Code::RecordsUnavailable, &answer);
+    send(crate::router::router(app), post("/v1/runs", &bearer, Body::from(r#"{"prompt": "x"}"#)), PEER).await
+}
+
+async fn of_a_panic() -> Answered {
+    let dir = tempfile::tempdir().unwrap();
+    let (app, ..) = service(&dir).await;
     let panics = Router::new().route("/v1/panics", get(async || -> &'static str { panic!("inner detail") }));
-    let answer = ask(around(app, panics), "/v1/panics", PEER).await;
-    assert_problem(Code::InternalError, &answer);
+    ask(around(app, panics), "/v1/panics", PEER).await
+}
+
+/// What takes a full disk or ten thousand tokens is only told, not made.
+async fn of(error: EngineError) -> Answered {
+    let dir = tempfile::tempdir().unwrap();
+    let (id, detail) = (app(&dir).await.engine.request_id(), error.to_string());
+    let response = translate("/v1/anything", Refusal::Engine(error).into_response(), id);
+    let (parts, body) = response.into_parts();
+    let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    assert!(body.contains(&detail) && body.contains(&id.to_string()), "{body}");
+    (parts.status, body, Response::from_parts(parts, ()))
+}
+
+#[tokio::test]
+async fn every_problem_that_cannot_be_made_from_outside_is_made_here_and_without_inner_detail() {
+    let answers = [
+        (Code::BodyTooSlow, of_a_body_that_stops_arriving().await),
+        (Code::RecordsUnavailable, of_records_that_cannot_be_written().await),
+        (Code::InternalError, of_a_panic().await),
+        (Code::TooManyTokens, of(EngineError::TooManyTokens(10_000)).await),
+        (Code::DiskFull, of(EngineError::DiskFull).await),
+        (Code::OutcomeUnrecorded, of(EngineError::OutcomeUnrecorded).await),
+    ];
+    for (code, answer) in &answers {
+        assert_problem(*code, answer);
+    }
+    // The table of all, in the tests from outside, leaves exactly these to this one.
+    let made: HashSet<Code> = answers.iter().map(|(code, _)| *code).collect();
+    assert_eq!(made, HashSet::from(include!("made_inside.in")));
 }
 
 #[tokio::test]
@@ -93,23 +127,4 @@ async fn a_second_token_of_an_app_is_refused_by_a_code_that_older_routes_do_not_
     let told = response.extensions().get::<Told>().map(|told| told.code);
     assert_eq!((status, told), (StatusCode::CONFLICT, Some(Code::NameTaken)), "{body}");
     assert!(!body.contains("name_taken"), "{body}");
-}
-
-#[tokio::test]
-async fn what_takes_a_full_disk_or_ten_thousand_tokens_is_told_like_everything_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let id = app(&dir).await.engine.request_id();
-    for (code, error) in [
-        (Code::NameTaken, EngineError::NameTaken("app".to_owned())),
-        (Code::TooManyTokens, EngineError::TooManyTokens(10_000)),
-        (Code::DiskFull, EngineError::DiskFull),
-        (Code::OutcomeUnrecorded, EngineError::OutcomeUnrecorded),
-    ] {
-        let detail = error.to_string();
-        let response = translate("/v1/anything", Refusal::Engine(error).into_response(), id);
-        let (parts, body) = response.into_parts();
-        let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
-        assert!(body.contains(&detail) && body.contains(&id.to_string()), "{body}");
-        assert_problem(code, &(parts.status, body, Response::from_parts(parts, ())));
-    }
 }

@@ -12,6 +12,7 @@ pub(crate) mod stream;
 pub(crate) mod tokens;
 pub(crate) mod turns;
 pub(crate) mod usage;
+mod work;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

@@ -8,7 +8,8 @@ use clawdforge_api::v1;
 use clawdforge_core::id::RunId;
 use clawdforge_engine::Submitted;
 
-use super::{Wanted, accepted, id, key_of, locate, located, page, page_wish, render, replayed, seen, stream};
+use super::work::Hearing;
+use super::{id, key_of, page, page_wish, render, seen, stream};
 use crate::App;
 use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody, Segments};
@@ -30,35 +31,17 @@ pub(crate) async fn submit(
 ) -> Result<Response, Refusal> {
     let request = legacy::run::read(&app.options, &body.bytes)?;
     let key = key_of(&headers, "/v1/runs", &body.bytes)?;
-    let wanted = Wanted::of(&headers);
-    // Before it is accepted: what is refused must not have begun.
-    let place = if wanted == Wanted::Stream { Some(app.streams.enter(by.token.app.id)?) } else { None };
+    let hearing = Hearing::of(&headers, &app, &by)?;
     let submitted = app.engine.submit_run(&by.token, request, by.request, key).await?;
     drop(body);
     let (run, ticket) = match submitted {
         Submitted::New(ticket) => (ticket.run, Some(ticket)),
         Submitted::Known(run) => (run, None),
     };
-    let location = path(run);
-    let follow = || app.engine.follow_run(&by.token, run, 0);
-    let view = async || Ok::<_, Refusal>(render::run(app.engine.run(&by.token, run).await?));
-    let is_known = ticket.is_none();
-    let response = match (place, wanted, ticket) {
-        (Some(place), _, _) => {
-            let mut response = stream::answer(follow().await?, by.request, false, place);
-            locate(&mut response, &location);
-            response
-        }
-        (None, Wanted::Location, _) => accepted(&location, view().await?),
-        (None, _, ticket) => {
-            match ticket {
-                Some(ticket) => drop(ticket.outcome().await?),
-                None => stream::ended(follow().await?).await?,
-            }
-            located(StatusCode::OK, &location, view().await?)
-        }
-    };
-    Ok(if is_known { replayed(response) } else { response })
+    let outcome = ticket.map(async |ticket| ticket.outcome().await.map(drop));
+    let follow = app.engine.follow_run(&by.token, run, 0);
+    let view = async { Ok(render::run(app.engine.run(&by.token, run).await?)) };
+    hearing.answer(&by, &path(run), outcome, follow, view).await
 }
 
 /// The app's runs, newest first, without what came of each.

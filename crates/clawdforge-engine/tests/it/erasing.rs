@@ -9,6 +9,7 @@ use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::id::SessionId;
 use clawdforge_engine::EngineOptions;
 use clawdforge_store::{CommitDoor, CommitError, Store};
+use tokio::sync::Semaphore;
 
 use crate::scene::{Scene, soon, until};
 use crate::stage::{Scripted, engine_with};
@@ -109,8 +110,10 @@ async fn a_session_is_closed_when_its_time_is_over_and_erased_so_long_after_its_
     assert!(is_there(&scene, second).await, "it was closed later");
     scene.clock.pass(LATER);
     erased(&scene, second).await;
-    let swept = scene.kinds().await.into_iter().filter(|(kind, _)| kind == "session_swept").count();
-    assert_eq!(swept, 3);
+    // Nobody has used the third one meanwhile.
+    swept(used).await;
+    let sweeps = scene.kinds().await.into_iter().filter(|(kind, _)| kind == "session_swept").count();
+    assert_eq!(sweeps, 3);
 }
 
 #[tokio::test]
@@ -215,4 +218,66 @@ async fn an_erasure_whose_answer_was_lost_has_happened() {
     let session = closed(&scene).await;
     erased(&scene, session).await;
     assert_eq!(outcomes(&scene).await, [None]);
+}
+
+/// A door that holds closings back until it is let go.
+struct HoldsClosings {
+    inner: Arc<dyn CommitDoor>,
+    came: Arc<Semaphore>,
+    go: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl CommitDoor for HoldsClosings {
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        if commit.writes.iter().any(|write| matches!(write, Write::CloseSession(..))) {
+            self.came.add_permits(1);
+            self.go.acquire().await.unwrap().forget();
+        }
+        self.inner.commit(commit).await
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_gets_a_turn_while_the_sweep_is_about_to_close_it_stays_open() {
+    const IDLE: Duration = Duration::from_secs(3_600);
+    let (came, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let held = (Arc::clone(&came), Arc::clone(&go));
+    let options = |options: &mut EngineOptions| {
+        (options.session_ttl, options.sweep_interval) = (IDLE, Duration::from_millis(10));
+    };
+    let scene = Scene::over(true, options, |store| {
+        let door = HoldsClosings { inner: Arc::clone(&store.door), came: held.0, go: held.1 };
+        Store { door: Arc::new(door), ..store }
+    })
+    .await;
+    let used = scene.open().await;
+    scene.clock.pass(IDLE);
+    soon(came.acquire()).await.unwrap().forget();
+    scene.answered(used, "just in time").await;
+    go.add_permits(1);
+    // The sweep has gone on: it closes another one.
+    let unused = scene.open().await;
+    scene.clock.pass(IDLE / 2);
+    scene.answered(used, "in use").await;
+    scene.clock.pass(IDLE / 2);
+    soon(came.acquire()).await.unwrap().forget();
+    go.add_permits(1);
+    let is_closed = async |session| {
+        scene
+            .opened
+            .store
+            .sessions
+            .conversation(session)
+            .await
+            .unwrap()
+            .is_some_and(|record| record.closed_at.is_some())
+    };
+    soon(async {
+        while !is_closed(unused).await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!is_closed(used).await);
 }

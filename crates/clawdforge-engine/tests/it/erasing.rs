@@ -98,8 +98,9 @@ async fn a_session_is_closed_when_its_time_is_over_and_erased_so_long_after_its_
     let (first, used, second) = (scene.open().await, scene.open().await, scene.open().await);
     scene.clock.pass(LATER);
     scene.answered(second, "hello").await;
-    scene.clock.pass(IDLE - LATER);
+    scene.clock.pass(LATER);
     scene.answered(used, "still here").await;
+    scene.clock.pass(IDLE - 2 * LATER);
     swept(first).await;
     assert!(is_open(second).await && is_open(used).await, "a turn is use");
     scene.clock.pass(LATER);

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use clawdforge_core::agent::FailureKind;
+use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::turn::TurnState;
 use clawdforge_engine::EngineError;
+use clawdforge_store::{CommitDoor, CommitError, Store};
+use tokio::sync::Semaphore;
 
 use crate::scene::{Scene, ended, failure, soon};
 use crate::stage::{engine_with, request};
@@ -87,4 +91,50 @@ async fn a_run_that_waits_for_a_slot_is_stopped_at_once() {
     assert_eq!(outcome.failure.as_ref().map(|failure| failure.kind), Some(FailureKind::Cancelled));
     scene.talker.go.add_permits(1);
     assert_eq!(failure(&ended(busy).await), None);
+}
+
+/// A door that gives no answer about an accepted turn until it is let go.
+struct HoldsAnswers {
+    inner: Arc<dyn CommitDoor>,
+    came: Arc<Semaphore>,
+    go: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl CommitDoor for HoldsAnswers {
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let queues = commit.writes.iter().any(|write| matches!(write, Write::QueueTurn(..)));
+        self.inner.commit(commit).await?;
+        if queues {
+            self.came.add_permits(1);
+            self.go.acquire().await.unwrap().forget();
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_that_comes_before_the_acceptance_was_answered_is_heard() {
+    let (came, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let held = (Arc::clone(&came), Arc::clone(&go));
+    let scene = Scene::over(
+        true,
+        |_| {},
+        |store| {
+            let door = HoldsAnswers { inner: Arc::clone(&store.door), came: held.0, go: held.1 };
+            Store { door: Arc::new(door), ..store }
+        },
+    )
+    .await;
+    let session = scene.open().await;
+    let cancel = async {
+        soon(came.acquire()).await.unwrap().forget();
+        let turns = scene.opened.store.sessions.turns(session, 0, 9).await.unwrap();
+        let turn = turns[0].turn.id;
+        scene.engine.cancel_turn(&scene.by, session, turn, scene.engine.request_id()).await.unwrap();
+        go.add_permits(1);
+    };
+    let (accepted, ()) = tokio::join!(scene.submit(session, "hang"), cancel);
+    assert_eq!(failure(&ended(accepted.unwrap()).await), Some(FailureKind::Cancelled));
+    assert_eq!(scene.talker.asked(), <[&str; 0]>::default(), "it waited when it was cancelled");
 }

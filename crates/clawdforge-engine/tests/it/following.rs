@@ -146,6 +146,8 @@ impl EventReads for Pruned {
         after: EventSeq,
         bounds: EventBounds,
     ) -> Result<Vec<Event>, ReadError> {
+        // One event may have megabytes, and each follower holds what it reads.
+        assert!(bounds.bytes_max < usize::MAX, "what a follower reads at once has no bound");
         self.inner.events_within(session, after.max(self.first - 1), bounds).await
     }
 

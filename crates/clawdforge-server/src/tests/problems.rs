@@ -13,6 +13,7 @@ use futures_util::stream;
 
 use super::*;
 use crate::answer::{Refusal, Told};
+use crate::limits::STREAMS_PER_APP_MAX;
 use crate::v1::problems::translate;
 
 const PEER: &str = "127.0.0.1:9";
@@ -127,4 +128,35 @@ async fn a_second_token_of_an_app_is_refused_by_a_code_that_older_routes_do_not_
     let told = response.extensions().get::<Told>().map(|told| told.code);
     assert_eq!((status, told), (StatusCode::CONFLICT, Some(Code::NameTaken)), "{body}");
     assert!(!body.contains("name_taken"), "{body}");
+}
+
+#[tokio::test]
+async fn an_app_with_as_many_streams_as_it_may_have_gets_no_other_and_what_it_asks_for_is_not_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let (app, bearer, _) = service(&dir).await;
+    let token = app.engine.tokens().pop().unwrap();
+    let places: Vec<_> = (0..STREAMS_PER_APP_MAX).map(|_| app.streams.enter(token.app.id).unwrap()).collect();
+    let stream = |mut request: Request<Body>| {
+        request.headers_mut().insert("accept", "text/event-stream".parse().unwrap());
+        request
+    };
+    let prompt = || Body::from(r#"{"prompt": "x"}"#);
+    let session = "/v1/sessions/ses_01j00000000000000000000000";
+    let turn = format!("{session}/turns/trn_01j00000000000000000000000");
+    let follow =
+        |path: &str| Request::get(path).header("authorization", format!("Bearer {bearer}")).body(Body::empty());
+    for request in [
+        post("/v1/runs", &bearer, prompt()),
+        post(&format!("{session}/turns"), &bearer, prompt()),
+        follow("/v1/runs/run_01j00000000000000000000000/events").unwrap(),
+        follow(&format!("{session}/events")).unwrap(),
+        follow(&format!("{turn}/events")).unwrap(),
+    ] {
+        let answer = send(crate::router::router(app.clone()), stream(request), PEER).await;
+        assert_problem(Code::Busy, &answer);
+        assert!(answer.2.headers().contains_key("retry-after"));
+    }
+    drop(places);
+    let runs = send(crate::router::router(app), follow("/v1/runs").unwrap(), PEER).await;
+    assert!(runs.1.contains(r#""data":[]"#), "{}", runs.1);
 }

@@ -1,4 +1,4 @@
-//! A turn whose commit was not answered, while the store could not be read either.
+//! Commits that were not answered: of a turn, while the store could not be read either, and of a change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +12,13 @@ use clawdforge_core::id::{AppId, HostId, RunId, SessionId, TurnId};
 use clawdforge_core::session::{Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::TurnRecord;
-use clawdforge_engine::EngineError;
+use clawdforge_engine::{EngineError, SessionChange};
 use clawdforge_store::{CommitDoor, CommitError, EndedTurn, ReadError, RunRecord, SessionReads, Store, UnfinishedTurn};
 
 use crate::scene::Scene;
 
-/// A store that, once it is told to, does not say what came of the next turn: the commit is done or not, its answer is
-/// lost, and the next look at it fails.
+/// A store that, once it is told to, does not say what came of the next turn or change: the commit is done or not, its
+/// answer is lost, and the next look at a prompt fails.
 #[derive(Default)]
 struct Doubt {
     is_due: AtomicBool,
@@ -32,8 +32,9 @@ struct Door(Arc<dyn CommitDoor>, Arc<Doubt>);
 impl CommitDoor for Door {
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         let Self(inner, doubt) = self;
-        let queues = commit.writes.iter().any(|write| matches!(write, Write::QueueTurn(..)));
-        if !queues || !doubt.is_due.swap(false, Ordering::SeqCst) {
+        let mut writes = commit.writes.iter();
+        let is_meant = writes.any(|write| matches!(write, Write::QueueTurn(..) | Write::ChangeConversation(..)));
+        if !is_meant || !doubt.is_due.swap(false, Ordering::SeqCst) {
             return inner.commit(commit).await;
         }
         if !doubt.does_nothing {
@@ -153,4 +154,22 @@ async fn a_turn_in_doubt_that_is_not_on_record_leaves_nothing() {
     assert_eq!(scene.talker.asked(), ["next"]);
     let turns = scene.opened.store.sessions.turns(session, 0, 9).await.unwrap();
     assert_eq!(turns.iter().map(|turn| turn.turn.index).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn a_change_in_doubt_is_told_as_done_only_where_it_is_on_record() {
+    for does_nothing in [false, true] {
+        let (scene, doubt) = scene(does_nothing).await;
+        let session = scene.open().await;
+        doubt.is_due.store(true, Ordering::SeqCst);
+        let change = SessionChange { model: Some(Some("large".to_owned())), ..SessionChange::default() };
+        let told = scene.engine.change_session(&scene.by, session, change, scene.engine.request_id()).await;
+        let record = scene.engine.session(&scene.by, session).await.unwrap().record;
+        let model = record.session.conversation.unwrap().model;
+        match told {
+            Ok(view) => assert_eq!((view.record.session.conversation.unwrap().model, does_nothing), (model, false)),
+            Err(EngineError::RecordsUnavailable(_)) => assert_eq!((model, does_nothing), (None, true)),
+            Err(other) => panic!("{other}"),
+        }
+    }
 }

@@ -71,8 +71,10 @@ ln -s "$AGENTS_DIR/node_modules/.bin/acpx" "$BIN_DIR/acpx"
 "$BIN_DIR/acpx" --version
 INSTALL_AGENTS
 
-# Made here with their owner and modes, because a named volume takes both from the image the first
-# time it is used. The agents' programs stay root's: an agent cannot change what it is.
+# The service starts as root and gives root up for each agent: every app's agents run as a user of their own
+# (ISOLATION_USERS below), and none of them as 10001. That one is for `--user 10001:10001` (compose.plain-user.yml), with
+# all agents as one user; the folders are its own because a named volume takes owner and modes from the image the first
+# time it is used, and root may write in them either way. The agents' programs stay root's: an agent cannot change what it is.
 RUN groupadd --gid 10001 clawdforge \
  && useradd --uid 10001 --gid 10001 --create-home --home-dir /home/clawdforge --shell /bin/bash clawdforge \
  && install -d -o clawdforge -g clawdforge -m 0700 \
@@ -83,17 +85,17 @@ RUN groupadd --gid 10001 clawdforge \
 
 COPY --from=build /out/clawdforge /usr/local/bin/clawdforge
 
-USER 10001:10001
 WORKDIR /home/clawdforge
 # CLAUDE_CONFIG_DIR brings ~/.claude.json, which lies beside ~/.claude otherwise, into the volume.
 # CLAUDE_CODE_EXECUTABLE is the `claude` the adapter starts. The updater is off: the pin decides.
 ENV HOME=/home/clawdforge \
     CLAWDFORGE_LISTEN=0.0.0.0:8800 \
     CLAWDFORGE_DATA_DIR=/data \
+    CLAWDFORGE_ISOLATION_USERS=20000-29999 \
     CLAUDE_CONFIG_DIR=/home/clawdforge/.claude \
     CLAUDE_CODE_EXECUTABLE=/usr/local/bin/claude \
     DISABLE_AUTOUPDATER=1
-VOLUME ["/data", "/home/clawdforge/.claude", "/home/clawdforge/.config/claude", "/home/clawdforge/.acpx/sessions"]
+VOLUME ["/data"]
 EXPOSE 8800
 
 # Asks 127.0.0.1:8800, which the allow-list always admits.

@@ -138,16 +138,16 @@ check_option_names() {
   grep -rhoE '\b(CLAWDFORGE_[A-Z_]+|ALLOW_CIDRS)\b' "$known" crates/clawdforge-client/src | sort -u >"$scratch/known"
   # shellcheck disable=SC2013 # a name is a word
   for name in $(grep -hoE '\b(CLAWDFORGE_[A-Z_]+|ALLOW_CIDRS)\b' \
-    .env.example compose.yml Dockerfile deploy/systemd/* docs/guides/install.md | sort -u); do
+    .env.example compose.yml compose.plain-user.yml Dockerfile deploy/systemd/* docs/guides/install.md | sort -u); do
     grep -qxF "$name" "$scratch/known" || { fail "$name is no option ($known)"; unknown=yes; }
   done
   if [[ $unknown == no ]]; then ok "all are options ($known)"; fi
 }
 
 check_compose() {
-  echo "compose.yml"
+  echo "compose.yml, compose.plain-user.yml"
   mkdir "$scratch/compose"
-  cp compose.yml "$scratch/compose/"
+  cp compose.yml compose.plain-user.yml "$scratch/compose/"
   cp .env.example "$scratch/compose/.env"
   local compose=()
   if have docker && docker compose version >/dev/null 2>&1; then
@@ -156,7 +156,10 @@ check_compose() {
     compose=(docker-compose)
   fi
   if ((${#compose[@]} > 0)); then
-    expect "${compose[*]} config" "${compose[@]}" --project-directory "$scratch/compose" -f "$scratch/compose/compose.yml" config -q
+    local files=(-f "$scratch/compose/compose.yml")
+    expect "${compose[*]} config" "${compose[@]}" --project-directory "$scratch/compose" "${files[@]}" config -q
+    files+=(-f "$scratch/compose/compose.plain-user.yml")
+    expect "${compose[*]} config, as a plain user" "${compose[@]}" --project-directory "$scratch/compose" "${files[@]}" config -q
   else
     skip "docker compose config: no client that has compose"
   fi

@@ -1,5 +1,5 @@
-//! What Docker does to a process by default, without Docker: its set of capabilities, and its filter of system
-//! calls as far as it refuses any to a process with these capabilities.
+//! What Docker does to a process, without Docker: a set of capabilities, its own by default or what a compose file
+//! names, and its filter of system calls as far as it refuses any to a process without more than those.
 //!
 //! It is stricter in one thing: no program gains anything by being started (`no_new_privs`), because the filter is
 //! set without the power to do without that. Namespaces of its own and the covered files of `/proc` are left out.
@@ -17,11 +17,17 @@ use seccompiler::{
     TargetArch, apply_filter,
 };
 
-/// What root keeps in a container, as the kernel shows it in `/proc/<pid>/status`.
-pub const CAPABILITIES: &str = "00000000a80425fb";
+/// Who a process is in a container.
+#[derive(Debug, Clone, Copy)]
+pub enum Seat {
+    /// Root with these capabilities, at most [`DEFAULT`], and no others to be had. Needs root here.
+    Root(CapabilitySet),
+    /// The user with this number, which needs root here, or whoever the caller is.
+    Plain(Option<u32>),
+}
 
-/// The same by name.
-const KEPT: CapabilitySet = CapabilitySet::CHOWN
+/// What root keeps in a container that nobody asked for more or less.
+pub const DEFAULT: CapabilitySet = CapabilitySet::CHOWN
     .union(CapabilitySet::DAC_OVERRIDE)
     .union(CapabilitySet::FOWNER)
     .union(CapabilitySet::FSETID)
@@ -39,7 +45,36 @@ const KEPT: CapabilitySet = CapabilitySet::CHOWN
 /// Numbers of capabilities beyond every kernel's; the first one it does not know ends the list.
 const CAPABILITIES_MAX: u32 = 64;
 
-/// Calls that the filter lets nobody make who has no more than [`KEPT`].
+/// Capabilities by the names that compose files give them: those of [`DEFAULT`] that the service may be given.
+const NAMES: [(&str, CapabilitySet); 7] = [
+    ("CHOWN", CapabilitySet::CHOWN),
+    ("DAC_OVERRIDE", CapabilitySet::DAC_OVERRIDE),
+    ("FOWNER", CapabilitySet::FOWNER),
+    ("KILL", CapabilitySet::KILL),
+    ("SETGID", CapabilitySet::SETGID),
+    ("SETPCAP", CapabilitySet::SETPCAP),
+    ("SETUID", CapabilitySet::SETUID),
+];
+
+/// What the line `cap_add` of a compose file names.
+///
+/// # Errors
+/// When there is none, or it names others than the service may be given.
+pub fn added(compose: &str) -> anyhow::Result<CapabilitySet> {
+    let line = compose.lines().find_map(|line| line.trim().strip_prefix("cap_add: [")).context("no `cap_add: [`")?;
+    let names = line.strip_suffix(']').context("no list on one line")?.split(", ");
+    names
+        .map(|name| NAMES.iter().find(|(known, _)| *known == name).map(|(_, set)| *set).context(name.to_owned()))
+        .collect()
+}
+
+/// As the kernel shows it in `/proc/<pid>/status`.
+#[must_use]
+pub fn shown(set: CapabilitySet) -> String {
+    format!("{:016x}", set.bits())
+}
+
+/// Calls that the filter lets nobody make who has no more than [`DEFAULT`].
 const REFUSED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
@@ -105,23 +140,26 @@ const NAMESPACES: [libc::c_int; 7] = [
 ];
 
 /// Puts the calling thread, and all that it starts from here on, where a container's process is: for good, so call it
-/// in a thread of its own. As root, or as the user with this number, which needs root here.
+/// in a thread of its own.
 ///
 /// Who is not root keeps the bounding set, out of which nothing can be had then.
 ///
 /// # Errors
 /// When this machine does not let us.
-pub fn enter(user: Option<u32>) -> anyhow::Result<()> {
+pub fn enter(seat: Seat) -> anyhow::Result<()> {
+    let (keeps, bounds) = match seat {
+        Seat::Root(set) => (set, set),
+        Seat::Plain(_) => (CapabilitySet::empty(), DEFAULT),
+    };
     if capabilities(None)?.effective.contains(CapabilitySet::SETPCAP) {
-        shrink_bounding_set().context("the bounding set")?;
+        shrink_bounding_set(bounds).context("the bounding set")?;
     }
-    if let Some(number) = user {
+    if let Seat::Plain(Some(number)) = seat {
         let (uid, gid) = (Uid::from_raw(number), Gid::from_raw(number));
         set_thread_groups(&[])?;
         set_thread_res_gid(gid, gid, gid)?;
         set_thread_res_uid(uid, uid, uid)?;
     }
-    let keeps = if user.is_some() { CapabilitySet::empty() } else { KEPT };
     let sets = CapabilitySets { effective: keeps, permitted: keeps, inheritable: CapabilitySet::empty() };
     set_capabilities(None, sets).context("the capabilities")?;
     for filter in filters()? {
@@ -130,11 +168,11 @@ pub fn enter(user: Option<u32>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn shrink_bounding_set() -> anyhow::Result<()> {
+fn shrink_bounding_set(bounds: CapabilitySet) -> anyhow::Result<()> {
     for number in 0..CAPABILITIES_MAX {
         let Some(one) = 1_u64.checked_shl(number).map(CapabilitySet::from_bits_retain) else { break };
         match capability_is_in_bounding_set(one) {
-            Ok(true) if !KEPT.contains(one) => remove_capability_from_bounding_set(one)?,
+            Ok(true) if !bounds.contains(one) => remove_capability_from_bounding_set(one)?,
             Ok(_) => {}
             // The kernel knows no more of them.
             Err(rustix::io::Errno::INVAL) => break,

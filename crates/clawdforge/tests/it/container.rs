@@ -1,5 +1,5 @@
-//! The service in a container: Docker's default filter of system calls and its default capabilities, set up here.
-//! There are no namespaces to be had there, so the service takes the level below, says so, and holds it.
+//! The service in a container: Docker's default filter of system calls, and its default capabilities or those that our compose
+//! files leave, set up here. There are no namespaces to be had there, so the service takes the level below, says so, and holds it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,9 @@ use anyhow::Context;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_testkit::app::{Setup, TestApp};
 use clawdforge_testkit::attack::{Ground, Weakness, run};
-use clawdforge_testkit::container::{self, CAPABILITIES};
+use clawdforge_testkit::container::{self, Seat, shown};
 use rustix::process::geteuid;
+use rustix::thread::CapabilitySet;
 use serde_json::json;
 
 use crate::BINARY;
@@ -19,14 +20,17 @@ use crate::support::get;
 /// Who a container's plain user is, where this test is root's.
 const PLAIN_USER: u32 = 21_900;
 
+/// The image's setting, word by word: an option of the command line here.
+const USERS: &str = "--isolation-users=20000-29999";
+
 /// Does something where a container's process is, in a thread of its own, which stays there.
 fn inside<F: Future<Output = anyhow::Result<()>>>(
-    user: Option<u32>,
+    seat: Seat,
     what: impl FnOnce() -> F + Send + 'static,
 ) -> anyhow::Result<()> {
     let thread = std::thread::Builder::new().name("container".to_owned());
     let thread = thread.spawn(move || {
-        container::enter(user)?;
+        container::enter(seat)?;
         // All its threads come from this one.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(what())
@@ -42,11 +46,11 @@ fn status(app: &TestApp, key: &str) -> anyhow::Result<String> {
 }
 
 /// Asserts that the service is in such a container, at a level, and has said so.
-async fn assert_stands_at(app: &TestApp, level: &str) -> anyhow::Result<()> {
+async fn assert_stands_at(app: &TestApp, level: &str, bounds: CapabilitySet) -> anyhow::Result<()> {
     // The launcher's filters come on top of these two in agents only.
     assert_eq!(status(app, "Seccomp_filters")?, "2");
     if geteuid().is_root() {
-        assert_eq!(status(app, "CapBnd")?, CAPABILITIES);
+        assert_eq!(status(app, "CapBnd")?, shown(bounds));
     }
     let log = app.log()?;
     assert!(log.contains(&format!("\"isolation.level\":\"{level}\"")), "{log}");
@@ -95,22 +99,32 @@ async fn attacked(app: &TestApp) -> anyhow::Result<Vec<String>> {
     Ok(said.lines().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect())
 }
 
-#[test]
-fn as_root_in_a_container_agents_have_users_of_their_own() -> anyhow::Result<()> {
+/// What a service that is a container's root with these capabilities comes to.
+fn as_root(powers: CapabilitySet) -> anyhow::Result<()> {
     if !geteuid().is_root() {
         eprintln!("skipped: only root can be a container's root");
         return Ok(());
     }
-    inside(None, async || {
-        let setup = || Setup::new(BINARY).demo().arg("--isolation-users=21000-21009");
-        let app = setup().start().await?;
-        assert_eq!(status(&app, "CapEff")?, CAPABILITIES);
-        assert_stands_at(&app, "uid").await?;
+    inside(Seat::Root(powers), async move || {
+        let setup = || Setup::new(BINARY).demo().arg(USERS);
+        let app = setup().arg("--isolation-require=uid").start().await?;
+        assert_eq!(status(&app, "CapEff")?, shown(powers));
+        assert_stands_at(&app, "uid", powers).await?;
         assert_eq!(attacked(&app).await?, ATTACKS.map(|(name, outcome)| format!("{name} {outcome}")));
         let said = refusal(setup().arg("--isolation-require=namespaces")).await;
         assert!(said.contains("this machine offers `uid` at most"), "{said}");
         Ok(())
     })
+}
+
+#[test]
+fn as_root_in_a_container_agents_have_users_of_their_own() -> anyhow::Result<()> {
+    as_root(container::DEFAULT)
+}
+
+#[test]
+fn the_capabilities_of_the_compose_file_are_enough_for_users_of_their_own() -> anyhow::Result<()> {
+    as_root(container::added(include_str!("../../../../compose.yml"))?)
 }
 
 #[test]
@@ -122,17 +136,18 @@ fn as_a_plain_user_in_a_container_agents_are_held_by_landlock() -> anyhow::Resul
         user = Some(PLAIN_USER);
         binary = readable_copy(dir.path())?;
     }
-    inside(user, async move || {
+    inside(Seat::Plain(user), async move || {
         let setup = || Setup::new(&binary).demo();
-        let app = setup().start().await?;
+        // The image names users whoever it is started as.
+        let app = setup().arg(USERS).start().await?;
         assert_eq!(status(&app, "CapEff")?, "0000000000000000");
-        assert_stands_at(&app, "landlock").await?;
+        assert_stands_at(&app, "landlock", container::DEFAULT).await?;
         drop(app);
         let ground = Ground::here(Isolation::Landlock);
         let report = run(Setup::new(&binary), ground, Weakness::None).await?.context("the level is to be had")?;
         assert_eq!(report.wrong(), Vec::<&str>::new(), "\n{report}");
         assert_eq!(report.unpublished(), Vec::<&str>::new(), "the service names {:?}", report.published);
-        let said = refusal(setup().arg("--isolation-require=uid").arg("--isolation-users=21000-21009")).await;
+        let said = refusal(setup().arg("--isolation-require=uid").arg(USERS)).await;
         assert!(said.contains("the service may not run programs as other users (it is not root)"), "{said}");
         Ok(())
     })

@@ -95,9 +95,11 @@ pub trait AgentDriver: Send + Sync {
 /// What came of forgetting.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ForgetReport {
-    /// The marks of conversations of which something may be left: whoever asked asks again later. What an agent has
-    /// no way to erase is not counted.
+    /// The marks of conversations of which something may be left: whoever asked asks again later.
     pub left: Vec<TreeMark>,
+    /// The marks of those of which the agent keeps its record because it has no way to erase one: asking again is of no
+    /// use.
+    pub kept: Vec<TreeMark>,
     /// Processes at the place that were still there at the end.
     pub survivors: usize,
 }

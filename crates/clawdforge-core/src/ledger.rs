@@ -120,7 +120,7 @@ pub enum LedgerFact {
     SessionErased {
         /// The conversation.
         session: SessionId,
-        /// What its agent kept of it is gone as well, as far as the agent can erase it.
+        /// What its agent kept of it is gone as well. Not so where the agent was not to be had, or has no way to erase.
         agent_forgot: bool,
     },
     /// Wrong tokens came.

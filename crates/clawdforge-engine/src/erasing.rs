@@ -61,6 +61,8 @@ enum AgentSide {
     Gone,
     /// Something may be left.
     Left,
+    /// It has no way to erase its record.
+    Kept,
     /// There is nobody to ask any more.
     Unknown,
 }
@@ -97,7 +99,7 @@ pub(crate) async fn closed_sessions(
             }
             if side != AgentSide::Gone {
                 tracing::warn!(
-                    session.id = %session.id, agent.name = %session.agent, is_configured = side == AgentSide::Left,
+                    session.id = %session.id, agent.name = %session.agent, is_configured = side != AgentSide::Unknown,
                     "a session is erased although its agent may keep its own record of it"
                 );
             }
@@ -157,13 +159,15 @@ async fn forget(
         });
         sides.push((session, AgentSide::Gone));
     }
-    let mut left = HashSet::new();
+    let mut not_gone = HashMap::new();
     for asking in askings.into_values() {
-        left.extend(ask(shared, asking, stop).await.into_iter().map(|mark| mark.to_string()));
+        let ForgetReport { left, kept, .. } = ask(shared, asking, stop).await;
+        not_gone.extend(kept.into_iter().map(|mark| (mark.to_string(), AgentSide::Kept)));
+        not_gone.extend(left.into_iter().map(|mark| (mark.to_string(), AgentSide::Left)));
     }
     for (session, side) in &mut sides {
-        if left.contains(&session.id.to_string()) {
-            *side = AgentSide::Left;
+        if let Some(found) = not_gone.get(&session.id.to_string()) {
+            *side = *found;
         }
     }
     Ok(sides)
@@ -177,15 +181,16 @@ struct Asking {
     forgotten: Vec<Forgotten>,
 }
 
-/// Has one driver forget; the marks of those that may be left come back.
+/// Has one driver forget.
 ///
 /// The agent that it may start for that is on record as a process to be shared is, so that no end of the service
 /// leaves it behind. It takes no slot: it does no work, there is one at a time, and it has little time.
-async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> Vec<TreeMark> {
+async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> ForgetReport {
     let Asking { driver, home, forgotten } = asking;
-    let all: Vec<TreeMark> = forgotten.iter().map(|one| one.mark.clone()).collect();
+    let in_vain =
+        ForgetReport { left: forgotten.iter().map(|one| one.mark.clone()).collect(), ..ForgetReport::default() };
     if stop.is_cancelled() {
-        return all;
+        return in_vain;
     }
     let id = shared.ids.make(HostId::new);
     let (dir, given_up) = (shared.workspaces.of_host(id), stop.child_token());
@@ -194,7 +199,7 @@ async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> 
         Err(failure) => {
             tracing::warn!(agent.name = %driver.name(), reason = failure.message, "an agent cannot be asked to forget now");
             shared.forget_host(id).await;
-            return all;
+            return in_vain;
         }
     };
     // What a driver does for tidiness must not stop the sweep.
@@ -213,20 +218,17 @@ async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> 
         report = forgetting => report.ok(),
         () = too_long => None,
     };
-    let left = match report {
+    let report = report.unwrap_or_else(|| {
+        tracing::error!(agent.name = %driver.name(), "forgetting sessions that are to be erased panicked or hangs");
+        in_vain
+    });
+    if report.left.is_empty() && report.survivors == 0 {
         // Where all went well it is known to be gone.
-        Some(ForgetReport { left, survivors: 0 }) if left.is_empty() => {
-            shared.forget_host(id).await;
-            return left;
-        }
-        Some(ForgetReport { left, .. }) => left,
-        None => {
-            tracing::error!(agent.name = %driver.name(), "forgetting sessions that are to be erased panicked or hangs");
-            all
-        }
-    };
-    shared.look_for_host(id).await;
-    left
+        shared.forget_host(id).await;
+    } else {
+        shared.look_for_host(id).await;
+    }
+    report
 }
 
 /// Erases a conversation from the store, and its directory.

@@ -13,6 +13,7 @@ mod lex;
 mod links;
 mod machine_paths;
 mod module_docs;
+mod protocol_home;
 mod pure_core;
 mod registries;
 mod sleeping_tests;
@@ -37,10 +38,11 @@ struct Rule {
     check: fn(&Tree) -> Vec<Finding>,
 }
 
-const RULES: [Rule; 13] = [
+const RULES: [Rule; 14] = [
     Rule { name: "edges", check: edges::check },
     Rule { name: "pure-core", check: pure_core::check },
     Rule { name: "unsafe-home", check: unsafe_home::check },
+    Rule { name: "protocol-home", check: protocol_home::check },
     Rule { name: "statics", check: statics::check },
     Rule { name: "derives", check: derives::check },
     Rule { name: "file-length", check: file_length::check },

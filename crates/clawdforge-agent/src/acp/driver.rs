@@ -9,6 +9,7 @@ use clawdforge_core::agent::{AgentName, Failure};
 use clawdforge_process::Spawner;
 use serde_json::{Map, Value};
 
+use super::erasing::{Erased, erase};
 use super::host::AcpHost;
 use super::info::AgentInfo;
 use crate::locate::locate;
@@ -71,26 +72,26 @@ impl AcpDriver {
         Ok(info)
     }
 
-    /// Has the agent erase its records of conversations by its own ids of them, in a process of its own. Those of which
-    /// something may be left come back, and how many processes were still there at the end.
-    pub(crate) async fn erase(&self, keys: BTreeSet<String>, place: HostSpec) -> (BTreeSet<String>, usize) {
+    /// Has the agent erase its records of conversations by its own ids of them, in a process of its own.
+    pub(crate) async fn erase(&self, keys: BTreeSet<String>, place: HostSpec) -> Erased {
         if keys.is_empty() {
-            return (keys, 0);
+            return Erased::default();
         }
         let given_up = place.given_up.clone();
         match self.greeted(place).await {
             Ok(host) => {
                 let asked = keys.len();
-                let left = host.erase(keys, &given_up).await;
-                tracing::debug!(agent.name = %self.profile.name, asked, left = left.len(), "had an agent erase its records");
-                (left, host.end(FORGET_GRACE).await.survivors)
+                let erased = erase(&self.profile.name, &host, keys, &given_up).await;
+                let (left, kept) = (erased.left.len(), erased.kept.len());
+                tracing::debug!(agent.name = %self.profile.name, asked, left, kept, "had an agent erase its records");
+                Erased { survivors: host.end(FORGET_GRACE).await.survivors, ..erased }
             }
             Err(failure) => {
                 tracing::warn!(
                     agent.name = %self.profile.name, reason = failure.message,
                     "an agent could not be started to erase its records of erased sessions"
                 );
-                (keys, 0)
+                Erased::none_of(keys)
             }
         }
     }
@@ -127,17 +128,19 @@ impl AgentDriver for AcpDriver {
         Some(self)
     }
 
-    /// Starts the agent once for all of them. An agent that cannot erase (it declares no `delete`) keeps its
-    /// transcripts where its own settings say.
+    /// Starts the agent once for all of them.
     async fn forget(&self, forgotten: Vec<Forgotten>, place: HostSpec) -> ForgetReport {
         if place.home.as_ref().is_some_and(|home| home.is_passing) {
             // A home that is erased as well takes everything with it.
             return ForgetReport::default();
         }
         let keys = forgotten.iter().filter_map(|one| one.resume_key.clone()).collect();
-        let (left, survivors) = self.erase(keys, place).await;
-        let is_left = |one: &Forgotten| one.resume_key.as_ref().is_some_and(|key| left.contains(key));
-        ForgetReport { left: forgotten.into_iter().filter(is_left).map(|one| one.mark).collect(), survivors }
+        let Erased { left, kept, survivors } = self.erase(keys, place).await;
+        let marks = |of: &BTreeSet<String>| {
+            let is_of = |one: &&Forgotten| one.resume_key.as_ref().is_some_and(|key| of.contains(key));
+            forgotten.iter().filter(is_of).map(|one| one.mark.clone()).collect()
+        };
+        ForgetReport { left: marks(&left), kept: marks(&kept), survivors }
     }
 }
 

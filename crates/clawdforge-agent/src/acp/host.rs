@@ -1,6 +1,5 @@
 //! One agent process, the connection to it, and the conversations that begin in it.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::mem;
 use std::path::Path;
@@ -10,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use agent_client_protocol::schema::ProtocolVersion;
 use agent_client_protocol::v1::schema::{
-    AgentCapabilities, ClientCapabilities, DeleteSessionRequest, Implementation, InitializeRequest, InitializeResponse,
+    AgentCapabilities, ClientCapabilities, Implementation, InitializeRequest, InitializeResponse,
 };
-use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
+use agent_client_protocol::{Error, is_connection_terminated, is_incoming_transport_closed};
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree};
@@ -178,30 +177,9 @@ impl AcpHost {
         self.last_words().await
     }
 
-    /// Has the agent erase its own record of conversations, by its ids of them; those it may still have come back. An
-    /// agent that cannot erase keeps them where its own settings say, and is not asked again.
-    pub(super) async fn erase(&self, mut keys: BTreeSet<String>, given_up: &CancellationToken) -> BTreeSet<String> {
-        if self.capabilities().session_capabilities.delete.is_none() {
-            return BTreeSet::new();
-        }
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(connection) = connection else { return keys };
-        for key in keys.clone() {
-            let request = DeleteSessionRequest::new(key.clone());
-            let answer = connection.to_agent().send_request(request).block_task();
-            let answered = tokio::select! {
-                answered = connection.wait(answer) => answered,
-                () = given_up.cancelled() => break,
-            };
-            match answered {
-                // What it does not know it does not have.
-                Err(error) if error.code != ErrorCode::RESOURCE_NOT_FOUND => {
-                    tracing::warn!(agent.name = %self.name, %error, "an agent did not erase its record of a conversation");
-                }
-                _ => drop(keys.remove(&key)),
-            }
-        }
-        keys
+    /// The connection, while there is one.
+    pub(super) fn connection(&self) -> Option<Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The process in the text form recovery needs.
@@ -224,7 +202,7 @@ impl AcpHost {
     }
 
     async fn begin(self: &Arc<Self>, spec: &OpenSpec, owns: bool) -> Result<AcpLink, Failure> {
-        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let connection = self.connection();
         let leader = self.tree.lock().await.as_ref().map(Tree::watch_leader).transpose();
         let leader = leader.map_err(|error| unwatched(&self.name, &error))?;
         let Some((connection, leader)) = connection.zip(leader) else { return Err(self.left().await) };

@@ -6,16 +6,25 @@
 //! own pipe.
 
 mod driver;
+pub(crate) mod erasing;
 mod host;
 mod info;
 mod link;
 mod misspoken;
 mod opening;
 mod peer;
+mod permission;
 mod prompt;
 mod quirks;
 pub(crate) mod translate;
 
 pub use driver::{AcpDriver, Choices};
 pub use info::AgentInfo;
+pub(crate) use permission::ACPX_ANSWERS;
 pub(crate) use prompt::blocks;
+
+/// What acpx passes on of the protocol as it is: the rest of the crate knows its messages by no other way.
+pub(crate) mod wire {
+    pub use agent_client_protocol::v1::schema::{PromptResponse, SessionUpdate, StopReason};
+    pub use agent_client_protocol::{Error, ErrorCode};
+}

@@ -9,10 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use agent_client_protocol::v1::ConnectionTo;
-use agent_client_protocol::v1::schema::{
-    PermissionOptionKind, RequestPermissionOutcome, RequestPermissionRequest, RequestPermissionResponse,
-    SelectedPermissionOutcome, SessionNotification, SessionUpdate,
-};
+use agent_client_protocol::v1::schema::{RequestPermissionRequest, SessionNotification, SessionUpdate};
 use agent_client_protocol::{Agent, Client, Error, Lines, on_receive_notification, on_receive_request};
 use clawdforge_core::limits::AGENT_LINE_BYTES_MAX;
 use clawdforge_process::lines::{Line, LineReader};
@@ -23,6 +20,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
+use super::permission::decide;
 use crate::waiting::present;
 
 /// What came for one conversation and was not looked at yet. When it is full, the agent waits, and with it every
@@ -265,22 +263,6 @@ impl Drop for Peer {
     fn drop(&mut self) {
         self.inboxes.lock().remove(&self.session);
     }
-}
-
-/// The one place where a permission request is decided. Sessions approve everything, as the first versions
-/// did. By kind, never by place or id: those are the agent's own. Once a turn is cancelled, every question that is
-/// open or comes has to be answered with that (<https://agentclientprotocol.com/protocol/prompt-turn#cancellation>);
-/// so has one of a conversation that nobody has any more.
-fn decide(request: &RequestPermissionRequest, is_at_work: bool) -> RequestPermissionResponse {
-    if !is_at_work {
-        return RequestPermissionResponse::new(RequestPermissionOutcome::Cancelled);
-    }
-    let of_kind = |kind| request.options.iter().find(|option| option.kind == kind);
-    let chosen = of_kind(PermissionOptionKind::AllowOnce).or_else(|| of_kind(PermissionOptionKind::AllowAlways));
-    RequestPermissionResponse::new(match chosen {
-        Some(option) => RequestPermissionOutcome::Selected(SelectedPermissionOutcome::new(option.option_id.clone())),
-        None => RequestPermissionOutcome::Cancelled,
-    })
 }
 
 fn outgoing(stdin: ChildStdin) -> impl Sink<String, Error = io::Error> + Send + 'static {

@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::failures::Refusal;
+use crate::acp::ACPX_ANSWERS;
 use crate::network::Passage;
 use crate::oneshot::not_started;
 
@@ -93,8 +94,8 @@ impl Caller {
     pub(super) async fn start(&self, first: &[&str], verb: &[&str], stdin: StdinMode) -> Result<Tree, Failure> {
         let mut args: Vec<OsString> = vec!["--agent".into(), self.command.clone()];
         args.extend(["--cwd".into(), self.workspace.clone().into_os_string()]);
-        let fixed = ["--format", "json", "--json-strict", "--approve-all", "--non-interactive-permissions", "deny"];
-        args.extend(fixed.map(OsString::from));
+        args.extend(["--format", "json", "--json-strict"].map(OsString::from));
+        args.extend(ACPX_ANSWERS.map(OsString::from));
         args.extend(["--mcp-config".into(), self.mcp_config.clone().into_os_string()]);
         args.extend(first.iter().chain(verb).map(OsString::from));
         let spec = SpawnSpec {

@@ -280,7 +280,7 @@ impl AgentDriver for AcpxDriver {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(agent.name = agent, %error, "what acpx keeps of erased sessions could not be looked for");
-                return ForgetReport { left: marks, survivors: 0 };
+                return ForgetReport { left: marks, ..ForgetReport::default() };
             }
         };
         for (found, noted) in found.iter_mut().zip(noted) {
@@ -290,12 +290,15 @@ impl AgentDriver for AcpxDriver {
         let is_passing = place.home.as_ref().is_some_and(|home| home.is_passing);
         let asked = found.iter().filter(|_| !is_passing);
         let keys = asked.flat_map(|found| found.keys.iter().cloned()).collect();
-        let (left, survivors) = self.natively.erase(keys, place).await;
-        let (kept, erased): (Vec<_>, Vec<_>) =
-            marks.into_iter().zip(found).partition(|(_, found)| !found.keys.is_disjoint(&left));
-        let mut left: Vec<TreeMark> = kept.into_iter().map(|(mark, _)| mark).collect();
+        let natively = self.natively.erase(keys, place).await;
+        let (to_ask_again, erased): (Vec<_>, Vec<_>) =
+            marks.into_iter().zip(found).partition(|(_, found)| !found.keys.is_disjoint(&natively.left));
+        let mut left: Vec<TreeMark> = to_ask_again.into_iter().map(|(mark, _)| mark).collect();
+        let is_kept = |(_, found): &&(TreeMark, Found)| !found.keys.is_disjoint(&natively.kept);
+        let kept = erased.iter().filter(is_kept).map(|(mark, _)| mark.clone()).collect();
         let (marks, erased): (Vec<_>, Vec<_>) = erased.into_iter().unzip();
-        let Some(home) = home else { return ForgetReport { left, survivors } };
+        let survivors = natively.survivors;
+        let Some(home) = home else { return ForgetReport { left, kept, survivors } };
         match in_files(move || records::remove(&home, &erased)).await {
             Ok(files) => tracing::debug!(agent.name = agent, files, "removed what acpx kept of erased sessions"),
             Err(error) => {
@@ -303,7 +306,7 @@ impl AgentDriver for AcpxDriver {
                 left.extend(marks);
             }
         }
-        ForgetReport { left, survivors }
+        ForgetReport { left, kept, survivors }
     }
 }
 

@@ -1,10 +1,10 @@
 //! What acpx itself reports as an error, as ours.
 
-use agent_client_protocol::{Error, ErrorCode};
 use clawdforge_core::agent::{Failure, FailureKind};
 use serde_json::Value;
 
 use crate::acp::translate::failure;
+use crate::acp::wire::{Error, ErrorCode};
 
 /// Characters of its sentence that a caller is shown.
 const MESSAGE_CHARS_MAX: usize = 500;

@@ -2,13 +2,12 @@
 
 use std::collections::HashSet;
 
-use agent_client_protocol::Error;
-use agent_client_protocol::v1::schema::{PromptResponse, SessionUpdate, StopReason};
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
 use serde_json::Value;
 
 use super::failures::Refusal;
 use crate::acp::translate::Turn;
+use crate::acp::wire::{Error, PromptResponse, SessionUpdate, StopReason};
 
 /// Requests of the agent whose answers are expected. Beyond that they are not told apart from the prompt's.
 const ASKED_MAX: usize = 1_024;

@@ -36,11 +36,18 @@ fn keeper() -> (Bench, PathBuf, Forgotten) {
     (bench, home, forgotten)
 }
 
-async fn forget(bench: &Bench, driver: &dyn AgentDriver, forgotten: &[&Forgotten]) -> Vec<TreeMark> {
+async fn report(bench: &Bench, driver: &dyn AgentDriver, forgotten: &[&Forgotten]) -> ForgetReport {
     let forgotten = forgotten.iter().map(|one| (*one).clone()).collect();
-    let ForgetReport { left, survivors } = soon(driver.forget(forgotten, HostSpec::of(&bench.spec))).await;
-    assert_eq!(survivors, 0);
+    let report = soon(driver.forget(forgotten, HostSpec::of(&bench.spec))).await;
+    assert_eq!(report.survivors, 0);
     bench.nothing_is_left();
+    report
+}
+
+/// What is left, where the agent can erase.
+async fn forget(bench: &Bench, driver: &dyn AgentDriver, forgotten: &[&Forgotten]) -> Vec<TreeMark> {
+    let ForgetReport { left, kept, .. } = report(bench, driver, forgotten).await;
+    assert_eq!(kept, []);
     left
 }
 
@@ -66,6 +73,20 @@ async fn an_agent_that_cannot_be_started_or_refuses_leaves_its_records_for_anoth
     fs::remove_file(home.join("answer")).unwrap();
     assert_eq!(forget(&bench, &native(&bench), &[&forgotten]).await, []);
     assert_eq!(deleted(&home), ["noted", "noted"]);
+}
+
+#[tokio::test]
+async fn an_agent_that_has_no_way_to_erase_is_told_of_as_keeping_its_records() {
+    let (bench, home, mut forgotten) = keeper();
+    let program = bench.profile.own_program.as_ref().unwrap();
+    fs::write(program, fs::read_to_string(program).unwrap().replace(r#""delete":{}"#, "")).unwrap();
+    let kept = ForgetReport { kept: vec![forgotten.mark.clone()], ..ForgetReport::default() };
+    assert_eq!(report(&bench, &native(&bench), &[&forgotten]).await, kept);
+    assert_eq!(report(&bench, &bench.acpx("exit 9"), &[&forgotten]).await, kept);
+    // It never had one to keep.
+    forgotten.resume_key = None;
+    assert_eq!(report(&bench, &native(&bench), &[&forgotten]).await, ForgetReport::default());
+    assert!(deleted(&home).is_empty());
 }
 
 #[tokio::test]

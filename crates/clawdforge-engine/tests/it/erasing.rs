@@ -164,6 +164,16 @@ async fn an_agent_that_never_forgets_does_not_keep_the_row_for_ever_and_the_ledg
 }
 
 #[tokio::test]
+async fn an_agent_that_has_no_way_to_forget_is_asked_once_and_the_ledger_says_that_its_records_are_left() {
+    let scene = Scene::with(true, at_once).await;
+    *scene.talker.memory.lock().unwrap() = Memory::CannotForget;
+    let session = closed(&scene).await;
+    erased(&scene, session).await;
+    assert_eq!(scene.talker.forgotten.lock().unwrap().len(), 1);
+    assert_eq!(outcomes(&scene).await, [Some("agent_records_left".to_owned())]);
+}
+
+#[tokio::test]
 async fn what_an_agent_keeps_that_is_not_configured_any_more_is_told_as_left() {
     let scene = Scene::new(true).await;
     let session = closed(&scene).await;

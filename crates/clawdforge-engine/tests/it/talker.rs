@@ -46,6 +46,8 @@ pub struct Talker {
 pub enum Memory {
     /// It keeps the first conversation it was ever told to forget, so many times.
     KeepsFirst(usize),
+    /// It has no way to erase what it keeps.
+    CannotForget,
     /// A bug in its driver.
     Panics,
     /// It does not answer until it is given up.
@@ -138,19 +140,20 @@ impl AgentDriver for TalkerDriver {
             first.map(|first| (all.iter().filter(|(one, _)| one.mark == first).count(), first))
         };
         let memory = *self.0.memory.lock().unwrap();
-        let (left, survivors) = match memory {
+        let left = match memory {
             Memory::KeepsFirst(times) => {
                 let kept = times_told.filter(|(told, _)| *told <= times);
-                (kept.into_iter().map(|(_, first)| first).collect(), 0)
+                kept.into_iter().map(|(_, first)| first).collect()
             }
+            Memory::CannotForget => return ForgetReport { kept: marks, ..ForgetReport::default() },
             Memory::Panics => panic!("a bug in a driver"),
             Memory::Hangs => {
                 self.0.forgetting_at.lock().unwrap().replace(place.mark.clone());
                 place.given_up.cancelled().await;
-                (marks, 0)
+                marks
             }
         };
-        ForgetReport { left, survivors }
+        ForgetReport { left, ..ForgetReport::default() }
     }
 }
 

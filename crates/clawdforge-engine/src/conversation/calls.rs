@@ -17,15 +17,17 @@ use clawdforge_core::limits::{PAGE_ROWS_MAX, TURNS_QUEUED_PER_SESSION_MAX};
 use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::turn::{Turn, TurnState};
-use clawdforge_store::CommitError;
+use clawdforge_store::{CommitError, ReadError};
 use tokio::sync::oneshot;
 
+use super::beginning::{Acceptance, Began};
 use super::mailbox::{Accepted, Order};
+use super::registry::Caller;
 use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::hub::{Ended, Follower, Publisher};
 use crate::keys::{self, Submitted};
-use crate::slots::Use;
+use crate::slots::{Ticket, Use};
 
 /// When a caller should come back whose session has too many turns waiting: about the time a turn takes.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -99,9 +101,27 @@ impl TurnTicket {
 /// Why a turn was not accepted.
 enum NotAccepted {
     /// It is not on record.
-    Refused(EngineError),
+    Refused(CommitError),
     /// It may be on record: neither the commit nor the store said.
-    InDoubt(EngineError),
+    InDoubt(ReadError),
+}
+
+impl NotAccepted {
+    /// As its caller is told, by what the commit expected.
+    fn told(self, expects: &[Expect]) -> EngineError {
+        let index = match self {
+            Self::InDoubt(error) => return error.into(),
+            Self::Refused(CommitError::Unexpected { index }) => index,
+            Self::Refused(error) => return error.into(),
+        };
+        match expects.get(index) {
+            Some(Expect::SessionOpen(_)) => EngineError::SessionClosed,
+            Some(Expect::FileExists(_)) => EngineError::NotFound("file"),
+            // The same key came with a request to somewhere else at the same time.
+            Some(Expect::KeyUnused(..)) => EngineError::KeyReused,
+            _ => CommitError::Unexpected { index }.into(),
+        }
+    }
 }
 
 impl Shared {
@@ -240,39 +260,35 @@ impl Shared {
             timeout: request.timeout,
         };
         let files = attachments.iter().map(|file| file.id).collect();
+        let commit = self.acceptance(&record, &turn, request, files, key);
+        let expects = commit.expects.clone();
         // From the commit on somebody may ask for it to be stopped.
         let cancel = self.cancels.of(turn.id);
-        let (prompt, doubt) = match self.accept(&record, &turn, request, files, key).await {
-            Ok(prompt) => (Some(prompt), None),
-            Err(NotAccepted::InDoubt(error)) => (None, Some(error)),
-            Err(NotAccepted::Refused(error)) => return Err(error),
-        };
-        // In doubt, the next turn looks how many there are.
-        *accepted = doubt.is_none().then_some(SessionRecord { turns: turn.index, ..record });
-        // The one before may be over and only not be counted off yet.
-        let prompt = prompt.filter(|_| unfinished <= 1);
-        desk.unfinished.fetch_add(1, Ordering::Relaxed);
-        let index = turn.index;
         let publisher = Publisher::new(self.tails.of(session));
-        let follower = publisher.follow();
-        let id = turn.id;
-        caller.order(Order::Turn(Box::new(Accepted { turn, prompt, place, publisher, cancel }))).await;
-        if let Some(error) = doubt {
-            // Its owner has it if it is there: no other may overtake it, and nobody else would ever do it.
-            return Err(error);
-        }
-        Ok(Submitted::New(TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower }))
+        let (follower, id, index) = (publisher.follow(), turn.id, turn.index);
+        let ticket = TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower };
+        let acceptance = Acceptance { turn, commit, publisher, cancel };
+        let result = match caller.begin(acceptance).await? {
+            Began::NotNow(acceptance) => self.accept(&caller, *acceptance, place).await,
+            Began::Accepted => Ok(()),
+            Began::Refused(error) => Err(NotAccepted::Refused(error)),
+            Began::InDoubt(error) => Err(NotAccepted::InDoubt(error)),
+        };
+        // Where it is not known, the next turn looks how many there are.
+        result.map_err(|not_accepted| not_accepted.told(&expects))?;
+        *accepted = Some(SessionRecord { turns: index, ..record });
+        Ok(Submitted::New(ticket))
     }
 
-    /// Records a turn; its prompt comes back.
-    async fn accept(
+    /// What puts a turn on record as one that waits.
+    fn acceptance(
         &self,
         record: &SessionRecord,
         turn: &Turn,
         request: TurnRequest,
         files: Vec<FileId>,
         key: Option<IdempotencyKey>,
-    ) -> Result<EventBody, NotAccepted> {
+    ) -> Commit {
         let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
         let facts = TurnFacts {
             session: turn.session,
@@ -287,7 +303,6 @@ impl Shared {
         let mut expects = vec![Expect::SessionOpen(turn.session)];
         // An upload that is swept between the look and the commit must refuse the turn, not break it.
         expects.extend(files.iter().map(|file| Expect::FileExists(*file)));
-        let last = expects.len();
         expects.extend(key.as_ref().map(|key| keys::unused(record.session.app, key)));
         let prompt = EventBody::Prompt {
             text: request.prompt,
@@ -298,27 +313,33 @@ impl Shared {
             files,
         };
         let kept = key.map(|key| self.keep(record.session.app, key, turn.id.to_string()));
-        let commit = Commit {
+        Commit {
             expects,
-            writes: [Write::QueueTurn(turn.clone(), Some(prompt.clone()))].into_iter().chain(kept).collect(),
+            writes: [Write::QueueTurn(turn.clone(), Some(prompt))].into_iter().chain(kept).collect(),
             ledger: vec![self.line_of(&record.session, Some(turn.request), "app", LedgerFact::TurnAccepted(facts))],
-        };
-        match self.recorder.plain(commit).await {
-            Ok(()) => Ok(prompt),
-            Err(CommitError::Unexpected { index: 0 }) => Err(NotAccepted::Refused(EngineError::SessionClosed)),
-            // The same key came with a request to somewhere else at the same time.
-            Err(CommitError::Unexpected { index }) if index >= last => {
-                Err(NotAccepted::Refused(EngineError::KeyReused))
-            }
-            Err(CommitError::Unexpected { .. }) => Err(NotAccepted::Refused(EngineError::NotFound("file"))),
+        }
+    }
+
+    /// Records a turn as one that waits, and tells its owner of it.
+    async fn accept(&self, caller: &Caller, acceptance: Acceptance, place: Option<Ticket>) -> Result<(), NotAccepted> {
+        let desk = caller.desk();
+        // The one before may be over and only not be counted off yet.
+        let prompt = acceptance.prompt().filter(|_| desk.unfinished.load(Ordering::Relaxed) <= 1).cloned();
+        let Acceptance { turn, commit, publisher, cancel } = acceptance;
+        let (prompt, doubt) = match self.recorder.plain(commit).await {
+            Ok(()) => (prompt, None),
             // A doubtful commit: the prompt is there, or it is not.
             Err(error @ CommitError::Unknown(_)) => match self.store.sessions.queued_prompt(turn.id).await {
-                Ok(Some(_)) => Ok(prompt),
-                Ok(None) => Err(NotAccepted::Refused(error.into())),
-                Err(unread) => Err(NotAccepted::InDoubt(unread.into())),
+                Ok(Some(_)) => (prompt, None),
+                Ok(None) => return Err(NotAccepted::Refused(error)),
+                Err(unread) => (None, Some(unread)),
             },
-            Err(error @ CommitError::Unavailable(_)) => Err(NotAccepted::Refused(error.into())),
-        }
+            Err(error) => return Err(NotAccepted::Refused(error)),
+        };
+        desk.unfinished.fetch_add(1, Ordering::Relaxed);
+        caller.order(Order::Turn(Box::new(Accepted { turn, prompt, place, publisher, cancel }))).await;
+        // Its owner has it if it is there: no other may overtake it, and nobody else would ever do it.
+        doubt.map_or(Ok(()), |unread| Err(NotAccepted::InDoubt(unread)))
     }
 
     /// A conversation of this app. One that is unknown or somebody else's is not found, whichever it is, after

@@ -7,6 +7,7 @@ use clawdforge_core::turn::Turn;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
+use super::beginning::Beginning;
 use crate::cancels::Cancel;
 use crate::hub::Publisher;
 use crate::slots::{Slot, Ticket};
@@ -15,6 +16,8 @@ use crate::slots::{Slot, Ticket};
 pub(crate) enum Order {
     /// A turn was accepted.
     Turn(Box<Accepted>),
+    /// A turn is to begin as it is accepted, if the agent rests.
+    Begin(Beginning),
     /// The conversation was opened: its agent may be started in this slot, before there is a turn.
     WarmUp(Slot),
     /// Its app chose another model or effort: the next turn goes by what is on record then.
@@ -42,6 +45,10 @@ pub(crate) struct Mailbox {
     orders: mpsc::Receiver<Order>,
     /// Turns in the order of their acceptance.
     pub turns: VecDeque<Accepted>,
+    /// The agent rests: a turn may begin as it is accepted.
+    pub rests: bool,
+    /// A turn that came while it did.
+    pub beginning: Option<Beginning>,
     /// A slot to start the agent in before there is a turn.
     pub warm_up: Option<Slot>,
     /// What is on record is not what the agent was started with.
@@ -54,12 +61,23 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub fn new(orders: mpsc::Receiver<Order>) -> Self {
-        Self { orders, turns: VecDeque::new(), warm_up: None, changed: false, closers: Vec::new(), closed: false }
+        Self {
+            orders,
+            turns: VecDeque::new(),
+            rests: false,
+            beginning: None,
+            warm_up: None,
+            changed: false,
+            closers: Vec::new(),
+            closed: false,
+        }
     }
 
     fn put(&mut self, order: Order) {
         match order {
             Order::Turn(accepted) => self.turns.push_back(*accepted),
+            Order::Begin(beginning) if self.rests && self.beginning.is_none() => self.beginning = Some(beginning),
+            Order::Begin(beginning) => beginning.not_now(),
             Order::WarmUp(slot) => self.warm_up = Some(slot),
             Order::Changed => self.changed = true,
             Order::Close(closer) => {
@@ -91,7 +109,7 @@ impl Mailbox {
 
     /// Whether what was taken in holds anything to do.
     pub fn has_work(&self) -> bool {
-        !self.turns.is_empty() || !self.closers.is_empty() || self.warm_up.is_some()
+        !self.turns.is_empty() || !self.closers.is_empty() || self.warm_up.is_some() || self.beginning.is_some()
     }
 
     /// Takes in orders until the conversation is closed. Cancel-safe.

@@ -4,6 +4,7 @@
 //! ([`owner`]), found by the [`registry`] and spoken to through its [`mailbox`]; a cold one has no task.
 //! Calls ([`calls`]) record what they accept themselves and then tell the owner.
 
+mod beginning;
 pub(crate) mod calls;
 mod changing;
 pub(crate) mod mailbox;

@@ -11,19 +11,22 @@ use clawdforge_agent::AgentLink;
 use clawdforge_core::agent::{AgentSignal, Failure, FailureKind};
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::{EventBody, EventSeq};
-use clawdforge_core::id::AppId;
+use clawdforge_core::id::{AppId, SessionId};
 use clawdforge_core::machine::{AfterTurn, cancelled};
 use clawdforge_core::session::SessionRecord;
 use clawdforge_core::turn::Turn;
-use clawdforge_store::ReadError;
+use clawdforge_store::{CommitError, ReadError};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::beginning::{Acceptance, Began, Beginning};
 use super::mailbox::{self, Accepted, Mailbox};
 use super::opening::{Asked, open_ahead, opening};
 use super::registry::Desk;
 use crate::cancels::Cancel;
 use crate::engine::Shared;
 use crate::hosts::is_gone;
+use crate::hub::Publisher;
 use crate::owner::log::TurnLog;
 use crate::owner::run::waited_too_long;
 use crate::owner::{Player, at, tell_of_closing};
@@ -71,6 +74,12 @@ struct Known {
     head: EventSeq,
 }
 
+/// A turn whose prompt is in its log.
+struct Written {
+    log: TurnLog,
+    asked: Asked,
+}
+
 /// When a turn that could not be read is looked for again.
 #[derive(Clone, Copy)]
 struct Unread {
@@ -90,6 +99,7 @@ struct Warm {
 /// What an idle owner is to do.
 enum Next {
     Turn(Box<Accepted>),
+    Begin(Beginning),
     WarmUp(Slot),
     Park,
     Leave,
@@ -107,6 +117,7 @@ impl Owner {
         loop {
             match self.next().await {
                 Next::Turn(accepted) => self.begin(*accepted).await,
+                Next::Begin(beginning) => self.begin_at_once(beginning).await,
                 Next::WarmUp(slot) => self.warm_up(slot).await,
                 Next::Park => self.park().await,
                 Next::Leave => return,
@@ -150,12 +161,32 @@ impl Owner {
     }
 
     async fn next(&mut self) -> Next {
+        let next = self.wait().await;
+        self.desk.rests.store(false, Ordering::Relaxed);
+        if let Some(mailbox) = self.mailbox.as_mut() {
+            mailbox.rests = false;
+            if let Some(beginning) = mailbox.beginning.take() {
+                beginning.not_now();
+            }
+        }
+        next
+    }
+
+    async fn wait(&mut self) -> Next {
         let Some(mailbox) = self.mailbox.as_mut() else { return Next::Leave };
         loop {
             mailbox.take_in_now();
             let stopping = self.shared.stopping.is_cancelled();
             if let Some(slot) = mailbox.warm_up.take() {
                 return Next::WarmUp(slot);
+            }
+            if let Some(beginning) = mailbox.beginning.take() {
+                let is_free = mailbox.turns.is_empty() && !mailbox.changed && !mailbox.closed && !stopping;
+                let may_begin = self.known.is_some() && self.warm.as_ref().is_some_and(|warm| warm.link.is_usable());
+                match is_free && may_begin {
+                    true => return Next::Begin(beginning),
+                    false => beginning.not_now(),
+                }
             }
             let again_at = self.unread.map(|unread| unread.again_at).filter(|at| *at > Instant::now());
             if (mailbox.closed || stopping) && self.warm.is_some() {
@@ -185,6 +216,9 @@ impl Owner {
                 continue;
             }
             let (is_warm, rest) = (self.warm.is_some(), self.warm.as_ref().and_then(|warm| warm.slot.rest()));
+            let rests = is_warm && self.known.is_some();
+            mailbox.rests = rests;
+            self.desk.rests.store(rests, Ordering::Relaxed);
             tokio::select! {
                 () = mailbox.take_in() => {}
                 () = self.shared.stopping.cancelled(), if !stopping => {}
@@ -220,17 +254,71 @@ impl Owner {
         drop(slot);
     }
 
-    /// Plays one turn to its recorded end.
-    async fn turn(&mut self, accepted: Accepted, Known { record, head }: Known, mut prompt: EventBody) {
-        let Accepted { turn, place, mut publisher, cancel, .. } = accepted;
-        let began = Instant::now();
+    /// Accepts a turn and begins it, in one commit, then plays it to its recorded end.
+    async fn begin_at_once(&mut self, beginning: Beginning) {
+        let (known, prompt) = match (self.known.take(), beginning.acceptance.prompt()) {
+            (Some(known), Some(prompt)) => (known, prompt.clone()),
+            (known, _) => {
+                self.known = known;
+                return beginning.not_now();
+            }
+        };
+        let Beginning { acceptance, answer } = beginning;
+        let Acceptance { turn, commit, publisher, cancel } = *acceptance;
+        let Written { mut log, asked } = self.written(turn, publisher, &known, prompt);
+        log.push(self.shared.ids.now(), EventBody::Started);
+        let mut answer = Some(answer);
+        let tell = |answer: &mut Option<oneshot::Sender<Began>>, began: Began| {
+            // A caller that is gone finds its turn in the session.
+            let _ = answer.take().map(|answer| answer.send(began));
+        };
+        let committed = match self.shared.recorder.plain(log.beginning(commit)).await {
+            Err(CommitError::Unknown(reason)) => {
+                let told = |unread| tell(&mut answer, Began::InDoubt(unread));
+                match is_written(&self.shared, self.desk.session, log.last(), told).await {
+                    Some(true) => Ok(()),
+                    Some(false) => Err(CommitError::Unavailable(reason)),
+                    // The next start finds the turn as begun, or not at all.
+                    None => return,
+                }
+            }
+            committed => committed,
+        };
+        match committed {
+            Ok(()) => {
+                log.begun();
+                tell(&mut answer, Began::Accepted);
+                let player = Player::new(Arc::clone(&self.shared), log, cancel);
+                self.play(player, known, asked, None).await;
+            }
+            // What is on record is looked up again for the next turn.
+            Err(refused) => tell(&mut answer, Began::Refused(refused)),
+        }
+        self.desk.unfinished.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The log of a turn with its prompt, and what it asks.
+    fn written(&self, turn: Turn, mut publisher: Publisher, known: &Known, mut prompt: EventBody) -> Written {
+        let Known { record, head } = known;
         publisher.begins_at(head + 1);
-        as_chosen(&mut prompt, &record);
-        let asked = Asked::of(&record, &prompt, self.shared.isolation_of_session(&record.session));
-        let facts = asked.facts(turn.session, turn.index);
-        let mut log = TurnLog::new(record.session.clone(), turn, Facts::Turn(facts), publisher, head);
+        as_chosen(&mut prompt, record);
+        let asked = Asked::of(record, &prompt, self.shared.isolation_of_session(&record.session));
+        let facts = Facts::Turn(asked.facts(turn.session, turn.index));
+        let mut log = TurnLog::new(record.session.clone(), turn, facts, publisher, *head);
         log.push(self.shared.ids.now(), prompt);
-        let mut player = Player::new(Arc::clone(&self.shared), log, cancel);
+        Written { log, asked }
+    }
+
+    /// Plays a turn that was accepted to its recorded end.
+    async fn turn(&mut self, accepted: Accepted, known: Known, prompt: EventBody) {
+        let Accepted { turn, place, publisher, cancel, .. } = accepted;
+        let Written { log, asked } = self.written(turn, publisher, &known, prompt);
+        self.play(Player::new(Arc::clone(&self.shared), log, cancel), known, asked, place).await;
+    }
+
+    async fn play(&mut self, mut player: Player, known: Known, asked: Asked, place: Option<Ticket>) {
+        let Known { record, head } = known;
+        let began = Instant::now();
         player.resume_noted.clone_from(&record.resume_key);
 
         if self.is_closed(&record) {
@@ -321,6 +409,32 @@ impl Owner {
             () = cancel.asked() => Err(Some(cancelled())),
             () = mailbox::closed(&mut self.mailbox) => Err(Some(Failure::new(FailureKind::SessionClosed, closed))),
             () = tokio::time::sleep(wait_max) => Err(Some(waited_too_long(wait_max))),
+        }
+    }
+}
+
+/// Whether a commit that was not answered wrote events up to number `last`, which the owner alone numbers. `None`
+/// when the service stops before that can be read; `told` hears of the first time that it cannot.
+async fn is_written(
+    shared: &Shared,
+    session: SessionId,
+    last: EventSeq,
+    told: impl FnOnce(ReadError) + Send,
+) -> Option<bool> {
+    let (mut told, mut pause) = (Some(told), READ_RETRY_PAUSE);
+    loop {
+        match shared.store.events.head(session).await {
+            Ok(head) => return Some(head >= last),
+            Err(error) => {
+                tracing::error!(session.id = %session, %error, "whether a turn was accepted could not be read; it is looked for again");
+                if let Some(told) = told.take() {
+                    told(error);
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = READ_RETRY_PAUSE_MAX.min(pause * 2),
+            () = shared.stopping.cancelled() => return None,
         }
     }
 }

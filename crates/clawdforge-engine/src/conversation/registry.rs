@@ -33,6 +33,8 @@ pub(crate) struct Desk {
     pub unfinished: AtomicUsize,
     /// An agent process is there.
     pub warm: AtomicBool,
+    /// It rests: it is worth asking the owner whether a turn may begin as it is accepted.
+    pub rests: AtomicBool,
     orders: mpsc::Sender<Order>,
     /// Callers at the desk; the owner stays as long as there is one. Changed under the registry's lock.
     callers: AtomicUsize,
@@ -94,6 +96,7 @@ impl Shared {
                     accepting: tokio::sync::Mutex::new(None),
                     unfinished: AtomicUsize::new(0),
                     warm: AtomicBool::new(false),
+                    rests: AtomicBool::new(false),
                     orders,
                     callers: AtomicUsize::new(0),
                 });

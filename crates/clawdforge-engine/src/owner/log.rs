@@ -11,7 +11,7 @@ use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
 
 use crate::error::EngineError;
-use crate::hub::Publisher;
+use crate::hub::{Committed, Publisher};
 use crate::record::{EndRecord, Facts, Recorder};
 
 /// Events gathered at most before they are committed.
@@ -34,6 +34,8 @@ pub(crate) struct TurnLog {
     pub facts: Facts,
     pub session: Session,
     publisher: Publisher,
+    /// The turn's beginning is durable with its acceptance.
+    begun: bool,
     /// The end was recorded, or could not be: nothing more is.
     over: bool,
     /// The number of the last event made, durable or waiting.
@@ -54,12 +56,18 @@ impl TurnLog {
             facts,
             session,
             publisher,
+            begun: false,
             over: false,
             last,
             whole: false,
             waiting: Vec::new(),
             gathered: Gathered::default(),
         }
+    }
+
+    /// Whether the turn began as it was accepted: what comes before an agent has the prompt is on record.
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// The number of the last event of the session, once the turn's end is durable.
@@ -106,6 +114,29 @@ impl TurnLog {
         self.waiting.push(write);
     }
 
+    /// What is left of the acceptance of a turn, when it begins with that: both in one commit.
+    pub fn beginning(&self, mut acceptance: Commit) -> Commit {
+        for write in &mut acceptance.writes {
+            if let Write::QueueTurn(_, prompt) = write {
+                // It is in the log from the start.
+                *prompt = None;
+            }
+        }
+        acceptance.writes.extend(self.waiting.iter().cloned());
+        acceptance
+    }
+
+    /// The number of the last event made, durable or waiting.
+    pub fn last(&self) -> EventSeq {
+        self.last
+    }
+
+    /// The beginning is durable.
+    pub fn begun(&mut self) {
+        self.begun = true;
+        self.told(Committed::after_commit(None, self.last));
+    }
+
     /// Commits what waits. What the store refuses goes on waiting, so that numbers keep following on.
     pub async fn flush(&mut self, recorder: &Recorder) -> Option<EngineError> {
         if self.waiting.is_empty() {
@@ -114,16 +145,21 @@ impl TurnLog {
         let commit = Commit { writes: self.waiting.clone(), ..Commit::default() };
         match recorder.with_events(commit, self.session.id, self.last).await {
             Ok(committed) => {
-                let events = std::mem::take(&mut self.waiting).into_iter().filter_map(|write| match write {
-                    Write::AppendEvents(events) => Some(events),
-                    _ => None,
-                });
-                self.gathered = Gathered::default();
-                self.publisher.publish(committed, events.flatten().collect());
+                self.told(committed);
                 None
             }
             Err(error) => Some(error),
         }
+    }
+
+    /// What waited is durable: followers hear of it.
+    fn told(&mut self, committed: Committed) {
+        let events = std::mem::take(&mut self.waiting).into_iter().filter_map(|write| match write {
+            Write::AppendEvents(events) => Some(events),
+            _ => None,
+        });
+        self.gathered = Gathered::default();
+        self.publisher.publish(committed, events.flatten().collect());
     }
 
     /// Commits what waits together with the end, once, trying again for a while. A turn whose end the store

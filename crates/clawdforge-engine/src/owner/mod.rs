@@ -84,6 +84,8 @@ pub(crate) struct Player {
     cancel_told: bool,
     /// The agent has the prompt.
     has_begun: bool,
+    /// The agent was started for the turn.
+    is_new: bool,
     /// The agent knows the conversation.
     is_fed: bool,
     /// When something of what it did was last committed.
@@ -117,6 +119,7 @@ impl Player {
             close_told: false,
             cancel_told: false,
             has_begun: false,
+            is_new: true,
             // A warm one does; of every other the opening says so.
             is_fed: true,
             seen_at: None,
@@ -166,6 +169,8 @@ impl Player {
     /// Performs one effect. What comes back at once, if anything, is the next input.
     async fn perform(&mut self, effect: Effect, open: &mut Option<Opening>) -> Option<Input> {
         match effect {
+            // On record with its acceptance.
+            Effect::Record(EventBody::Started) if self.log.has_begun() => None,
             Effect::Record(body) => {
                 let full = self.log.push(self.shared.ids.now(), body);
                 if full || self.is_awaited() {
@@ -232,7 +237,9 @@ impl Player {
     async fn begin_turn(&mut self) -> Option<Input> {
         // Where the agent has its memory from, and by which key it is taken up again, is on record before
         // the agent goes on with it.
-        if let Some(refused) = self.flush().await {
+        if !self.has_rested()
+            && let Some(refused) = self.flush().await
+        {
             return Some(refused);
         }
         let (Some(link), Some(prompt)) = (self.link.as_mut(), self.prompt.take()) else {
@@ -250,9 +257,16 @@ impl Player {
         None
     }
 
+    /// Whether the turn is on record as begun, and the agent goes on with what it has and is known by.
+    fn has_rested(&self) -> bool {
+        let key = self.link.as_ref().filter(|_| !self.is_new).map(|link| link.resume_key());
+        self.log.has_begun() && key.is_some_and(|key| key == self.resume_noted)
+    }
+
     fn opened(&mut self, opened: Opened) {
         let Opened { link, prompt, context } = opened;
         let is_new = link.is_some();
+        self.is_new = is_new;
         self.link = link.or_else(|| self.warm.take());
         self.prompt = Some(prompt);
         let Some(source) = context else { return };

@@ -10,6 +10,7 @@ mod faults;
 mod following;
 mod owner;
 mod quota;
+mod resting;
 mod retrying;
 mod scene;
 mod stage;

@@ -3,19 +3,39 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use clawdforge_core::commit::{Commit, Write};
 use clawdforge_engine::{Engine, EngineError, TokenWish};
 use clawdforge_process::Spawner;
-use clawdforge_store::Store;
 use clawdforge_store::faults::{Fault, FaultyDoor};
+use clawdforge_store::{CommitDoor, CommitError, Store};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use crate::stage::{engine, open_store};
 
-/// An engine whose `nth` commit fails.
+/// Counts commits about tokens alone: the sweeper makes some of its own, at no certain time.
+struct OfTokens {
+    faulty: FaultyDoor,
+    others: Arc<dyn CommitDoor>,
+}
+
+#[async_trait]
+impl CommitDoor for OfTokens {
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let mut writes = commit.writes.iter();
+        match writes.any(|write| matches!(write, Write::AddToken(_) | Write::RevokeToken(..))) {
+            true => self.faulty.commit(commit).await,
+            false => self.others.commit(commit).await,
+        }
+    }
+}
+
+/// An engine whose `nth` commit about tokens fails.
 async fn failing(dir: &TempDir, fault: Fault, nth: usize) -> Engine {
     let opened = open_store(dir.path()).await;
-    let door = Arc::new(FaultyDoor::new(Arc::clone(&opened.store.door), fault, nth, 1));
+    let others = Arc::clone(&opened.store.door);
+    let door = Arc::new(OfTokens { faulty: FaultyDoor::new(Arc::clone(&others), fault, nth, 1), others });
     let store = Store { door, ..opened.store.clone() };
     engine(dir.path(), &Spawner::start().unwrap(), store, Ok(()), Vec::new()).await.unwrap().0
 }

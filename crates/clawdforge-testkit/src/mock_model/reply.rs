@@ -51,6 +51,11 @@ pub enum Ending {
     Cut,
     /// After the first delta of the last block nothing comes but comments.
     Stalled,
+    /// The first delta of the last block comes again and again, for as long as the client stays; where it does not stream,
+    /// nothing does.
+    Endless,
+    /// After the first delta of the last block comes what is no event, no JSON and no text, and the reply ends.
+    Garbled,
 }
 
 impl Reply {
@@ -151,7 +156,7 @@ impl Reply {
         self
     }
 
-    /// Sent whole, cut or stalled. Only a message has an ending.
+    /// Sent whole or not. Only a message has an ending.
     #[must_use]
     pub fn ending(mut self, wanted: Ending) -> Self {
         if let Outcome::Message { ending, .. } = &mut self.outcome {

@@ -118,13 +118,15 @@ fn answer(shared: Arc<Shared>, number: u64, request: &ModelRequest, reply: Reply
 
 /// A body that takes one step after another. It ends early when the client hangs up or the model is dropped.
 fn play(steps: Vec<Step>, pause: Duration, ping: Bytes, open: OpenReply) -> Body {
-    let player = Player { steps: steps.into_iter(), stalled: false, pause, ping, stop: open.stopped(), _open: open };
+    let steps = steps.into_iter();
+    let player = Player { steps, stalled: false, repeated: None, pause, ping, stop: open.stopped(), _open: open };
     Body::from_stream(stream::unfold(Some(player), async |player| player?.next().await))
 }
 
 struct Player {
     steps: std::vec::IntoIter<Step>,
     stalled: bool,
+    repeated: Option<Bytes>,
     pause: Duration,
     ping: Bytes,
     stop: watch::Receiver<bool>,
@@ -140,12 +142,17 @@ impl Player {
                 let Ok(()) = self.wait(PING_EVERY).await else { return Some(broken()) };
                 return Some((Ok(self.ping.clone()), Some(self)));
             }
+            if let Some(bytes) = self.repeated.clone() {
+                let Ok(()) = self.wait(self.pause).await else { return Some(broken()) };
+                return Some((Ok(bytes), Some(self)));
+            }
             match self.steps.next()? {
                 Step::Send(bytes) => return Some((Ok(bytes), Some(self))),
                 Step::Pause => {
                     let Ok(()) = self.wait(self.pause).await else { return Some(broken()) };
                 }
                 Step::Stall => self.stalled = true,
+                Step::Repeat(bytes) => self.repeated = Some(bytes),
                 Step::Cut => {
                     // The model being dropped meanwhile comes to the same.
                     let _ = self.wait(CUT_AFTER).await;
@@ -158,7 +165,7 @@ impl Player {
     /// Waits; fails when the model was dropped meanwhile.
     async fn wait(&mut self, time: Duration) -> Result<(), Stopped> {
         if time.is_zero() {
-            return Ok(());
+            return if *self.stop.borrow() { Err(Stopped) } else { Ok(()) };
         }
         let stopped = self.stop.wait_for(|stopped| *stopped);
         match tokio::time::timeout(time, stopped).await {

@@ -25,6 +25,8 @@ pub(super) enum Step {
     Cut,
     /// Sends comments until the client goes; nothing follows.
     Stall,
+    /// Sends the same until the client goes, with the reply's pause before each time; nothing follows.
+    Repeat(Bytes),
 }
 
 /// A message on its way to one request.
@@ -67,7 +69,8 @@ impl Message<'_> {
         let rest = match self.ending {
             Ending::Whole => Step::Send(bytes.slice(middle..)),
             Ending::Cut => Step::Cut,
-            Ending::Stalled => Step::Stall,
+            Ending::Stalled | Ending::Endless => Step::Stall,
+            Ending::Garbled => Step::Send(GARBAGE),
         };
         vec![Step::Pause, Step::Send(bytes.slice(..middle)), rest]
     }
@@ -77,18 +80,11 @@ impl Message<'_> {
             "type": "content_block_start", "index": index, "content_block": self.empty_block(index, block),
         })));
         for delta in deltas(block) {
-            steps.push(Step::Pause);
-            steps.push(event(&json!({ "type": "content_block_delta", "index": index, "delta": delta })));
-            match self.ending {
-                Ending::Cut if last => {
-                    steps.push(Step::Cut);
-                    return Flow::Ended;
-                }
-                Ending::Stalled if last => {
-                    steps.push(Step::Stall);
-                    return Flow::Ended;
-                }
-                Ending::Whole | Ending::Cut | Ending::Stalled => {}
+            let delta = event_bytes(&json!({ "type": "content_block_delta", "index": index, "delta": delta }));
+            steps.extend([Step::Pause, Step::Send(delta.clone())]);
+            if let Some(end) = self.ending.in_place_of_the_rest(delta).filter(|_| last) {
+                steps.push(end);
+                return Flow::Ended;
             }
         }
         steps.push(event(&json!({ "type": "content_block_stop", "index": index })));
@@ -150,6 +146,24 @@ impl Message<'_> {
     }
 }
 
+impl Ending {
+    /// What follows the first delta of the last block, where that is not the rest of the message.
+    pub(super) fn in_place_of_the_rest(self, delta: Bytes) -> Option<Step> {
+        match self {
+            Self::Whole => None,
+            Self::Cut => Some(Step::Cut),
+            Self::Stalled => Some(Step::Stall),
+            Self::Endless => Some(Step::Repeat(delta)),
+            Self::Garbled => Some(Step::Send(GARBAGE)),
+        }
+    }
+}
+
+/// Bytes that are no text, an event of no known kind that holds half an object, and a line that is no field.
+const GARBAGE: Bytes = Bytes::from_static(
+    b"data: \xff\xfe\x00\n\nevent: no_such_event\ndata: {\"type\": [1, \n\n<html>502 Bad Gateway</html>\n\n",
+);
+
 /// Whether there is more to send.
 #[derive(PartialEq)]
 enum Flow {
@@ -183,8 +197,12 @@ pub(super) fn error_object(status: u16, message: &str, request_id: &str) -> Valu
 }
 
 fn event(data: &Value) -> Step {
+    Step::Send(event_bytes(data))
+}
+
+fn event_bytes(data: &Value) -> Bytes {
     let name = data["type"].as_str().unwrap_or_default();
-    Step::Send(Bytes::from(format!("event: {name}\ndata: {data}\n\n")))
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }
 
 fn deltas(block: &Block) -> Vec<Value> {

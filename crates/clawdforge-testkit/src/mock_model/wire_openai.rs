@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::Block;
 use super::wire::{Message, Step, pieces, tokens};
-use super::{Block, Ending};
 
 /// As server-sent events of the Responses API.
 pub(super) fn responses(message: &Message<'_>) -> Vec<Step> {
@@ -32,8 +32,10 @@ pub(super) fn responses(message: &Message<'_>) -> Vec<Step> {
         };
         for piece in pieces(&words) {
             let delta = json!({ "item_id": item["id"], "output_index": place, "content_index": 0, "delta": piece });
-            steps.extend([Step::Pause, event(name, delta)]);
-            if let Some(end) = broken_off(message, place + 1 == blocks.len()) {
+            let delta = event_bytes(name, delta);
+            steps.extend([Step::Pause, Step::Send(delta.clone())]);
+            let is_last = place + 1 == blocks.len();
+            if let Some(end) = message.ending.in_place_of_the_rest(delta).filter(|_| is_last) {
                 steps.push(end);
                 return steps;
             }
@@ -52,10 +54,10 @@ pub(super) fn chat(message: &Message<'_>) -> Vec<Step> {
             "id": format!("chatcmpl-mock-{:06}", message.number), "object": "chat.completion.chunk", "created": 1,
             "model": message.request.model(), "choices": choices, "usage": usage,
         });
-        Step::Send(Bytes::from(format!("data: {chunk}\n\n")))
+        Bytes::from(format!("data: {chunk}\n\n"))
     };
     let delta = |delta: Value| chunk(json!([{ "index": 0, "delta": delta, "finish_reason": null }]), Value::Null);
-    let mut steps = vec![delta(json!({ "role": "assistant", "content": "" }))];
+    let mut steps = vec![Step::Send(delta(json!({ "role": "assistant", "content": "" })))];
     let blocks = shown(message);
     let mut calls = 0;
     for (place, (index, block)) in blocks.iter().enumerate() {
@@ -69,15 +71,17 @@ pub(super) fn chat(message: &Message<'_>) -> Vec<Step> {
             Block::Text(words) | Block::Thinking(words) => (None, words.clone()),
         };
         let is_call = head.is_some();
-        steps.extend(head);
+        steps.extend(head.map(Step::Send));
         for piece in pieces(&words) {
             let said = if is_call {
                 json!({ "tool_calls": [{ "index": calls, "function": { "arguments": piece } }] })
             } else {
                 json!({ "content": piece })
             };
-            steps.extend([Step::Pause, delta(said)]);
-            if let Some(end) = broken_off(message, place + 1 == blocks.len()) {
+            let delta = delta(said);
+            steps.extend([Step::Pause, Step::Send(delta.clone())]);
+            let is_last = place + 1 == blocks.len();
+            if let Some(end) = message.ending.in_place_of_the_rest(delta).filter(|_| is_last) {
                 steps.push(end);
                 return steps;
             }
@@ -85,10 +89,10 @@ pub(super) fn chat(message: &Message<'_>) -> Vec<Step> {
         calls += usize::from(is_call);
     }
     let finish = if calls > 0 { "tool_calls" } else { "stop" };
-    steps.push(chunk(json!([{ "index": 0, "delta": {}, "finish_reason": finish }]), Value::Null));
+    steps.push(Step::Send(chunk(json!([{ "index": 0, "delta": {}, "finish_reason": finish }]), Value::Null)));
     let (input, output) = (tokens(message.request.body_bytes), message.output_tokens());
     let usage = json!({ "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output });
-    steps.push(chunk(json!([]), usage));
+    steps.push(Step::Send(chunk(json!([]), usage)));
     steps.push(Step::Send(Bytes::from_static(b"data: [DONE]\n\n")));
     steps
 }
@@ -106,14 +110,6 @@ pub(super) fn error_object(status: u16, message: &str) -> Value {
 
 fn shown<'a>(message: &Message<'a>) -> Vec<(usize, &'a Block)> {
     message.blocks.iter().enumerate().filter(|(_, block)| !matches!(block, Block::Thinking(_))).collect()
-}
-
-fn broken_off(message: &Message<'_>, last: bool) -> Option<Step> {
-    match message.ending {
-        Ending::Cut if last => Some(Step::Cut),
-        Ending::Stalled if last => Some(Step::Stall),
-        Ending::Whole | Ending::Cut | Ending::Stalled => None,
-    }
 }
 
 fn responses_item(message: &Message<'_>, index: usize, block: &Block) -> Value {
@@ -137,7 +133,11 @@ fn responses_usage(message: &Message<'_>) -> Value {
     })
 }
 
-fn event(name: &str, mut data: Value) -> Step {
+fn event(name: &str, data: Value) -> Step {
+    Step::Send(event_bytes(name, data))
+}
+
+fn event_bytes(name: &str, mut data: Value) -> Bytes {
     data["type"] = json!(name);
-    Step::Send(Bytes::from(format!("event: {name}\ndata: {data}\n\n")))
+    Bytes::from(format!("event: {name}\ndata: {data}\n\n"))
 }

@@ -167,6 +167,31 @@ async fn an_answer_can_stall_after_its_first_words() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_answer_can_go_on_without_an_end_until_the_client_hangs_up() -> Result<()> {
+    let model = MockModel::start().await?;
+    model.reply_next(Reply::text("Once upon a time, nothing happened.").ending(Ending::Endless));
+    let mut response = ask(&model, &turn("A story.")).await?;
+    let mut got = String::new();
+    while got.matches("Once upon a ").count() < 1_000 {
+        got.push_str(std::str::from_utf8(&response.chunk().await?.context("more")?)?);
+    }
+    assert!(!got.contains("nothing"));
+    drop(response);
+    model.wait_until_idle(DEADLINE).await
+}
+
+#[tokio::test]
+async fn an_answer_can_become_garbage_after_its_first_words() -> Result<()> {
+    let model = MockModel::start().await?;
+    model.reply_next(Reply::text("Once upon a time, nothing happened.").ending(Ending::Garbled));
+    let got = ask(&model, &turn("A story.")).await?.bytes().await?;
+    let got = String::from_utf8_lossy(&got);
+    assert!(got.contains("Once upon a ") && got.contains("no_such_event"), "{got}");
+    assert!(got.contains(char::REPLACEMENT_CHARACTER) && !got.contains("message_stop"), "{got}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_slow_answer_pauses_before_each_delta() -> Result<()> {
     let model = MockModel::start().await?;
     let pause = Duration::from_millis(30);

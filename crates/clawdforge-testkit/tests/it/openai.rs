@@ -149,6 +149,26 @@ async fn an_error_status_has_the_error_object_of_openai() -> Result<()> {
 }
 
 #[tokio::test]
+async fn answers_can_go_on_without_an_end_and_become_garbage() -> Result<()> {
+    let model = MockModel::start().await?;
+    for (path, body, end) in [(RESPONSES, codex("Go on."), "response.completed"), (CHAT, copilot("Go on."), "[DONE]")] {
+        model.reply_next(Reply::text("Once upon a time, nothing happened.").ending(Ending::Endless));
+        let mut response = ask(&model, path, &body).await?;
+        let mut got = String::new();
+        while got.matches("Once upon a ").count() < 1_000 {
+            got.push_str(std::str::from_utf8(&response.chunk().await?.context("more")?)?);
+        }
+        drop(response);
+        model.wait_until_idle(DEADLINE).await?;
+        model.reply_next(Reply::text("Once upon a time, nothing happened.").ending(Ending::Garbled));
+        let got = ask(&model, path, &body).await?.bytes().await?;
+        let got = String::from_utf8_lossy(&got);
+        assert!(got.contains("no_such_event") && !got.contains(end), "{got}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn answers_can_stall_and_break_off() -> Result<()> {
     let model = MockModel::start().await?;
     for (path, body, end) in [(RESPONSES, codex("Go on."), "response.completed"), (CHAT, copilot("Go on."), "[DONE]")] {

@@ -122,7 +122,7 @@ impl<V: Voice> Player<V> {
             }
             Step::Linger => self.lingers = true,
             Step::Chatter(time) => return self.chatter(time),
-            Step::Flood(lines) => self.flood(lines)?,
+            Step::Flood(lines) => return self.flood(lines),
             Step::Garbage => self.garbage()?,
             Step::Stderr(text) => writeln!(io::stderr(), "{text}")?,
             Step::IgnoreTerm => signals::ignore_terminate()?,
@@ -237,11 +237,14 @@ impl<V: Voice> Player<V> {
         Ok(Flow::Next)
     }
 
-    fn flood(&mut self, lines: u64) -> io::Result<()> {
+    fn flood(&mut self, lines: u64) -> io::Result<Flow> {
         for line in 1..=lines {
             self.wire.text(&format!("line {line}"))?;
+            if !self.wire.pause(Some(Duration::ZERO)) {
+                return Ok(Flow::Cancelled);
+            }
         }
-        Ok(())
+        Ok(Flow::Next)
     }
 
     /// Everything that is no message: bytes that are no text, text that is no JSON, JSON that is no

@@ -268,7 +268,7 @@ impl Turn {
 /// Whether the program behind an adapter is gone and the adapter does not start it again, so that another link must take
 /// the conversation up. Claude's adapter 0.101.0 (2026-11-25) says this once, then that it does not know the conversation;
 /// Codex' starts its program again with the next prompt.
-pub(super) fn is_without_program(error: &Error) -> bool {
+pub(crate) fn is_without_program(error: &Error) -> bool {
     failure(error).message.starts_with(CLAUDE_IS_GONE)
 }
 

@@ -54,6 +54,11 @@ impl Refusal {
             ("AGENT_DISCONNECTED", _) => {
                 Failure::new(FailureKind::Crashed, format!("{agent} ended without an answer; send the prompt again"))
             }
+            // What the agent says goes to the call by the owner, whole: a line that is no message breaks their talk off.
+            (detail, _) if detail.starts_with("QUEUE_PROTOCOL_") => Failure::new(
+                FailureKind::Crashed,
+                format!("acpx could not pass on what {agent} said; what it did is not known"),
+            ),
             ("QUEUE_DISCONNECTED_BEFORE_COMPLETION" | "QUEUE_SUBMISSION_OUTCOME_UNKNOWN", _) => Failure::new(
                 FailureKind::Crashed,
                 "the owner that acpx keeps for this session ended during the turn; what the agent did is not known",
@@ -104,6 +109,11 @@ mod tests {
                 line(-32603, "gone", "RUNTIME", "QUEUE_DISCONNECTED_BEFORE_COMPLETION"),
                 FailureKind::Crashed,
                 "not known",
+            ),
+            (
+                line(-32603, "Queue owner sent malformed message", "RUNTIME", "QUEUE_PROTOCOL_MALFORMED_MESSAGE"),
+                FailureKind::Crashed,
+                "could not pass on what claude said",
             ),
             (line(-32603, "late", "TIMEOUT", ""), FailureKind::TimedOut, "gave up"),
             (line(-32002, "none", "NO_SESSION", ""), FailureKind::Crashed, "does not know this session"),

@@ -179,7 +179,7 @@ impl AcpxLink {
         self.cost = stream.cost();
         self.has_memory = true;
         // Another link asks the agent again and, if its context was lost, begins anew in the open.
-        if !has_result || stream.has_lost_context() {
+        if !has_result || stream.has_lost_context() || stream.has_lost_program() {
             self.state = State::Spoilt;
         }
         self.leaving = Some(Leaving { tree, lines, until: Instant::now() + LINGER_MAX });

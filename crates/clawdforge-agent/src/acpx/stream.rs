@@ -6,7 +6,7 @@ use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
 use serde_json::Value;
 
 use super::failures::Refusal;
-use crate::acp::translate::Turn;
+use crate::acp::translate::{Turn, is_without_program};
 use crate::acp::wire::{Error, PromptResponse, SessionUpdate, StopReason};
 
 /// Requests of the agent whose answers are expected. Beyond that they are not told apart from the prompt's.
@@ -28,6 +28,8 @@ pub(super) struct Stream {
     /// Numbers of the agent's own requests, which it counts by itself: one may be that of the prompt.
     asked: HashSet<String>,
     refusal: Option<Refusal>,
+    /// The adapter lives, and the program behind it has died.
+    has_lost_program: bool,
     state: Context,
 }
 
@@ -51,6 +53,7 @@ impl Stream {
             prompt: None,
             asked: HashSet::new(),
             refusal: None,
+            has_lost_program: false,
             state: Context::AsExpected,
         }
     }
@@ -63,6 +66,11 @@ impl Stream {
     /// Whether what the agent knew is gone.
     pub(super) fn has_lost_context(&self) -> bool {
         self.state != Context::AsExpected
+    }
+
+    /// Whether the agent cannot go on with the conversation, and another start of it can.
+    pub(super) fn has_lost_program(&self) -> bool {
+        self.has_lost_program
     }
 
     /// What the conversation has cost so far.
@@ -143,6 +151,7 @@ impl Stream {
             let failure = Some(Failure::new(FailureKind::Crashed, message));
             return vec![AgentSignal::TurnEnded(TurnEnd { failure, ..TurnEnd::default() })];
         }
+        self.has_lost_program = answered.as_ref().is_err_and(is_without_program);
         self.turn.ended(answered)
     }
 
@@ -255,6 +264,18 @@ mod tests {
             (end(&over).failure.as_ref().unwrap().kind, stream.has_lost_context()),
             (FailureKind::Crashed, true)
         );
+    }
+
+    #[test]
+    fn a_turn_whose_program_died_behind_its_adapter_keeps_the_conversation_and_tells_of_it() {
+        for (message, is_gone) in [("The Claude Agent process exited unexpectedly", true), ("something else", false)] {
+            let mut stream = Stream::new(None, true);
+            let error = json!({"jsonrpc": "2.0", "id": 3, "error": {"code": -32603, "message": message}}).to_string();
+            let over = read(&mut stream, &[PROMPT, &error]);
+            assert!(end(&over).failure.is_some());
+            assert_eq!((stream.has_lost_program(), stream.has_lost_context()), (is_gone, false), "{message}");
+            assert_eq!(stream.session(), Some("s2"));
+        }
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! - Copilot 1.0.102 (2026-11-25): every failure is one chunk that begins with `Error: `, the last of its turn, and the
 //!   tokens it counts have not grown. All three must be so: an answer that begins like this has cost tokens. What is
 //!   not known for a failure by that is an answer: one after a call of a tool in the same turn, which has cost some.
-//!   Before it, each try that failed is a chunk of its own, always of the same words.
+//!   Before it, each try that failed is a chunk of its own, always of the same words. One that had begun to answer when it
+//!   broke off leaves what it said in front of them, and the next begins anew; so the failure that ends such tries
+//!   need not be a chunk that stands alone.
 
 use agent_client_protocol::v1::schema::{ContentBlock, ContentChunk, SessionUpdate, StopReason};
 use clawdforge_core::agent::{Failure, FailureKind};
@@ -25,6 +27,9 @@ const COPILOT_ERROR: &str = "Error: ";
 /// What Copilot says while it tries again.
 const COPILOT_RETRY: &str = "Info: Request failed due to a transient API error. Retrying...";
 
+/// What it says while it tries again, where the try before had begun to answer.
+const COPILOT_RETRY_ANEW: &str = "Info: Response was interrupted due to a server error. Retrying...";
+
 /// What stands in front of a status in the words of an error.
 const STATUS_MARKS: [&str; 4] = ["last status: ", "unexpected status ", "(HTTP ", "Last error: "];
 
@@ -39,11 +44,20 @@ pub(super) struct Misspoken {
     held: Option<ContentChunk>,
     /// The last update was a text.
     speaking: bool,
+    /// A try of Copilot's had begun to answer, and broke off.
+    interrupted: bool,
+    /// What was said until now is no part of the answer.
+    anew: bool,
 }
 
 impl Misspoken {
     pub(super) fn of_copilot() -> Self {
         Self { copilot: true, ..Self::default() }
+    }
+
+    /// Whether what was said until now is no part of the answer, asked once.
+    pub(super) fn begins_anew(&mut self) -> bool {
+        std::mem::take(&mut self.anew)
     }
 
     /// What of an update, and of those held back before it, is to be told as it is.
@@ -89,9 +103,13 @@ impl Misspoken {
         if self.copilot && text == COPILOT_RETRY {
             return self.release();
         }
+        if self.copilot && text == COPILOT_RETRY_ANEW {
+            (self.interrupted, self.anew) = (true, true);
+            return self.release();
+        }
         let mut heard = self.release();
         let alone = !std::mem::replace(&mut self.speaking, true);
-        if self.copilot && alone && text.starts_with(COPILOT_ERROR) {
+        if self.copilot && (alone || self.interrupted) && text.starts_with(COPILOT_ERROR) {
             self.held = Some(chunk);
         } else {
             heard.push(SessionUpdate::AgentMessageChunk(chunk));
@@ -296,6 +314,21 @@ mod tests {
             assert!(told.contains("Error: 400 no"), "{updates:?}");
             assert_eq!(failure, None, "{updates:?}");
         }
+    }
+
+    #[test]
+    fn tries_of_copilot_that_broke_off_in_their_answer_end_in_a_failure() {
+        let broken = || [chunk("It began"), chunk(COPILOT_RETRY_ANEW)];
+        let error =
+            chunk("Error: Failed to get response from the AI model; retried 5 times Last error: Failed to parse");
+        let tries: Vec<Value> = broken().into_iter().chain(broken()).chain([chunk("It began"), error]).collect();
+        let (told, failure) = turn(Misspoken::of_copilot(), &tries, false);
+        assert_eq!(
+            (told.as_str(), failure.map(|it| it.kind)),
+            ("It beganIt beganIt began", Some(FailureKind::ProviderError))
+        );
+        let mended: Vec<Value> = broken().into_iter().chain([chunk("Plum.")]).collect();
+        assert_eq!(turn(Misspoken::of_copilot(), &mended, true), ("It beganPlum.".to_owned(), None));
     }
 
     #[test]

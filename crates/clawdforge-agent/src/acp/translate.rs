@@ -86,6 +86,9 @@ impl Turn {
     /// What an update means to us, in order.
     pub(crate) fn update(&mut self, update: SessionUpdate) -> Vec<AgentSignal> {
         let heard = self.misspoken.hear(update);
+        if self.misspoken.begins_anew() {
+            self.answer.clear();
+        }
         if heard.is_empty() {
             return vec![AgentSignal::Working];
         }
@@ -377,5 +380,15 @@ mod tests {
         let said = ContentChunk::new(ContentBlock::Text(TextContent::new("hi")));
         turn.update(SessionUpdate::AgentMessageChunk(said));
         assert!(!turn.is_lost_by(&missing), "a file it looked for, say");
+    }
+
+    #[test]
+    fn what_was_said_before_a_try_that_broke_off_is_no_part_of_the_answer() {
+        let mut turn = Turn { misspoken: Misspoken::of_copilot(), ..Turn::default() };
+        for text in ["It began", "Info: Response was interrupted due to a server error. Retrying...", "Plum", "."] {
+            let chunk = ContentChunk::new(ContentBlock::Text(TextContent::new(text)));
+            turn.update(SessionUpdate::AgentMessageChunk(chunk));
+        }
+        assert_eq!(turn.answer, "Plum.");
     }
 }

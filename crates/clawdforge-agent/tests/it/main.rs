@@ -1,4 +1,4 @@
-//! The driver battery: every way an agent behaves, well or badly, with real processes.
+//! Every way an agent behaves towards a driver, well or badly, with real processes; whole subjects are in the battery of the crate `clawdforge`.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a helper that fails fails its test")]
 

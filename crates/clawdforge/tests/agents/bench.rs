@@ -107,23 +107,6 @@ impl Bench {
         tokio::time::timeout(PATIENCE, noticed).await.context("the service did not notice that its agent is gone")?
     }
 
-    /// Kills what the agent's own process has started, as [`Self::kill_agent`] does; how many those were comes back.
-    pub fn kill_children(&self) -> anyhow::Result<usize> {
-        let all = self.app.agent_programs();
-        let mut killed = 0;
-        for pid in &all {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // The name in brackets may hold anything; the state and the parent stand behind it.
-            let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<i32>().ok());
-            if parent.is_some_and(|parent| all.contains(&parent)) {
-                let pid = Pid::from_raw(*pid).context("no process has the number 0")?;
-                kill_process(pid, Signal::KILL)?;
-                killed += 1;
-            }
-        }
-        Ok(killed)
-    }
-
     /// The workspace of the one session there is.
     pub fn work(&self) -> anyhow::Result<std::path::PathBuf> {
         let mut sessions = std::fs::read_dir(self.app.data_dir().join("sessions"))?;

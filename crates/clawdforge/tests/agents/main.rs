@@ -10,6 +10,7 @@ mod at_once;
 mod battery;
 mod bench;
 mod commands;
+mod dialects;
 mod endings;
 mod failures;
 mod files;

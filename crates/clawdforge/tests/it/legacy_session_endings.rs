@@ -60,18 +60,14 @@ async fn a_flood_of_words_is_one_text_and_whole() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_turn_that_takes_too_long_is_stopped_and_one_that_does_not_stop_loses_its_process() -> anyhow::Result<()> {
+async fn a_turn_that_takes_too_long_is_stopped_and_its_agent_stays() -> anyhow::Result<()> {
     let app = impatient().start().await?;
     let id = app.open_session(json!({})).await?;
-    let path = format!("/sessions/{id}/turn");
-    for (prompt, context) in [("say: begun\nhang", "warm"), ("say: begun\nignore cancel\nignore term\nhang", "resumed")]
-    {
-        let body = json!({ "prompt": prompt, "timeout_secs": 5 });
-        let answer = app.call(Method::POST, &path, &app.demo_token()?, body).await?;
-        let said = answer.json();
-        assert_eq!((answer.status, &said["code"]), (StatusCode::BAD_GATEWAY, &json!("timed_out")), "{said}");
-        assert_eq!(ends(&app, &id, "say: next", "").await?["context"], context, "{prompt}");
-    }
+    let body = json!({ "prompt": "say: begun\nhang", "timeout_secs": 5 });
+    let answer = app.call(Method::POST, &format!("/sessions/{id}/turn"), &app.demo_token()?, body).await?;
+    let said = answer.json();
+    assert_eq!((answer.status, &said["code"]), (StatusCode::BAD_GATEWAY, &json!("timed_out")), "{said}");
+    assert_eq!(ends(&app, &id, "say: next", "").await?["context"], "warm");
     Ok(())
 }
 

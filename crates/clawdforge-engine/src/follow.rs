@@ -29,6 +29,9 @@ const PAGE_BYTES_MAX: usize = 64 * 1024;
 /// How long a follower goes without asking the store, which another service may write to one day.
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 
+/// The same once the service has no work any more: whoever writes to the session is about to be gone.
+const ASK_AGAIN_AT_LAST: Duration = Duration::from_millis(50);
+
 /// What a follower is given, in the order of the log.
 #[derive(Debug, Clone)]
 pub enum Followed {
@@ -62,6 +65,7 @@ pub struct EventStream {
     /// The store is to be asked, for there may be what no hint told of.
     is_unsure: bool,
     knows_of_stop: bool,
+    knows_of_end: bool,
     is_over: bool,
 }
 
@@ -79,6 +83,7 @@ impl EventStream {
             live,
             is_unsure: true,
             knows_of_stop: false,
+            knows_of_end: false,
             is_over: false,
         }
     }
@@ -86,7 +91,8 @@ impl EventStream {
     /// What comes next; `None` when following is over. Waits for as long as nothing happens. Cancel-safe.
     ///
     /// # Errors
-    /// When the store cannot be read. Calling it again goes on where it was.
+    /// When the store cannot be read; calling it again goes on where it was. When the service stops, and another one goes
+    /// on with what is followed.
     pub async fn next(&mut self) -> Result<Option<Followed>, EngineError> {
         loop {
             if let Some(followed) = self.take() {
@@ -98,11 +104,15 @@ impl EventStream {
             let is_sure = !self.is_unsure;
             // Asked before the log is read: what is in there then is all there will ever be.
             let has_ended = !is_sure && self.has_ended().await?;
-            let found = self.read(is_sure).await?;
+            let is_left = self.is_left();
+            let found = self.read(is_sure && !is_left).await?;
             self.is_unsure = false;
             if found.is_empty() {
                 self.is_over = has_ended;
                 if !has_ended {
+                    if is_left {
+                        return Err(EngineError::Stopping);
+                    }
                     self.wait().await;
                     self.is_deferred().await?;
                 }
@@ -147,7 +157,8 @@ impl EventStream {
     }
 
     async fn wait(&mut self) {
-        let stopping = self.shared.stopping.clone();
+        let (stopping, expired) = (self.shared.stopping.clone(), self.shared.expired.clone());
+        let patience = if self.knows_of_end { ASK_AGAIN_AT_LAST } else { ASK_AGAIN };
         let hint = async {
             tokio::select! {
                 changed = self.live.changed() => changed.is_ok(),
@@ -155,10 +166,20 @@ impl EventStream {
                     self.knows_of_stop = true;
                     false
                 }
+                () = expired.cancelled(), if !self.knows_of_end => {
+                    self.knows_of_end = true;
+                    false
+                }
             }
         };
-        let is_hint = timeout(ASK_AGAIN, hint).await.unwrap_or(false);
+        let is_hint = timeout(patience, hint).await.unwrap_or(false);
         self.is_unsure = !is_hint || self.live.borrow().closed;
+    }
+
+    /// Whether the service has come to its end and nobody writes to the session any more: only the next one will.
+    fn is_left(&self) -> bool {
+        let is_at_its_end = self.until == Until::SessionCloses && self.shared.expired.is_cancelled();
+        is_at_its_end && !self.shared.registry.is_owned(self.session)
     }
 
     /// Fails where the service stops and a turn of a conversation has not begun: it is done after the restart, by another

@@ -266,3 +266,26 @@ async fn a_page_of_large_events_is_cut_by_their_bytes_and_says_that_there_is_mor
     assert_eq!(page(last + 4, 1).await, (Vec::new(), false));
     assert_eq!(page(u64::MAX, 1).await, (Vec::new(), false));
 }
+
+#[tokio::test]
+async fn a_stream_of_a_session_that_goes_on_elsewhere_gives_all_events_and_says_that_the_service_stops() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let running = scene.submit(session, "hang").await.unwrap();
+    scene.asked(1).await;
+    let mut stream = scene.engine.follow_session(&scene.by, session, 0).await.unwrap();
+    let follow = async {
+        let mut seen = 0;
+        loop {
+            match soon(stream.next()).await {
+                Ok(Some(Followed::Event(event))) => seen = event.seq,
+                Err(error) => return (seen, error),
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    let (drained, (seen, told)) = tokio::join!(scene.engine.drain(Duration::ZERO), follow);
+    assert_eq!(drained.interrupted, 1);
+    assert_eq!(told, EngineError::Stopping);
+    assert_eq!(seen, ended(running).await.last, "the end that the stop made is among them");
+}

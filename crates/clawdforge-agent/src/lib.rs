@@ -236,6 +236,8 @@ pub struct OpenSpec {
     pub system_mode: SystemMode,
     /// How hard the model should think.
     pub effort: Option<Effort>,
+    /// The agent's own name for how it asks for permission; `None` takes what is chosen for all its conversations.
+    pub mode: Option<String>,
     /// Where the agent lives, where that is not the service's own home.
     pub home: Option<Home>,
     /// What the app that it works for lets it reach.

@@ -3,11 +3,15 @@
 //! Ids have prefixes, times are RFC 3339 in UTC with milliseconds, durations end in `_ms` or `_secs`. Adding fields is
 //! free; readers pass over what they do not know. What is absent is null or left out.
 
+mod request;
+
 use std::fmt;
 
 use clawdforge_core::event::{EventBody, EventSeq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use request::SessionRequest;
 
 /// The media type of a stream of events.
 pub const EVENT_STREAM: &str = "text/event-stream";
@@ -45,6 +49,9 @@ pub struct Session {
     pub model: Option<String>,
     /// How hard the model should think; null leaves it to the agent.
     pub effort: Option<String>,
+    /// The agent's own name for how it asks for permission; null takes the mode for unattended work.
+    #[serde(default)]
+    pub mode: Option<String>,
     /// The caller's own notes.
     pub meta: Option<Value>,
     /// What happens when the agent has forgotten the turns before: `rebuild` or `fail`.

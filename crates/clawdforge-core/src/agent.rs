@@ -183,6 +183,8 @@ failure_kinds! {
     Forbidden = "agent_forbidden",
     /// The provider does not know the model (404).
     UnknownModel = "agent_unknown_model",
+    /// The agent does not have the mode that the session asks for.
+    UnknownMode = "agent_unknown_mode",
     /// The request was larger than the provider takes (413, or a context limit).
     RequestTooLarge = "agent_request_too_large",
     /// The provider's rate or usage limit is reached (429).

@@ -79,7 +79,7 @@ pub enum Write {
     /// Remembers the agent's own id of a conversation, by which it can be gone on with, or that there is none
     /// any more.
     NoteResume(SessionId, Option<String>),
-    /// Gives a conversation what its caller chose anew: model, effort and notes.
+    /// Gives a conversation what its caller chose anew: model, effort, mode and notes.
     ChangeConversation(SessionId, Conversation),
     /// Closes a conversation: no turn is taken from then on.
     CloseSession(SessionId, Timestamp),

@@ -19,6 +19,9 @@ pub const JSON_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Characters of a model name, which becomes one argument of the agent.
 pub const MODEL_CHARS_MAX: usize = 128;
 
+/// Characters of the name of a mode, which becomes one argument of acpx. The longest known ones are URLs of 60.
+pub const MODE_CHARS_MAX: usize = 128;
+
 /// Files one prompt may attach.
 pub const FILES_PER_PROMPT_MAX: usize = 64;
 

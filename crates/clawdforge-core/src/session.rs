@@ -33,6 +33,8 @@ pub struct Conversation {
     pub model: Option<String>,
     /// How hard the model should think; `None` leaves it to the agent.
     pub effort: Option<Effort>,
+    /// The agent's own name for how it asks for permission; `None` takes the one for unattended work.
+    pub mode: Option<String>,
     /// The caller's own notes, a JSON object as text.
     pub meta: Option<String>,
     /// How the agent is spoken to.

@@ -103,7 +103,7 @@ impl FileReads for Windows {
 /// The columns a session is read from, beside its id.
 macro_rules! session_columns {
     () => {
-        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss, effort, isolation, isolation_min"
+        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss, effort, mode, isolation, isolation_min"
     };
 }
 

@@ -61,6 +61,7 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
         Session::CONVERSATION => Some(Conversation {
             model: get(row, "model")?,
             effort: maybe_word(row, "effort", &Effort::ALL)?,
+            mode: get(row, "mode")?,
             meta: get(row, "meta")?,
             driver: word(row, "driver", &DriverName::ALL)?,
             on_context_loss: word(row, "on_context_loss", &OnContextLoss::ALL)?,

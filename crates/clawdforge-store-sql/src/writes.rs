@@ -106,8 +106,8 @@ fn open_session(batch: &mut Batch, session: &Session) {
     batch
         .add(
             "INSERT INTO sessions (id, app, app_name, agent, kind, created_at, active_at, model, meta, driver,
-                                   on_context_loss, effort, isolation, isolation_min)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                   on_context_loss, effort, isolation, isolation_min, mode)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(session.id.to_string())
         .bind(session.app.to_string())
@@ -122,7 +122,8 @@ fn open_session(batch: &mut Batch, session: &Session) {
         .bind(chosen.map(|chosen| chosen.on_context_loss.as_str()))
         .bind(chosen.and_then(|chosen| chosen.effort).map(Effort::as_str))
         .bind(session.isolation.map(Isolation::as_str))
-        .bind(chosen.and_then(|chosen| chosen.isolation_min).map(Isolation::as_str));
+        .bind(chosen.and_then(|chosen| chosen.isolation_min).map(Isolation::as_str))
+        .bind(chosen.and_then(|chosen| chosen.mode.as_deref()));
 }
 
 fn queue_turn(batch: &mut Batch, turn: &Turn, prompt: Option<&EventBody>) {
@@ -171,9 +172,10 @@ fn note_resume(batch: &mut Batch, session: SessionId, key: Option<&str>) {
 
 fn change_conversation(batch: &mut Batch, session: SessionId, chosen: &Conversation) {
     batch
-        .add("UPDATE sessions SET model = ?, effort = ?, meta = ? WHERE id = ? AND kind = 'conversation'")
+        .add("UPDATE sessions SET model = ?, effort = ?, mode = ?, meta = ? WHERE id = ? AND kind = 'conversation'")
         .bind(chosen.model.as_deref())
         .bind(chosen.effort.map(Effort::as_str))
+        .bind(chosen.mode.as_deref())
         .bind(chosen.meta.as_deref())
         .bind(session.to_string())
         .must_change();

@@ -210,8 +210,8 @@ impl AcpHost {
             Ok(opened) => opened,
             Err(error) => return Err(self.refused(&error).await),
         };
-        let Opened { mut peer, context, options } = opened;
-        if let Err(failure) = choose(&self.name, &self.choices, spec, &mut peer, options).await {
+        let Opened { mut peer, context, offered } = opened;
+        if let Err(failure) = choose(&self.name, &self.choices, spec, &mut peer, offered).await {
             if !owns && !let_go(&mut peer, LET_GO_MAX).await {
                 self.holds_stray.store(true, Ordering::Relaxed);
             }

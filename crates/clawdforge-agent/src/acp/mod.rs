@@ -11,6 +11,7 @@ mod host;
 mod info;
 mod link;
 mod misspoken;
+mod modes;
 mod opening;
 mod peer;
 mod permission;
@@ -20,6 +21,7 @@ pub(crate) mod translate;
 
 pub use driver::{AcpDriver, Choices};
 pub use info::AgentInfo;
+pub(crate) use modes::unknown_mode;
 pub(crate) use permission::ACPX_ANSWERS;
 pub(crate) use prompt::blocks;
 

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use agent_client_protocol::v1::schema::{
     AgentCapabilities, CloseSessionRequest, LoadSessionRequest, NewSessionRequest, ResumeSessionRequest,
-    SessionConfigOption, SessionConfigOptionCategory, SetSessionConfigOptionRequest,
+    SessionConfigOption, SessionConfigOptionCategory, SessionModeState, SetSessionConfigOptionRequest,
 };
 use agent_client_protocol::{Error, ErrorCode, is_connection_terminated, is_incoming_transport_closed};
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use tokio::time::timeout;
 
 use super::driver::Choices;
+use super::modes;
 use super::peer::{Connection, Peer};
 use crate::{LinkContext, OpenSpec};
 
@@ -19,7 +20,20 @@ use crate::{LinkContext, OpenSpec};
 pub(super) struct Opened {
     pub peer: Peer,
     pub context: LinkContext,
+    pub offered: Offered,
+}
+
+/// What there is to choose from.
+pub(super) struct Offered {
     pub options: Vec<SessionConfigOption>,
+    /// Of an agent that has no options yet.
+    pub modes: Option<SessionModeState>,
+}
+
+impl Offered {
+    fn of(options: Option<Vec<SessionConfigOption>>, modes: Option<SessionModeState>) -> Self {
+        Self { options: options.unwrap_or_default(), modes }
+    }
 }
 
 /// Takes up the conversation, or begins one.
@@ -36,19 +50,18 @@ pub(super) async fn conversation(
         let taken_up = if offered.session_capabilities.resume.is_some() {
             let request = ResumeSessionRequest::new(key.clone(), cwd.clone()).meta(meta.clone());
             let answer = to_agent.send_request(request).block_task();
-            Some(connection.wait(answer).await.map(|resumed| resumed.config_options))
+            Some(connection.wait(answer).await.map(|resumed| Offered::of(resumed.config_options, resumed.modes)))
         } else if offered.load_session {
             // The replay of what we have in our own log goes to nobody.
             let request = LoadSessionRequest::new(key.clone(), cwd.clone()).meta(meta.clone());
             let answer = to_agent.send_request(request).block_task();
-            Some(connection.wait(answer).await.map(|loaded| loaded.config_options))
+            Some(connection.wait(answer).await.map(|loaded| Offered::of(loaded.config_options, loaded.modes)))
         } else {
             None
         };
         match taken_up {
-            Some(Ok(options)) => {
-                let peer = connection.of(&key);
-                return Ok(Opened { peer, context: LinkContext::Resumed, options: options.unwrap_or_default() });
+            Some(Ok(offered)) => {
+                return Ok(Opened { peer: connection.of(&key), context: LinkContext::Resumed, offered });
             }
             Some(Err(error)) if ends_it(&error) => return Err(error),
             Some(Err(error)) => {
@@ -60,7 +73,7 @@ pub(super) async fn conversation(
     let answer = to_agent.send_request(NewSessionRequest::new(cwd).meta(meta)).block_task();
     let new = connection.wait(answer).await?;
     let peer = connection.of(&new.session_id.to_string());
-    Ok(Opened { peer, context: LinkContext::Fresh, options: new.config_options.unwrap_or_default() })
+    Ok(Opened { peer, context: LinkContext::Fresh, offered: Offered::of(new.config_options, new.modes) })
 }
 
 /// Mode, model and effort, chosen anew after every beginning: agents do not keep them.
@@ -69,9 +82,11 @@ pub(super) async fn choose(
     choices: &Choices,
     spec: &OpenSpec,
     peer: &mut Peer,
-    mut options: Vec<SessionConfigOption>,
+    Offered { mut options, modes }: Offered,
 ) -> Result<(), Failure> {
-    if let Some(mode) = &choices.mode {
+    if let Some(mode) = &spec.mode {
+        options = modes::choose(name, mode, options, modes, peer).await?;
+    } else if let Some(mode) = &choices.mode {
         match set(peer, &options, is_of(SessionConfigOptionCategory::Mode), mode).await {
             Some(answer) => {
                 options = answer.map_err(|error| {
@@ -117,12 +132,12 @@ pub(super) async fn let_go(peer: &mut Peer, wait_max: Duration) -> bool {
     }
 }
 
-fn is_of(category: SessionConfigOptionCategory) -> impl Fn(&SessionConfigOption) -> bool {
+pub(super) fn is_of(category: SessionConfigOptionCategory) -> impl Fn(&SessionConfigOption) -> bool {
     move |option| option.category.as_ref() == Some(&category)
 }
 
 /// Chooses a value of an option; all options come back. `None` where it is not offered.
-async fn set(
+pub(super) async fn set(
     peer: &mut Peer,
     options: &[SessionConfigOption],
     is_meant: impl Fn(&SessionConfigOption) -> bool,

@@ -151,7 +151,7 @@ impl Caller {
         let answer = heard.map_err(CallError::Failed)?;
         match answer {
             Some(mut answer) if answer["error"].is_object() => Err(CallError::Refused(Refusal(answer["error"].take()))),
-            Some(answer) if answer["action"].is_string() => Ok(answer),
+            Some(answer) if is_answer(&answer) => Ok(answer),
             _ => {
                 tracing::warn!(agent.name = self.agent, verb = verb.join(" "), stderr, "acpx gave no answer");
                 let message = format!("`acpx {}` gave no answer", verb.join(" "));
@@ -177,8 +177,7 @@ async fn hear(tree: &mut Tree) -> Result<Option<Value>, Failure> {
         match lines.next_line().await {
             Ok(Some(Line::Whole(line))) => {
                 let message = serde_json::from_slice::<Value>(&line).ok();
-                answer =
-                    message.filter(|message| message["action"].is_string() || message["error"].is_object()).or(answer);
+                answer = message.filter(|message| is_answer(message) || message["error"].is_object()).or(answer);
             }
             Ok(Some(Line::Oversized { .. })) => {}
             Ok(None) => break,
@@ -191,6 +190,11 @@ async fn hear(tree: &mut Tree) -> Result<Option<Value>, Failure> {
     // Its exit code says nothing that its answer does not.
     let _ = timeout(CALL_GRACE, tree.wait()).await;
     Ok(answer)
+}
+
+/// What a call did, or the record of a conversation that it shows.
+fn is_answer(message: &Value) -> bool {
+    message["action"].is_string() || message["acpxRecordId"].is_string()
 }
 
 /// Removes what would configure acpx from inside of a workspace, whatever it is.

@@ -17,7 +17,7 @@ use super::call::{CallError, Caller, command_line};
 use super::link::AcpxLink;
 use super::records::Found;
 use super::{confined, records};
-use crate::acp::{AcpDriver, Choices};
+use crate::acp::{AcpDriver, Choices, unknown_mode};
 use crate::confine;
 use crate::files::write_anew;
 use crate::home::hand_over;
@@ -209,12 +209,41 @@ impl AcpxDriver {
         })
     }
 
+    /// The mode that the conversation asks for. What the agent declares is asked for only where it is not taken as it is.
+    async fn choose_mode(&self, caller: &Caller, spec: &OpenSpec, mode: &str) -> Result<Value, Failure> {
+        let refused = match self.choose(caller, spec, "mode", mode, FailureKind::UnknownMode).await {
+            Err(failure) if failure.kind == FailureKind::UnknownMode => failure,
+            other => return other,
+        };
+        let shown = caller.ask(&[], &["sessions", "show", caller.name()], OPEN_WAIT_MAX, &spec.given_up).await;
+        let shown = shown.map_err(|error| error.into_failure(&caller.agent))?;
+        let Some((option, known)) = declared_modes(&shown) else {
+            let message = format!(
+                "{}; it offers no choice of modes that acpx keeps, open the session with the driver acp",
+                refused.message
+            );
+            return Err(Failure::new(FailureKind::UnknownMode, message));
+        };
+        if option == "mode" || !known.iter().any(|known| known == mode) {
+            return Err(unknown_mode(&caller.agent, mode, &known, None));
+        }
+        self.choose(caller, spec, &option, mode, FailureKind::UnknownMode).await
+    }
+
     async fn begin(&self, caller: &Caller, spec: &OpenSpec) -> Result<(String, LinkContext), Failure> {
         let (mut session, mut context) = self.conversation(caller, spec).await?;
-        let mode = self.choices.mode.as_deref().map(|mode| ("mode", mode, FailureKind::StartFailed));
-        let effort = spec.effort.map(|effort| ("effort", effort.as_str(), FailureKind::RequestRejected));
-        for (option, value, refused) in mode.into_iter().chain(effort) {
-            let answer = self.choose(caller, spec, option, value, refused).await?;
+        let mut answers = Vec::new();
+        match (&spec.mode, &self.choices.mode) {
+            (Some(mode), _) => answers.push(self.choose_mode(caller, spec, mode).await?),
+            (None, Some(mode)) => {
+                answers.push(self.choose(caller, spec, "mode", mode, FailureKind::StartFailed).await?);
+            }
+            (None, None) => {}
+        }
+        if let Some(effort) = spec.effort {
+            answers.push(self.choose(caller, spec, "effort", effort.as_str(), FailureKind::RequestRejected).await?);
+        }
+        for answer in answers {
             // It starts the agent, and may find the conversation gone.
             let now = session_of(&answer)?;
             if now != session {
@@ -321,6 +350,20 @@ fn session_of(answer: &Value) -> Result<String, Failure> {
     session.ok_or_else(|| Failure::new(FailureKind::StartFailed, "acpx did not say which conversation it began"))
 }
 
+/// The option by which an agent takes its mode, and its values, in what acpx has on record of a conversation.
+fn declared_modes(shown: &Value) -> Option<(String, Vec<String>)> {
+    let options = shown["acpx"]["config_options"].as_array()?;
+    let option = options.iter().find(|option| option["category"] == "mode")?;
+    let values = option["options"].as_array().into_iter().flatten();
+    // Values may be in groups.
+    let values = values.flat_map(|value| match value["options"].as_array() {
+        Some(group) => group.iter().collect(),
+        None => vec![value],
+    });
+    let values = values.filter_map(|value| value["value"].as_str().map(str::to_owned)).collect();
+    Some((option["id"].as_str()?.to_owned(), values))
+}
+
 /// What an agent reports while it begins is no answer of a provider's.
 fn begins(failure: Failure, agent: &str) -> Failure {
     match failure.kind {
@@ -358,6 +401,23 @@ fn parse(version: &str) -> Option<(u64, u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_modes_an_agent_declares_are_found_by_their_category_in_groups_and_without() {
+        let value = |value: &str| serde_json::json!({"value": value, "name": value});
+        let shown = |options: Value| {
+            serde_json::json!({"acpxRecordId": "r", "acpx": {"config_options": [
+                {"id": "model", "category": "model", "options": [value("large")]},
+                {"id": "how", "category": "mode", "options": options},
+            ]}})
+        };
+        let wanted = Some(("how".to_owned(), vec!["plan".to_owned(), "auto".to_owned()]));
+        assert_eq!(declared_modes(&shown(serde_json::json!([value("plan"), value("auto")]))), wanted);
+        let grouped =
+            serde_json::json!([{"group": "a", "options": [value("plan")]}, {"group": "b", "options": [value("auto")]}]);
+        assert_eq!(declared_modes(&shown(grouped)), wanted);
+        assert_eq!(declared_modes(&serde_json::json!({"acpx": {"config_options": []}})), None);
+    }
 
     #[test]
     fn versions_before_the_one_whose_time_limits_work_are_refused_with_the_reason() {

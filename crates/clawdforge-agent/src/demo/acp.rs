@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::flags::Flags;
+use super::chosen::Chosen;
+use super::flags::{Flags, Speaking};
 use super::player::{Played, Player};
 use super::voice::Voice;
 
@@ -23,9 +24,6 @@ const MEMORY_FILE: &str = ".clawdforge-demo-memory.json";
 /// Characters of a prompt that are remembered.
 const REMEMBERED_CHARS_MAX: usize = 200;
 
-/// How hard it can be told to think; not as hard as the wire can ask for.
-const EFFORTS: [&str; 3] = ["low", "medium", "high"];
-
 const NOT_SIGNED_IN: i64 = -32000;
 const NOT_FOUND: i64 = -32002;
 const INVALID: i64 = -32602;
@@ -33,11 +31,11 @@ const NO_METHOD: i64 = -32601;
 const INTERNAL: i64 = -32603;
 
 /// Speaks on the process's own streams until its input ends.
-pub(super) fn serve(args: Vec<OsString>, volatile: bool) -> io::Result<u8> {
+pub(super) fn serve(args: Vec<OsString>, speaking: Speaking) -> io::Result<u8> {
     let cancel = Arc::new(Cancel::default());
     let (requests, to_play) = channel();
     let (answers, answered) = channel();
-    let mut agent = Agent { args, volatile, sessions: HashMap::new(), cancel: Arc::clone(&cancel), answered };
+    let mut agent = Agent { args, speaking, sessions: HashMap::new(), cancel: Arc::clone(&cancel), answered };
     std::thread::Builder::new().name("player".to_owned()).spawn(move || agent.work(&to_play))?;
     // Not joined: a turn that hangs must not keep the process when its input has ended.
     listen(&requests, &answers, &cancel)?;
@@ -99,13 +97,12 @@ impl Cancel {
 struct Session {
     cwd: PathBuf,
     memory: Vec<String>,
-    model: Option<String>,
-    effort: Option<String>,
+    chosen: Chosen,
 }
 
 struct Agent {
     args: Vec<OsString>,
-    volatile: bool,
+    speaking: Speaking,
     sessions: HashMap<String, Session>,
     cancel: Arc<Cancel>,
     answered: Receiver<Value>,
@@ -131,7 +128,8 @@ impl Agent {
             "session/new" => self.open(params),
             "session/load" => self.take_up(params, true)?,
             "session/resume" => self.take_up(params, false)?,
-            "session/set_config_option" => self.set(params),
+            "session/set_config_option" => self.set(params, params["configId"].as_str(), params["value"].as_str()),
+            "session/set_mode" => self.set(params, Some("mode"), params["modeId"].as_str()),
             "session/close" => {
                 self.sessions.remove(id_of(params));
                 Ok(json!({}))
@@ -152,7 +150,7 @@ impl Agent {
 
     fn initialize(&self) -> Value {
         let mut capabilities = json!({"promptCapabilities": {"embeddedContext": true}});
-        if !self.volatile {
+        if !self.speaking.is_volatile {
             capabilities["loadSession"] = true.into();
             capabilities["sessionCapabilities"] = json!({"resume": {}, "close": {}});
         }
@@ -169,8 +167,11 @@ impl Agent {
         }
         // The number of this conversation in this process, and the process, make it one of a kind.
         let id = format!("demo-{}-{}", std::process::id(), self.sessions.len() + 1);
-        self.sessions.insert(id.clone(), Session { cwd, ..Session::default() });
-        Ok(json!({"sessionId": id, "configOptions": options(None)}))
+        let session = Session { cwd, ..Session::default() };
+        let mut offered = session.chosen.offered(self.speaking.tells_modes_apart);
+        offered["sessionId"] = id.as_str().into();
+        self.sessions.insert(id, session);
+        Ok(offered)
     }
 
     fn take_up(&mut self, params: &Value, replay: bool) -> io::Result<Reply> {
@@ -179,7 +180,7 @@ impl Agent {
         let kept =
             std::fs::read(cwd.join(MEMORY_FILE)).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
         let memory = kept.filter(|kept| kept["session"] == id).and_then(|kept| kept["memory"].as_array().cloned());
-        let Some(memory) = memory.filter(|_| !self.volatile) else {
+        let Some(memory) = memory.filter(|_| !self.speaking.is_volatile) else {
             return Ok(Err((NOT_FOUND, "Resource not found".to_owned(), json!({"sessionId": id}))));
         };
         let memory: Vec<String> = memory.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect();
@@ -189,22 +190,19 @@ impl Agent {
                 update(id, json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "…"}}))?;
             }
         }
-        self.sessions.insert(id.to_owned(), Session { cwd, memory, ..Session::default() });
-        Ok(Ok(json!({"configOptions": options(None)})))
+        let session = Session { cwd, memory, ..Session::default() };
+        let offered = session.chosen.offered(self.speaking.tells_modes_apart);
+        self.sessions.insert(id.to_owned(), session);
+        Ok(Ok(offered))
     }
 
-    fn set(&mut self, params: &Value) -> Reply {
+    fn set(&mut self, params: &Value, option: Option<&str>, value: Option<&str>) -> Reply {
         let Some(session) = self.sessions.get_mut(id_of(params)) else {
             return Err((NOT_FOUND, "Resource not found".to_owned(), Value::Null));
         };
-        match (params["configId"].as_str(), params["value"].as_str()) {
-            (Some("model"), Some(model)) if model != "no-such-model" => {
-                session.model = Some(model.to_owned());
-                Ok(json!({"configOptions": options(Some(model))}))
-            }
-            (Some("effort"), Some(effort)) if EFFORTS.contains(&effort) => {
-                session.effort = Some(effort.to_owned());
-                Ok(json!({"configOptions": options(session.model.as_deref())}))
+        match option.zip(value) {
+            Some((option, value)) if session.chosen.set(option, value) => {
+                Ok(session.chosen.offered(self.speaking.tells_modes_apart))
             }
             _ => Err((INVALID, "Invalid params: no such option or value".to_owned(), Value::Null)),
         }
@@ -238,11 +236,12 @@ impl Agent {
             answered: &self.answered,
             outcome: &mut outcome,
         };
-        if !self.volatile {
+        if !self.speaking.is_volatile {
             let kept = json!({"session": id, "memory": session.memory});
             std::fs::write(session.cwd.join(MEMORY_FILE), kept.to_string())?;
         }
-        let flags = Flags { model: session.model.clone(), effort: session.effort.clone(), ..Flags::default() };
+        let Chosen { model, effort, mode } = &session.chosen;
+        let flags = Flags { model: model.clone(), effort: effort.clone(), mode: mode.clone(), ..Flags::default() };
         match Player::new(self.args.clone(), flags, None, voice).play(prompt)? {
             Played::Done(_) => Ok(outcome),
             Played::Gone(code) => std::process::exit(i32::from(code)),
@@ -265,20 +264,6 @@ fn remembered(prompt: &str) -> String {
 
 fn id_of(params: &Value) -> &str {
     params["sessionId"].as_str().unwrap_or_default()
-}
-
-fn options(model: Option<&str>) -> Value {
-    let efforts = EFFORTS.map(|effort| json!({"value": effort, "name": effort}));
-    json!([
-        {
-            "id": "model", "name": "Model", "category": "model", "type": "select",
-            "currentValue": model.unwrap_or("demo"), "options": [{"value": "demo", "name": "Demo"}],
-        },
-        {
-            "id": "effort", "name": "Effort", "category": "thought_level", "type": "select", "currentValue": "medium",
-            "options": efforts,
-        },
-    ])
 }
 
 fn update(session: &str, update: Value) -> io::Result<()> {

@@ -11,11 +11,17 @@ use clawdforge_core::run::SystemMode;
 pub(super) enum Wanted {
     Version,
     Turn(Flags),
-    /// Conversations over the Agent Client Protocol; `volatile` ones cannot be taken up again by another
-    /// process.
-    Acp {
-        volatile: bool,
-    },
+    /// Conversations over the Agent Client Protocol.
+    Acp(Speaking),
+}
+
+/// How it speaks the protocol.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Speaking {
+    /// Its conversations cannot be taken up again by another process.
+    pub(super) is_volatile: bool,
+    /// Its modes are no option, as they were not at first.
+    pub(super) tells_modes_apart: bool,
 }
 
 /// The options of a turn.
@@ -23,6 +29,7 @@ pub(super) enum Wanted {
 pub(super) struct Flags {
     pub(super) model: Option<String>,
     pub(super) effort: Option<String>,
+    pub(super) mode: Option<String>,
     pub(super) system_file: Option<PathBuf>,
     pub(super) system_mode: SystemMode,
 }
@@ -30,7 +37,7 @@ pub(super) struct Flags {
 pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
     let mut flags = Flags::default();
     let mut print = false;
-    let (mut acp, mut volatile) = (false, false);
+    let (mut acp, mut speaking) = (false, Speaking::default());
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let shown = arg.to_string_lossy();
@@ -45,7 +52,8 @@ pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
             "--version" => return Ok(Wanted::Version),
             "-p" | "--print" => print = true,
             "--acp" => acp = true,
-            "--volatile" => volatile = true,
+            "--volatile" => speaking.is_volatile = true,
+            "--modes-apart" => speaking.tells_modes_apart = true,
             "--verbose" | "--include-partial-messages" | "--no-session-persistence" => {}
             "--output-format" if value()? == "stream-json" => {}
             "--output-format" => return Err("the demo agent only writes --output-format stream-json".to_owned()),
@@ -60,7 +68,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
         }
     }
     match (acp, print) {
-        (true, _) => Ok(Wanted::Acp { volatile }),
+        (true, _) => Ok(Wanted::Acp(speaking)),
         (false, true) => Ok(Wanted::Turn(flags)),
         (false, false) => Err("the demo agent only works with -p or --acp".to_owned()),
     }
@@ -83,6 +91,7 @@ mod tests {
         let expected = Flags {
             model: Some("a=b".into()),
             effort: Some("low".into()),
+            mode: None,
             system_file: Some("/s".into()),
             system_mode: SystemMode::Replace,
         };

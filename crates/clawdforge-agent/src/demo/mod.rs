@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 mod acp;
+mod chosen;
 mod flags;
 mod grandchild;
 mod leave;
@@ -63,7 +64,7 @@ fn run(args: Vec<OsString>) -> io::Result<u8> {
             writeln!(io::stdout(), "{VERSION}")?;
             return Ok(0);
         }
-        Ok(Wanted::Acp { volatile }) => return acp::serve(args, volatile),
+        Ok(Wanted::Acp(speaking)) => return acp::serve(args, speaking),
         Ok(Wanted::Turn(flags)) => flags,
         Err(refusal) => {
             writeln!(io::stderr(), "error: {refusal}")?;

@@ -194,6 +194,7 @@ impl<V: Voice> Player<V> {
             },
             About::Model => self.flags.model.clone().unwrap_or_else(|| "none".to_owned()),
             About::Effort => self.flags.effort.clone().unwrap_or_else(|| "none".to_owned()),
+            About::Mode => self.flags.mode.clone().unwrap_or_else(|| "none".to_owned()),
         })
     }
 

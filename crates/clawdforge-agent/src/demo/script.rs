@@ -57,6 +57,7 @@ pub(super) enum About {
     System,
     Model,
     Effort,
+    Mode,
 }
 
 /// The steps of a prompt. Lines that are no step are ignored; a prompt without any step is plain.
@@ -79,6 +80,7 @@ fn bare_step(line: &str) -> Option<Step> {
         "system" => Step::Tell(About::System),
         "model" => Step::Tell(About::Model),
         "effort" => Step::Tell(About::Effort),
+        "mode" => Step::Tell(About::Mode),
         "hang" => Step::Hang,
         "linger" => Step::Linger,
         "ignore term" => Step::IgnoreTerm,

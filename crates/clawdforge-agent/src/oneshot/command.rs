@@ -106,6 +106,7 @@ mod tests {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            mode: None,
             home: None,
             app: None,
             given_up: tokio_util::sync::CancellationToken::new(),

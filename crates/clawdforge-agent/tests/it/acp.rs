@@ -24,13 +24,13 @@ async fn ended(link: &mut dyn AgentLink) -> (Vec<AgentSignal>, TurnEnd) {
 }
 
 /// The answer to a prompt that succeeds.
-async fn answer(link: &mut dyn AgentLink, prompt: &str) -> String {
+pub async fn answer(link: &mut dyn AgentLink, prompt: &str) -> String {
     let (_, end) = turn(link, prompt).await;
     assert_eq!(end.failure, None);
     end.answer.unwrap()
 }
 
-async fn close(bench: &Bench, link: Box<dyn AgentLink>) {
+pub async fn close(bench: &Bench, link: Box<dyn AgentLink>) {
     let closed = soon(link.close(GRACE)).await;
     assert_eq!(closed.survivors, 0);
     bench.nothing_is_left();

@@ -9,6 +9,7 @@ mod endings;
 mod failures;
 mod forgetting;
 mod input;
+mod modes;
 mod recordings;
 mod shared;
 mod support;

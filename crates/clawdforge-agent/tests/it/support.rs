@@ -125,6 +125,7 @@ impl Bench {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            mode: None,
             home: None,
             app: None,
             given_up: CancellationToken::new(),

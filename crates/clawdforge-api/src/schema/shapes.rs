@@ -55,6 +55,10 @@ fn session() -> Value {
             "effort",
             or_null(word("How hard the model should think; null leaves it to the agent.", words(&Effort::ALL))),
         )
+        .with(
+            "mode",
+            or_null(text("The agent's name for how it asks for permission; null takes the mode for unattended work.")),
+        )
         .with("meta", or_null(json!({ "type": "object", "description": "The caller's own notes." })))
         .with(
             "on_context_loss",

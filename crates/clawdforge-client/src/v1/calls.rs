@@ -1,7 +1,7 @@
 //! What each route of `/v1` is asked.
 
-use clawdforge_api::legacy::{RunRequest, SessionRequest, TurnRequest};
-use clawdforge_api::v1::{Agent, File, Page, Progress, Run, Session, Turn, UsageSum};
+use clawdforge_api::legacy::{RunRequest, TurnRequest};
+use clawdforge_api::v1::{Agent, File, Page, Progress, Run, Session, SessionRequest, Turn, UsageSum};
 use clawdforge_core::event::EventSeq;
 use clawdforge_core::idempotency::{IdempotencyKey, KEY_BYTES_MAX};
 use reqwest::{Method, RequestBuilder};
@@ -62,7 +62,7 @@ impl Client {
         self.list(&["v1", "runs"], page, &[])
     }
 
-    pub(super) fn session_open_call(
+    pub(crate) fn session_open_call(
         &self,
         session: &SessionRequest,
         key: Option<&str>,

@@ -1,7 +1,7 @@
 //! Sessions and turns of `/v1`. A session is named by its `ses_…` or its UUID.
 
-use clawdforge_api::legacy::{SessionRequest, TurnRequest};
-use clawdforge_api::v1::{Page, Session, Turn};
+use clawdforge_api::legacy::TurnRequest;
+use clawdforge_api::v1::{Page, Session, SessionRequest, Turn};
 use clawdforge_core::event::EventSeq;
 
 use super::PageQuery;

@@ -38,6 +38,20 @@ async fn every_option_of_new_travels_and_json_is_the_whole_reply() {
     assert_eq!(stub.only().json(), all);
 }
 
+#[tokio::test]
+async fn what_only_v1_knows_is_asked_there() {
+    let opened = r#"{"id":"ses_1","state":"open","agent":"claude","warm":false,"turns":0,"created_at":"2026-11-29T00:01:10.667Z"}"#;
+    for (is_json, printed) in [(false, "ses_1"), (true, opened)] {
+        let stub = Stub::answering(201, opened).await;
+        let args = ["session", "new", "--agent", "claude", "--mode", "plan", "--json"];
+        let args = if is_json { &args[..] } else { &args[..6] };
+        let ended = Cli::of(&stub).run(args).await;
+        assert_eq!((ended.exit, ended.stdout), (Exit::Done, format!("{printed}\n")));
+        let asked = stub.only();
+        assert_eq!((asked.path.as_str(), asked.json()), ("/v1/sessions", json!({"agent": "claude", "mode": "plan"})));
+    }
+}
+
 #[test]
 fn words_outside_the_contract_are_refused_by_the_command_line() {
     for args in [

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use clawdforge_client::{ClientError, PageQuery, RunRequest, SessionOptions, TurnRequest};
+use clawdforge_client::shapes::SessionRequest;
+use clawdforge_client::{ClientError, PageQuery, RunRequest, TurnRequest};
 use serde_json::json;
 
 use crate::streams::refused;
@@ -58,7 +59,7 @@ async fn each_method_asks_its_route() {
     assert_eq!(client.get_run("run_1").await.unwrap().progress.state, "running");
     assert_eq!(client.list_runs(&page).await.unwrap().next_cursor.as_deref(), Some("next"));
     client.cancel_run("run_1").await.unwrap();
-    assert_eq!(client.open_v1_session(&SessionOptions::default(), Some("k")).await.unwrap().id, "ses_1");
+    assert_eq!(client.open_v1_session(&SessionRequest::default(), Some("k")).await.unwrap().id, "ses_1");
     client.get_v1_session("ses_1").await.unwrap();
     assert_eq!(client.list_v1_sessions(false, &PageQuery::default()).await.unwrap().data.len(), 1);
     assert_eq!(client.session_events("ses_1", 2, &page).await.unwrap().data[0].text(), Some("a"));

@@ -41,6 +41,8 @@ pub struct SessionWish {
     pub model: Option<String>,
     /// How hard the model should think; `None` leaves it to the agent.
     pub effort: Option<Effort>,
+    /// The agent's own name for how it asks for permission; `None` takes the one for unattended work.
+    pub mode: Option<String>,
     /// The caller's own notes, a JSON object as text.
     pub meta: Option<String>,
     /// What happens when the agent has forgotten the turns before.
@@ -139,7 +141,7 @@ impl Shared {
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
-        let SessionWish { agent, model, effort, meta, on_context_loss, driver, isolation_min } = wish;
+        let SessionWish { agent, model, effort, mode, meta, on_context_loss, driver, isolation_min } = wish;
         let agent = agent.unwrap_or_else(|| self.session_agents.default_name().clone());
         let Some(offered) = self.session_agents.get(&agent) else {
             let known = self.session_agents.names().map(AgentName::as_str);
@@ -159,7 +161,7 @@ impl Shared {
             agent,
             created_at: self.ids.now(),
             isolation: Some(self.isolation_of(spoken.as_ref())),
-            conversation: Some(Conversation { model, effort, meta, driver, on_context_loss, isolation_min }),
+            conversation: Some(Conversation { model, effort, mode, meta, driver, on_context_loss, isolation_min }),
         };
         let asked = AgentAsked {
             agent: session.agent.to_string(),

@@ -22,6 +22,8 @@ pub struct SessionChange {
     pub model: Option<Option<String>>,
     /// How hard the model should think.
     pub effort: Option<Option<Effort>>,
+    /// The agent's own name for how it asks for permission.
+    pub mode: Option<Option<String>>,
     /// The caller's own notes, a JSON object as text.
     pub meta: Option<Option<String>>,
 }
@@ -31,6 +33,7 @@ impl SessionChange {
         Conversation {
             model: self.model.unwrap_or_else(|| before.model.clone()),
             effort: self.effort.unwrap_or(before.effort),
+            mode: self.mode.unwrap_or_else(|| before.mode.clone()),
             meta: self.meta.unwrap_or_else(|| before.meta.clone()),
             ..before.clone()
         }
@@ -59,7 +62,7 @@ impl Shared {
         if after == *before {
             return Ok(self.view(record));
         }
-        let for_the_agent = (&after.model, after.effort) != (&before.model, before.effort);
+        let for_the_agent = (&after.model, after.effort, &after.mode) != (&before.model, before.effort, &before.mode);
         let commit = Commit {
             expects: vec![Expect::SessionOpen(session)],
             writes: vec![Write::ChangeConversation(session, after.clone())],

@@ -210,6 +210,7 @@ async fn link_for(
         system: None,
         system_mode: SystemMode::Append,
         effort: chosen.and_then(|chosen| chosen.effort),
+        mode: chosen.and_then(|chosen| chosen.mode.clone()),
         home: shared.home_of(session.app, &session.agent, &workspace).await?,
         app: Some(shared.network_of(session.app)),
         given_up,

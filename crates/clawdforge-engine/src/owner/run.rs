@@ -168,6 +168,7 @@ fn opening(
             system: request.system,
             system_mode: request.system_mode,
             effort: request.effort,
+            mode: None,
             home,
             app: Some(shared.network_of(app)),
             given_up,

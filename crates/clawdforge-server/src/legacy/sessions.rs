@@ -10,7 +10,7 @@ use clawdforge_core::limits::{META_BYTES_MAX, MODEL_CHARS_MAX};
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::{DriverName, OnContextLoss};
 use clawdforge_core::time::Timestamp;
-use clawdforge_engine::{EngineError, SessionChange, SessionView, SessionWish};
+use clawdforge_engine::{EngineError, SessionView, SessionWish};
 use serde_json::json;
 
 use crate::App;
@@ -39,40 +39,39 @@ pub(crate) async fn open(State(app): State<App>, by: ByApp, body: JsonBody) -> R
     }))
 }
 
-pub(crate) fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
+fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
     let mut fields = Fields::of_body(body, &FIELDS).map_err(Refusal::Invalid)?;
+    let wish = wish(&mut fields);
+    fields.finish().map_err(Refusal::Invalid)?;
+    Ok(wish)
+}
+
+/// What is wished for in the fields that sessions of the first versions have.
+pub(crate) fn wish(fields: &mut Fields<'_>) -> SessionWish {
     let agent = fields.optional_text("agent", AGENT_BYTES_MAX);
     let name = agent.as_deref().map(str::parse::<AgentName>).transpose();
     if let (Err(error), Some(agent)) = (&name, &agent) {
         fields.value_fault("agent", &format!("Value error, {error}"), &json!(agent));
     }
-    let model = model(&mut fields);
+    let model = model(fields);
     let effort = fields.optional_word("effort", &Effort::ALL);
     let meta = fields.optional_object("meta", META_BYTES_MAX);
     let on_context_loss = fields.optional_word("on_context_loss", &OnContextLoss::ALL);
     let driver = fields.optional_word("driver", &DriverName::ALL);
     let isolation_min = fields.optional_word("isolation", &Isolation::WORDS);
-    fields.finish().map_err(Refusal::Invalid)?;
-    let on_context_loss = on_context_loss.unwrap_or_default();
-    Ok(SessionWish { agent: name.ok().flatten(), model, effort, meta, on_context_loss, driver, isolation_min })
+    SessionWish {
+        agent: name.ok().flatten(),
+        model,
+        effort,
+        meta,
+        on_context_loss: on_context_loss.unwrap_or_default(),
+        driver,
+        isolation_min,
+        ..SessionWish::default()
+    }
 }
 
-/// What is to be changed of a session: what is null is taken away, what is absent stays.
-pub(crate) fn read_change(body: &[u8]) -> Result<SessionChange, Refusal> {
-    let mut fields = Fields::of_body(body, &["effort", "meta", "model"]).map_err(Refusal::Invalid)?;
-    let [has_model, has_effort, has_meta] = ["model", "effort", "meta"].map(|key| fields.is_named(key));
-    let model = model(&mut fields);
-    let effort = fields.optional_word("effort", &Effort::ALL);
-    let meta = fields.optional_object("meta", META_BYTES_MAX);
-    fields.finish().map_err(Refusal::Invalid)?;
-    Ok(SessionChange {
-        model: has_model.then_some(model),
-        effort: has_effort.then_some(effort),
-        meta: has_meta.then_some(meta),
-    })
-}
-
-fn model(fields: &mut Fields<'_>) -> Option<String> {
+pub(crate) fn model(fields: &mut Fields<'_>) -> Option<String> {
     let model = fields.optional_text("model", MODEL_CHARS_MAX);
     if let Some(model) = model.as_ref().filter(|model| !is_model(model)) {
         let message =

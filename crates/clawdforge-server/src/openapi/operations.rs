@@ -123,12 +123,17 @@ fn sessions() -> Vec<Operation> {
             "The session.",
             "Session",
         ),
-        patch("/v1/sessions/{session}", "changeSession", "sessions", "Change model, effort or notes of a session.")
-            .about("Turns that begin from then on go by it; one under way goes on.")
-            .of([parts::session()])
-            .body("application/json", parts::change_body())
-            .answers(200, "The session as it is now.", "Session")
-            .refuses(&[Code::SessionClosed]),
+        patch(
+            "/v1/sessions/{session}",
+            "changeSession",
+            "sessions",
+            "Change model, effort, mode or notes of a session.",
+        )
+        .about("Turns that begin from then on go by it; one under way goes on.")
+        .of([parts::session()])
+        .body("application/json", parts::change_body())
+        .answers(200, "The session as it is now.", "Session")
+        .refuses(&[Code::SessionClosed]),
         delete("/v1/sessions/{session}", "closeSession", "sessions", "Close a session; again changes nothing.")
             .about("What is under way ends, and its agent is gone with the answer.")
             .of([parts::session()])

@@ -7,8 +7,9 @@ use clawdforge_core::id::{FileId, RunId, SessionId, TurnId};
 use clawdforge_core::idempotency::KEY_BYTES_MAX;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::{
-    FILE_TTL_SECS_DEFAULT, FILE_TTL_SECS_MAX, FILE_TTL_SECS_MIN, FILES_PER_PROMPT_MAX, META_BYTES_MAX, MODEL_CHARS_MAX,
-    PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PROMPT_BYTES_MAX, SYSTEM_BYTES_MAX, TIMEOUT_SECS_MIN, TOKEN_CIDRS_MAX,
+    FILE_TTL_SECS_DEFAULT, FILE_TTL_SECS_MAX, FILE_TTL_SECS_MIN, FILES_PER_PROMPT_MAX, META_BYTES_MAX, MODE_CHARS_MAX,
+    MODEL_CHARS_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PROMPT_BYTES_MAX, SYSTEM_BYTES_MAX, TIMEOUT_SECS_MIN,
+    TOKEN_CIDRS_MAX,
 };
 use clawdforge_core::network::ENDPOINTS_MAX;
 use clawdforge_core::run::Effort;
@@ -20,6 +21,9 @@ const RUN_MODEL: &str = r"^([^\u0000-\u001f\u007f-\u009f-][^\u0000-\u001f\u007f-
 
 /// A model name of a session.
 const SESSION_MODEL: &str = r"^([A-Za-z0-9._:/\[\]][A-Za-z0-9._:/\[\]-]*)?$";
+
+/// The name of a mode.
+const MODE: &str = "^([!-,.-~][!-~]*)?$";
 
 /// The name of an app.
 const APP_NAME: &str = "^[a-z0-9_-]{1,64}$";
@@ -147,6 +151,7 @@ pub(super) fn session_body() -> Value {
         .maybe("driver", or_null(word("How the agent is spoken to.", words(&DriverName::ALL))))
         .maybe("model", session_model())
         .maybe("effort", effort())
+        .maybe("mode", mode())
         .maybe("meta", meta())
         .maybe(
             "on_context_loss",
@@ -161,12 +166,18 @@ pub(super) fn change_body() -> Value {
     let body = Object::new("What is to be changed: null takes it away, what is absent stays.")
         .maybe("model", session_model())
         .maybe("effort", effort())
+        .maybe("mode", mode())
         .maybe("meta", meta());
     json!({ "schema": body.schema(), "example": { "meta": { "ticket": 18 } } })
 }
 
 fn session_model() -> Value {
     or_null(bounded("The model; null leaves it to the agent.", MODEL_CHARS_MAX, SESSION_MODEL))
+}
+
+fn mode() -> Value {
+    let about = "The agent's name for how it asks for permission; null takes the mode for unattended work.";
+    or_null(bounded(about, MODE_CHARS_MAX, MODE))
 }
 
 fn meta() -> Value {

@@ -7,6 +7,7 @@ pub(crate) mod places;
 pub(crate) mod problems;
 mod render;
 pub(crate) mod runs;
+mod session_body;
 pub(crate) mod sessions;
 pub(crate) mod stream;
 pub(crate) mod tokens;

@@ -9,11 +9,10 @@ use clawdforge_core::id::SessionId;
 use clawdforge_core::session::SessionRecord;
 use clawdforge_engine::{EventsPage, SessionView, Submitted};
 
-use super::{key_of, located, page, page_wish, render, replayed, seen, stream, wants_stream};
+use super::{key_of, located, page, page_wish, render, replayed, seen, session_body, stream, wants_stream};
 use crate::App;
 use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody, Segments};
-use crate::legacy;
 use crate::legacy::sessions::session_id;
 use crate::validate::Fields;
 
@@ -29,7 +28,7 @@ pub(crate) async fn open(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
-    let wish = legacy::sessions::read(&body.bytes)?;
+    let wish = session_body::read(&body.bytes)?;
     let key = key_of(&headers, "/v1/sessions", &body.bytes)?;
     match app.engine.open_session(&by.token, wish, by.request, key).await? {
         Submitted::New(session) => {
@@ -69,14 +68,14 @@ pub(crate) async fn get(
     Ok(Json(render::session(app.engine.session(&by.token, session_id(&session)?).await?)))
 }
 
-/// Changes model, effort or notes of a session (a JSON merge patch, RFC 7396). Turns that begin from now on go by it.
+/// Changes model, effort, mode or notes of a session (a JSON merge patch, RFC 7396). Turns that begin from now on go by it.
 pub(crate) async fn change(
     State(app): State<App>,
     by: ByApp,
     Segments(session): Segments<String>,
     body: JsonBody,
 ) -> Result<Json<v1::Session>, Refusal> {
-    let change = legacy::sessions::read_change(&body.bytes)?;
+    let change = session_body::read_change(&body.bytes)?;
     let view = app.engine.change_session(&by.token, session_id(&session)?, change, by.request).await?;
     Ok(Json(render::session(view)))
 }

@@ -14,6 +14,7 @@ fn conversation(number: u128, opened: i64) -> Session {
     let chosen = Conversation {
         effort: Some(clawdforge_core::run::Effort::High),
         model: Some("opus".to_owned()),
+        mode: Some("plan".to_owned()),
         meta: Some(r#"{"purpose":"test"}"#.to_owned()),
         driver: DriverName::Acp,
         on_context_loss: OnContextLoss::Fail,

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clawdforge_client::{Client, EventSource, EventStream, PageQuery, RunRequest, SessionOptions, TurnRequest};
+use clawdforge_client::shapes::SessionRequest;
+use clawdforge_client::{Client, EventSource, EventStream, PageQuery, RunRequest, TurnRequest};
 use clawdforge_testkit::app::{PATIENCE, TestApp};
 use clawdforge_testkit::chaos_proxy::{ChaosProxy, Fault};
 use rustix::process::{Pid, Signal, kill_process};
@@ -105,7 +106,7 @@ async fn a_session_is_followed_over_connections_that_break_until_it_is_closed() 
     let app = setup().demo().start().await?;
     let (proxy, follower) = unreliable(&app).await?;
     let client = client_of(&app)?;
-    let session = client.open_v1_session(&SessionOptions::default(), None).await?;
+    let session = client.open_v1_session(&SessionRequest::default(), None).await?;
     let stream = first_connection(&follower, &session.id).await?;
     let turns = async {
         for _ in 0..2 {
@@ -137,7 +138,7 @@ async fn a_stream_goes_on_over_a_kill_and_a_restart_of_the_service() -> anyhow::
     let address = std::net::TcpListener::bind("127.0.0.2:0")?.local_addr()?;
     let app = setup().demo().listen(address.to_string()).start().await?;
     let client = Client::builder(format!("http://{address}")).token(app.demo_token()?).build()?;
-    let session = client.open_v1_session(&SessionOptions::default(), None).await?.id;
+    let session = client.open_v1_session(&SessionRequest::default(), None).await?.id;
     rest(client.stream_turn(&session, &turn("say: one"), None).await?).await?;
     let stream = client.follow_session(&session, 0).await?;
     let restarted = async {

@@ -46,4 +46,5 @@ mod sign_ins;
 mod support;
 mod v1;
 mod v1_followers;
+mod v1_session_mode;
 mod v1_tokens;

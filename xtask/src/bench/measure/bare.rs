@@ -85,6 +85,7 @@ impl Bare {
             system: None,
             system_mode: SystemMode::Append,
             effort: None,
+            mode: None,
             home: None,
             app: None,
             given_up: Default::default(),

@@ -4,7 +4,8 @@ mod turn;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
-use clawdforge_api::legacy::SessionRequest;
+use clawdforge_api::legacy;
+use clawdforge_api::v1::SessionRequest;
 use serde_json::Value;
 
 use super::chat::{self, ChatArgs};
@@ -56,6 +57,9 @@ pub struct SessionNewArgs {
     /// How hard the model should think [default: the agent's own]
     #[arg(long, value_parser = PossibleValuesParser::new(["low", "medium", "high", "xhigh", "max"]))]
     pub effort: Option<String>,
+    /// The agent's own name for how it asks for permission [default: the mode for unattended work]
+    #[arg(long)]
+    pub mode: Option<String>,
     /// Notes to keep with the session, a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
     pub meta: Option<Value>,
@@ -118,7 +122,7 @@ pub(super) async fn session(args: &SessionArgs, io: &mut Io) -> Result<(), Comma
 
 async fn new(args: &SessionNewArgs, connection: &ConnectionArgs, io: &mut Io) -> Result<(), CommandError> {
     let client = settings::as_app(connection, io)?;
-    let request = SessionRequest {
+    let request = legacy::SessionRequest {
         agent: args.agent.clone(),
         meta: args.meta.clone(),
         model: args.model.clone(),
@@ -127,11 +131,19 @@ async fn new(args: &SessionNewArgs, connection: &ConnectionArgs, io: &mut Io) ->
         driver: args.driver.clone(),
         isolation: args.isolation.clone(),
     };
-    let reply = client.perform(client.open_call(&request)?).await?;
+    // What the first versions' endpoint does not know it would pass over; for the rest it stays the one that scripts know.
+    let (bytes, id) = if args.mode.is_some() {
+        let request = SessionRequest { mode: args.mode.clone(), ..request.into() };
+        let reply = client.perform(client.session_open_call(&request, None)?).await?;
+        (reply.bytes, reply.value.id)
+    } else {
+        let reply = client.perform(client.open_call(&request)?).await?;
+        (reply.bytes, reply.value.session_id)
+    };
     if args.json {
-        return Ok(io.print_json(&reply.bytes)?);
+        return Ok(io.print_json(&bytes)?);
     }
-    Ok(io.print_text(&reply.value.session_id)?)
+    Ok(io.print_text(&id)?)
 }
 
 async fn get(args: &SessionGetArgs, connection: &ConnectionArgs, io: &mut Io) -> Result<(), CommandError> {

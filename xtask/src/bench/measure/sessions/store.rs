@@ -56,6 +56,7 @@ async fn flood(door: Arc<dyn CommitDoor>, app: AppId, place: usize, groups: usiz
     let chosen = Conversation {
         model: None,
         effort: None,
+        mode: None,
         meta: None,
         driver: DriverName::Acp,
         on_context_loss: OnContextLoss::default(),

@@ -64,6 +64,11 @@ pub trait AgentDriver: Send + Sync {
         AgentLimits::default()
     }
 
+    /// Whether conversations can be given text for the agent's system prompt.
+    fn takes_system_prompt(&self) -> bool {
+        false
+    }
+
     /// Whether its processes get namespaces of their own where the service makes some.
     fn has_namespaces(&self) -> bool {
         true

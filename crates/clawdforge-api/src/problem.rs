@@ -91,6 +91,8 @@ catalogue! {
     AgentUnavailable = "agent_unavailable", 502, "The agent cannot be started.";
     /// Its agent would run with less isolation than is demanded.
     IsolationTooWeak = "isolation_too_weak", 422, "The agent would run with less isolation than is demanded.";
+    /// The agent does not offer what is asked of it.
+    NotOffered = "not_offered", 422, "The agent does not offer that.";
     /// All slots and the queue are taken.
     Busy = "busy", 503, "The service is busy.";
     /// The service is stopping and takes no new work.

@@ -52,6 +52,10 @@ pub struct Session {
     /// The agent's own name for how it asks for permission; null takes the mode for unattended work.
     #[serde(default)]
     pub mode: Option<String>,
+    /// What becomes of the agent's own system prompt: `append` or `replace`; null where the session has no text for it. The
+    /// text is not told again.
+    #[serde(default)]
+    pub system_mode: Option<String>,
     /// The caller's own notes.
     pub meta: Option<Value>,
     /// What happens when the agent has forgotten the turns before: `rebuild` or `fail`.
@@ -213,6 +217,9 @@ pub struct Agent {
     pub version: Option<String>,
     /// How it can be spoken to, the preferred way first.
     pub drivers: Vec<String>,
+    /// Whether sessions can be given text for its system prompt.
+    #[serde(default)]
+    pub takes_system_prompt: bool,
 }
 
 /// The token of an app, as the operator sees it.

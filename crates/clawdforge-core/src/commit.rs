@@ -10,7 +10,7 @@ use crate::file::File;
 use crate::id::{AppId, FileId, HostId, SessionId, TokenId, TurnId};
 use crate::idempotency::KeptKey;
 use crate::ledger::LedgerEntry;
-use crate::session::{Conversation, Session};
+use crate::session::{Conversation, Equipment, Session};
 use crate::time::Timestamp;
 use crate::turn::{Turn, TurnState};
 
@@ -63,6 +63,8 @@ pub enum Write {
     RemoveFile(FileId),
     /// Opens a session.
     OpenSession(Session),
+    /// Keeps what the agent of a conversation is given; once, with its opening.
+    EquipSession(SessionId, Equipment),
     /// Accepts a turn. Of a conversation's turn, the prompt is kept with it until it starts.
     QueueTurn(Turn, Option<EventBody>),
     /// Marks a queued turn as running, and lets go of its prompt, which is in the log from then on.

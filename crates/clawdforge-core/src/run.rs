@@ -42,6 +42,20 @@ pub enum SystemMode {
     Replace,
 }
 
+impl SystemMode {
+    /// Every mode with its name on the wire and in the store.
+    pub const ALL: [(&'static str, Self); 2] = [("append", Self::Append), ("replace", Self::Replace)];
+
+    /// The mode's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Replace => "replace",
+        }
+    }
+}
+
 /// How hard the model should think.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -3,7 +3,7 @@
 use crate::agent::AgentName;
 use crate::id::{AppId, SessionId};
 use crate::isolation::Isolation;
-use crate::run::Effort;
+use crate::run::{Effort, SystemMode};
 use crate::time::Timestamp;
 
 /// Turns with one agent in one workspace, owned by one app. A run is a session without a
@@ -35,6 +35,8 @@ pub struct Conversation {
     pub effort: Option<Effort>,
     /// The agent's own name for how it asks for permission; `None` takes the one for unattended work.
     pub mode: Option<String>,
+    /// What becomes of the agent's own system prompt, where the caller gave text for it: that is in the [`Equipment`].
+    pub system_mode: Option<SystemMode>,
     /// The caller's own notes, a JSON object as text.
     pub meta: Option<String>,
     /// How the agent is spoken to.
@@ -43,6 +45,14 @@ pub struct Conversation {
     pub on_context_loss: OnContextLoss,
     /// The weakest isolation its agents may run at; `None` takes what there is.
     pub isolation_min: Option<Isolation>,
+}
+
+/// What the agent of a conversation is given whenever it begins the conversation or takes it up. Apart from the rest,
+/// because it is large, and nobody but the agent is told it again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Equipment {
+    /// Text for the system prompt; what becomes of it is the conversation's `system_mode`.
+    pub system: Option<String>,
 }
 
 impl Session {

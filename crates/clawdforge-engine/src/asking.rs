@@ -65,6 +65,8 @@ pub struct AgentView {
     pub version: Option<String>,
     /// How it can be spoken to, the preferred way first.
     pub drivers: Vec<DriverName>,
+    /// Whether sessions can be given text for its system prompt.
+    pub takes_system_prompt: bool,
 }
 
 impl Engine {
@@ -78,12 +80,14 @@ impl Engine {
             let others =
                 DriverName::ALL.into_iter().map(|(_, driver)| driver).filter(|other| *other != agent.preferred);
             let drivers: Vec<_> = std::iter::once(agent.preferred).chain(others).filter(|one| spoken(*one)).collect();
-            let presence = drivers.first().and_then(|driver| Some(agent.driver(*driver)?.presence()));
+            let preferred = drivers.first().and_then(|driver| agent.driver(*driver));
+            let presence = preferred.map(|driver| driver.presence());
             Some(AgentView {
                 name: name.clone(),
                 is_default: name == agents.default_name(),
                 is_present: presence.as_ref().is_some_and(|presence| presence.program.is_some()),
                 version: presence.and_then(|presence| presence.version),
+                takes_system_prompt: preferred.is_some_and(|driver| driver.takes_system_prompt()),
                 drivers,
             })
         });

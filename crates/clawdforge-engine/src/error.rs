@@ -42,6 +42,9 @@ pub enum EngineError {
     /// Its agent would run with less isolation than is demanded.
     #[error("{}", .0.message)]
     IsolationTooWeak(Failure),
+    /// The agent does not offer what is asked of it.
+    #[error("{0}")]
+    NotOffered(String),
     /// The service stopped before an accepted turn began; the next start goes on with it.
     #[error("the service is stopping; the turn is accepted and will be done after the restart, do not send it again")]
     Deferred,

@@ -106,6 +106,7 @@ impl Refusal {
                 EngineError::UnknownAgent { .. } => Code::UnknownAgent,
                 EngineError::AgentUnavailable(_) => Code::AgentUnavailable,
                 EngineError::IsolationTooWeak(_) => Code::IsolationTooWeak,
+                EngineError::NotOffered(_) => Code::NotOffered,
                 EngineError::Deferred => Code::Deferred,
                 EngineError::Stopping => Code::Stopping,
                 EngineError::NameTaken(_) => Code::NameTaken,
@@ -189,7 +190,9 @@ fn engine(error: EngineError) -> Response {
     match &error {
         EngineError::NotFound(_) => text(StatusCode::NOT_FOUND, error.to_string()),
         EngineError::SessionClosed => text(StatusCode::GONE, error.to_string()),
-        EngineError::UnknownAgent { .. } => text(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
+        EngineError::UnknownAgent { .. } | EngineError::NotOffered(_) => {
+            text(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+        }
         EngineError::IsolationTooWeak(failure) => {
             let (detail, code) = (failure.message.clone(), Some(failure.kind.code().to_owned()));
             let body = ErrorReply { error: detail.clone(), detail: detail.clone(), code };

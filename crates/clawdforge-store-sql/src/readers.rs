@@ -11,7 +11,7 @@ use clawdforge_core::file::File;
 use clawdforge_core::id::{AppId, FileId, HostId, RunId, SessionId, TurnId};
 use clawdforge_core::idempotency::KeptKey;
 use clawdforge_core::ledger::{LedgerLine, UsageSum};
-use clawdforge_core::session::{Session, SessionRecord};
+use clawdforge_core::session::{Equipment, Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::TurnRecord;
 use clawdforge_store::{
@@ -103,7 +103,8 @@ impl FileReads for Windows {
 /// The columns a session is read from, beside its id.
 macro_rules! session_columns {
     () => {
-        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss, effort, mode, isolation, isolation_min"
+        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss, effort, mode, system_mode,
+         isolation, isolation_min"
     };
 }
 
@@ -198,6 +199,11 @@ impl SessionReads for Windows {
     async fn conversation(&self, id: SessionId) -> Result<Option<SessionRecord>, ReadError> {
         let query = sqlx::query(concat!(record_columns!(), " WHERE id = ?1 AND kind = 'conversation'"));
         Ok(self.all(query.bind(id.to_string()), rows::session_record).await?.pop())
+    }
+
+    async fn equipment(&self, session: SessionId) -> Result<Equipment, ReadError> {
+        let query = sqlx::query("SELECT system FROM equipment WHERE session = ?1").bind(session.to_string());
+        Ok(self.one(query, rows::equipment).await?.unwrap_or_default())
     }
 
     async fn conversations(

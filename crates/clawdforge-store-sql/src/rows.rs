@@ -13,8 +13,8 @@ use clawdforge_core::idempotency::{Fingerprint, IdempotencyKey, KeptKey};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{LedgerLine, UsageSum};
 use clawdforge_core::network::NetworkRule;
-use clawdforge_core::run::Effort;
-use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
+use clawdforge_core::run::{Effort, SystemMode};
+use clawdforge_core::session::{Conversation, DriverName, Equipment, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{Turn, TurnRecord, TurnState};
 use clawdforge_store::{EndedTurn, ReadError, RunRecord, UnfinishedTurn};
@@ -62,6 +62,7 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
             model: get(row, "model")?,
             effort: maybe_word(row, "effort", &Effort::ALL)?,
             mode: get(row, "mode")?,
+            system_mode: maybe_word(row, "system_mode", &SystemMode::ALL)?,
             meta: get(row, "meta")?,
             driver: word(row, "driver", &DriverName::ALL)?,
             on_context_loss: word(row, "on_context_loss", &OnContextLoss::ALL)?,
@@ -89,6 +90,11 @@ pub(crate) fn session_record(row: &SqliteRow) -> Result<SessionRecord, ReadError
         turns: get::<Option<u32>>(row, "turns")?.unwrap_or(0),
         last_turn_at: maybe_time(row, "last_turn_at")?,
     })
+}
+
+/// A row of `equipment`.
+pub(crate) fn equipment(row: &SqliteRow) -> Result<Equipment, ReadError> {
+    Ok(Equipment { system: get(row, "system")? })
 }
 
 /// A conversation and the process tree it noted.

@@ -12,8 +12,8 @@ use clawdforge_core::id::{AppId, FileId, HostId, SessionId, TokenId, TurnId};
 use clawdforge_core::idempotency::KeptKey;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
-use clawdforge_core::run::Effort;
-use clawdforge_core::session::{Conversation, Session};
+use clawdforge_core::run::{Effort, SystemMode};
+use clawdforge_core::session::{Conversation, Equipment, Session};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
 
@@ -35,6 +35,7 @@ pub(crate) fn add_write(batch: &mut Batch, write: &Write) {
         Write::AddFile(file) => add_file(batch, file),
         Write::RemoveFile(file) => remove_file(batch, *file),
         Write::OpenSession(session) => open_session(batch, session),
+        Write::EquipSession(session, equipment) => equip_session(batch, *session, equipment),
         Write::QueueTurn(turn, prompt) => queue_turn(batch, turn, prompt.as_ref()),
         Write::StartTurn(turn, at) => start_turn(batch, *turn, *at),
         Write::NoteProcess(turn, process) => note_process(batch, *turn, process),
@@ -106,8 +107,8 @@ fn open_session(batch: &mut Batch, session: &Session) {
     batch
         .add(
             "INSERT INTO sessions (id, app, app_name, agent, kind, created_at, active_at, model, meta, driver,
-                                   on_context_loss, effort, isolation, isolation_min, mode)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                   on_context_loss, effort, isolation, isolation_min, mode, system_mode)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(session.id.to_string())
         .bind(session.app.to_string())
@@ -123,7 +124,15 @@ fn open_session(batch: &mut Batch, session: &Session) {
         .bind(chosen.and_then(|chosen| chosen.effort).map(Effort::as_str))
         .bind(session.isolation.map(Isolation::as_str))
         .bind(chosen.and_then(|chosen| chosen.isolation_min).map(Isolation::as_str))
-        .bind(chosen.and_then(|chosen| chosen.mode.as_deref()));
+        .bind(chosen.and_then(|chosen| chosen.mode.as_deref()))
+        .bind(chosen.and_then(|chosen| chosen.system_mode).map(SystemMode::as_str));
+}
+
+fn equip_session(batch: &mut Batch, session: SessionId, equipment: &Equipment) {
+    batch
+        .add("INSERT INTO equipment (session, system) VALUES (?, ?)")
+        .bind(session.to_string())
+        .bind(equipment.system.as_deref());
 }
 
 fn queue_turn(batch: &mut Batch, turn: &Turn, prompt: Option<&EventBody>) {
@@ -285,6 +294,7 @@ fn erase_session(batch: &mut Batch, session: SessionId) {
     let session = session.to_string();
     batch.add("DELETE FROM events WHERE session = ?").bind(&session);
     batch.add("DELETE FROM turns WHERE session = ?").bind(&session);
+    batch.add("DELETE FROM equipment WHERE session = ?").bind(&session);
     batch.add("DELETE FROM sessions WHERE id = ?").bind(&session);
 }
 

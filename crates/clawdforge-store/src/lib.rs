@@ -16,7 +16,7 @@ use clawdforge_core::id::{AppId, FileId, HostId, RunId, SessionId, TurnId};
 use clawdforge_core::idempotency::KeptKey;
 use clawdforge_core::ledger::UsageSum;
 pub use clawdforge_core::ledger::{LedgerLine, LedgerQuery, Order};
-use clawdforge_core::session::{Session, SessionRecord};
+use clawdforge_core::session::{Equipment, Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{Turn, TurnRecord};
 
@@ -100,6 +100,8 @@ pub trait SessionReads: Send + Sync {
     async fn turns_just_ended(&self, window: Duration) -> Result<Vec<EndedTurn>, ReadError>;
     /// The conversation of an id, whoever owns it and whether or not it is closed.
     async fn conversation(&self, id: SessionId) -> Result<Option<SessionRecord>, ReadError>;
+    /// What the agent of a conversation is given; nothing where it is unknown or was opened without.
+    async fn equipment(&self, session: SessionId) -> Result<Equipment, ReadError>;
     /// Conversations of an app that were opened before the conversation `before`, newest first.
     async fn conversations(
         &self,

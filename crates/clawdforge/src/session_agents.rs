@@ -181,12 +181,14 @@ pub fn all(config: &Config) -> anyhow::Result<Vec<Agent>> {
     let agent = |name: AgentName| {
         let entry = config.agents.get(&name);
         let is_claude = is_claude(&name, entry);
+        let is_demo = is_demo(&name, entry);
         let (profile, mode) = profile(config, name, entry)?;
         let choices = Choices {
             mode,
             session_meta: (is_claude && !profile.trusts_workspace).then(narrowed),
             default_model: entry.and_then(|entry| entry.default_model.clone()),
             model_option: entry.and_then(|entry| entry.model_option.clone()),
+            takes_system_prompt: entry.and_then(|entry| entry.takes_system_prompt).unwrap_or(is_claude || is_demo),
         };
         Ok(Agent {
             profile,
@@ -200,10 +202,7 @@ pub fn all(config: &Config) -> anyhow::Result<Vec<Agent>> {
 
 /// How an agent is started, whichever driver does it, and the mode it works in.
 fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyhow::Result<(Profile, Option<String>)> {
-    let is_demo = match entry {
-        Some(entry) => entry.dialect == config::Dialect::Demo,
-        None => name.as_str() == DEMO,
-    };
+    let is_demo = is_demo(&name, entry);
     let own_words = entry.filter(|entry| entry.dialect == config::Dialect::Acp);
     Ok(if is_demo {
         (demo(config, name, entry)?, None)
@@ -217,6 +216,14 @@ fn profile(config: &Config, name: AgentName, entry: Option<&AgentEntry>) -> anyh
     } else {
         (claude(config, name, entry)?, CLAUDE_ACP.mode.map(str::to_owned))
     })
+}
+
+/// Whether an agent is the bundled one.
+fn is_demo(name: &AgentName, entry: Option<&AgentEntry>) -> bool {
+    match entry {
+        Some(entry) => entry.dialect == config::Dialect::Demo,
+        None => name.as_str() == DEMO,
+    }
 }
 
 /// Whether Claude Code's adapter speaks for an agent.

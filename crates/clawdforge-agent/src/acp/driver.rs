@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure};
+use clawdforge_core::run::SystemMode;
 use clawdforge_process::Spawner;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::erasing::{Erased, erase};
 use super::host::AcpHost;
@@ -20,6 +21,9 @@ use crate::{
 
 /// How long an agent may take to leave once it has erased its records.
 const FORGET_GRACE: Duration = Duration::from_secs(1);
+
+/// Where among `_meta` an agent looks for text for its system prompt.
+const SYSTEM_PROMPT: &str = "systemPrompt";
 
 /// The driver of one agent that speaks the Agent Client Protocol.
 pub struct AcpDriver {
@@ -40,6 +44,26 @@ pub struct Choices {
     pub session_meta: Option<Map<String, Value>>,
     /// The id of the option by which the model is chosen; `None` finds it by its category.
     pub model_option: Option<String>,
+    /// Whether it takes text for its system prompt, in `_meta.systemPrompt` as Claude's adapter does.
+    pub takes_system_prompt: bool,
+}
+
+impl Choices {
+    /// What the agent is told of a conversation beside the protocol's own fields. Agents keep none of it.
+    pub(super) fn meta_of(&self, spec: &OpenSpec) -> Option<Map<String, Value>> {
+        let mut meta = self.session_meta.clone().unwrap_or_default();
+        meta.extend(system_prompt(spec).map(|system| (SYSTEM_PROMPT.to_owned(), system)));
+        (!meta.is_empty()).then_some(meta)
+    }
+}
+
+/// Text for the system prompt, in the words of Claude's adapter.
+pub(crate) fn system_prompt(spec: &OpenSpec) -> Option<Value> {
+    let system = spec.system.as_ref()?;
+    Some(match spec.system_mode {
+        SystemMode::Append => json!({ "append": system }),
+        SystemMode::Replace => json!(system),
+    })
 }
 
 impl AcpDriver {
@@ -113,6 +137,10 @@ impl AgentDriver for AcpDriver {
 
     fn limits(&self) -> AgentLimits {
         self.limits
+    }
+
+    fn takes_system_prompt(&self) -> bool {
+        self.choices.takes_system_prompt
     }
 
     fn check(&self) -> Result<(), Failure> {

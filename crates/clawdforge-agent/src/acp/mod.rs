@@ -19,6 +19,7 @@ mod prompt;
 mod quirks;
 pub(crate) mod translate;
 
+pub(crate) use driver::system_prompt;
 pub use driver::{AcpDriver, Choices};
 pub use info::AgentInfo;
 pub(crate) use modes::unknown_mode;

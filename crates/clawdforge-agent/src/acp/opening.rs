@@ -45,7 +45,7 @@ pub(super) async fn conversation(
     connection: &Connection,
 ) -> Result<Opened, Error> {
     let cwd = spec.workspace.clone();
-    let (to_agent, meta) = (connection.to_agent(), choices.session_meta.clone());
+    let (to_agent, meta) = (connection.to_agent(), choices.meta_of(spec));
     if let Some(key) = spec.resume.clone() {
         let taken_up = if offered.session_capabilities.resume.is_some() {
             let request = ResumeSessionRequest::new(key.clone(), cwd.clone()).meta(meta.clone());

@@ -5,7 +5,8 @@
 //! with a signal whether the owner is alive and takes the refusal for a no, which is why every call gets a
 //! [preload](PRELOAD). Nobody else needs signals there: we end the owner ourselves, by its mark.
 //!
-//! The same way is taken to narrow what Claude obeys ([`NARROWED`]), with and without a sandbox.
+//! The same way is taken to narrow what Claude obeys ([`NARROWED`]), with and without a sandbox, and to give agents what they
+//! are given by conversation ([`GIVEN`]).
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -57,6 +58,37 @@ children.spawn = function (program, args, ...rest) {
       })
     : args;
   return spawn.call(this, program, narrowed, ...rest);
+};
+require('node:module').syncBuiltinESMExports();
+"#;
+
+/// Where [`GIVEN`] finds the text for the system prompt, beside itself.
+pub(super) const SYSTEM_FILE: &str = "acpx-system.json";
+
+/// Loaded as well where a conversation has text for the system prompt. acpx (0.19.1) has options for it, but tells it to Claude's
+/// adapter alone and with `session/new` only, so that it would be gone when a conversation is taken up; and arguments are
+/// seen by everybody, and bounded. So it is put into the messages on their way to the agent.
+pub(super) const GIVEN: &str = r#"'use strict';
+const children = require('node:child_process');
+const system = JSON.parse(require('node:fs').readFileSync(__dirname + '/acpx-system.json', 'utf8'));
+const BEGINS = /"method":"session\/(new|load|resume)"/;
+function told(line) {
+  if (!BEGINS.test(line)) return line;
+  const message = JSON.parse(line);
+  message.params._meta = { ...message.params._meta, systemPrompt: system };
+  return JSON.stringify(message);
+}
+const spawn = children.spawn;
+children.spawn = function (...args) {
+  const child = spawn.apply(this, args);
+  if (child.stdin) {
+    const write = child.stdin.write;
+    child.stdin.write = function (chunk, ...rest) {
+      const text = typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString();
+      return write.call(this, BEGINS.test(text) ? text.split('\n').map(told).join('\n') : chunk, ...rest);
+    };
+  }
+  return child;
 };
 require('node:module').syncBuiltinESMExports();
 "#;

@@ -17,7 +17,7 @@ use super::call::{CallError, Caller, command_line};
 use super::link::AcpxLink;
 use super::records::Found;
 use super::{confined, records};
-use crate::acp::{AcpDriver, Choices, unknown_mode};
+use crate::acp::{AcpDriver, Choices, system_prompt, unknown_mode};
 use crate::confine;
 use crate::files::write_anew;
 use crate::home::hand_over;
@@ -155,9 +155,16 @@ impl AcpxDriver {
     ) -> io::Result<()> {
         // Whatever is to be told to Claude's adapter, acpx tells it something else.
         let is_narrowed = self.choices.session_meta.is_some();
+        let system = system_prompt(spec);
+        if let Some(system) = &system {
+            let file = spec.scratch.join(confined::SYSTEM_FILE);
+            write_anew(&file, system.to_string().as_bytes()).await?;
+            hand_over(spec.home.as_ref(), &file)?;
+        }
         let scripts = [
             ("acpx-preload.cjs", confined::PRELOAD, is_confined),
             ("acpx-narrowed.cjs", confined::NARROWED, is_narrowed),
+            ("acpx-given.cjs", confined::GIVEN, system.is_some()),
         ];
         for (name, script, _) in scripts.into_iter().filter(|(_, _, is_needed)| *is_needed) {
             let file = spec.scratch.join(name);
@@ -266,6 +273,10 @@ impl AgentDriver for AcpxDriver {
 
     fn limits(&self) -> AgentLimits {
         self.limits
+    }
+
+    fn takes_system_prompt(&self) -> bool {
+        self.choices.takes_system_prompt
     }
 
     fn has_namespaces(&self) -> bool {

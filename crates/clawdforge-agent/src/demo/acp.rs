@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use clawdforge_core::run::SystemMode;
 use serde_json::{Value, json};
 
 use super::chosen::Chosen;
@@ -98,6 +99,7 @@ struct Session {
     cwd: PathBuf,
     memory: Vec<String>,
     chosen: Chosen,
+    system: Option<(String, SystemMode)>,
 }
 
 struct Agent {
@@ -152,7 +154,10 @@ impl Agent {
         let mut capabilities = json!({"promptCapabilities": {"embeddedContext": true}});
         if !self.speaking.is_volatile {
             capabilities["loadSession"] = true.into();
-            capabilities["sessionCapabilities"] = json!({"resume": {}, "close": {}});
+            capabilities["sessionCapabilities"] = match self.speaking.only_loads {
+                true => json!({"close": {}}),
+                false => json!({"resume": {}, "close": {}}),
+            };
         }
         json!({
             "protocolVersion": 1, "agentCapabilities": capabilities, "authMethods": [],
@@ -167,7 +172,7 @@ impl Agent {
         }
         // The number of this conversation in this process, and the process, make it one of a kind.
         let id = format!("demo-{}-{}", std::process::id(), self.sessions.len() + 1);
-        let session = Session { cwd, ..Session::default() };
+        let session = Session { cwd, system: system_in(params), ..Session::default() };
         let mut offered = session.chosen.offered(self.speaking.tells_modes_apart);
         offered["sessionId"] = id.as_str().into();
         self.sessions.insert(id, session);
@@ -190,7 +195,7 @@ impl Agent {
                 update(id, json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "…"}}))?;
             }
         }
-        let session = Session { cwd, memory, ..Session::default() };
+        let session = Session { cwd, memory, system: system_in(params), ..Session::default() };
         let offered = session.chosen.offered(self.speaking.tells_modes_apart);
         self.sessions.insert(id.to_owned(), session);
         Ok(Ok(offered))
@@ -241,12 +246,24 @@ impl Agent {
             std::fs::write(session.cwd.join(MEMORY_FILE), kept.to_string())?;
         }
         let Chosen { model, effort, mode } = &session.chosen;
-        let flags = Flags { model: model.clone(), effort: effort.clone(), mode: mode.clone(), ..Flags::default() };
-        match Player::new(self.args.clone(), flags, None, voice).play(prompt)? {
+        let mut flags = Flags { model: model.clone(), effort: effort.clone(), mode: mode.clone(), ..Flags::default() };
+        let system = session.system.clone().map(|(text, mode)| {
+            flags.system_mode = mode;
+            text
+        });
+        match Player::new(self.args.clone(), flags, system, voice).play(prompt)? {
             Played::Done(_) => Ok(outcome),
             Played::Gone(code) => std::process::exit(i32::from(code)),
         }
     }
+}
+
+/// The system prompt of a conversation, told as it is told to Claude's adapter.
+fn system_in(params: &Value) -> Option<(String, SystemMode)> {
+    let told = &params["_meta"]["systemPrompt"];
+    let whole = told.as_str().map(|text| (text, SystemMode::Replace));
+    let (text, mode) = whole.or_else(|| Some((told["append"].as_str()?, SystemMode::Append)))?;
+    Some((text.to_owned(), mode))
 }
 
 /// What is attached, and how long it is where it came with the prompt.

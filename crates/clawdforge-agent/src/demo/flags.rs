@@ -22,6 +22,8 @@ pub(super) struct Speaking {
     pub(super) is_volatile: bool,
     /// Its modes are no option, as they were not at first.
     pub(super) tells_modes_apart: bool,
+    /// It cannot take a conversation up without telling it again.
+    pub(super) only_loads: bool,
 }
 
 /// The options of a turn.
@@ -53,6 +55,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
             "-p" | "--print" => print = true,
             "--acp" => acp = true,
             "--volatile" => speaking.is_volatile = true,
+            "--load-only" => speaking.only_loads = true,
             "--modes-apart" => speaking.tells_modes_apart = true,
             "--verbose" | "--include-partial-messages" | "--no-session-persistence" => {}
             "--output-format" if value()? == "stream-json" => {}

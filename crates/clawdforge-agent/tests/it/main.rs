@@ -14,4 +14,5 @@ mod recordings;
 mod shared;
 mod support;
 mod surroundings;
+mod system_prompts;
 mod versions;

@@ -3,7 +3,7 @@
 use clawdforge_core::agent::FailureKind;
 use clawdforge_core::id::{FileId, RequestId, RunId, SessionId, TurnId};
 use clawdforge_core::isolation::Isolation;
-use clawdforge_core::run::Effort;
+use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_core::session::{DriverName, OnContextLoss};
 use clawdforge_core::turn::TurnState;
 use serde_json::{Value, json};
@@ -58,6 +58,13 @@ fn session() -> Value {
         .with(
             "mode",
             or_null(text("The agent's name for how it asks for permission; null takes the mode for unattended work.")),
+        )
+        .with(
+            "system_mode",
+            or_null(word(
+                "What becomes of the agent's own system prompt; null where the session has no text for it.",
+                words(&SystemMode::ALL),
+            )),
         )
         .with("meta", or_null(json!({ "type": "object", "description": "The caller's own notes." })))
         .with(
@@ -167,6 +174,7 @@ fn agent() -> Value {
             "drivers",
             list("How it can be spoken to, the preferred way first.", &word("A driver.", words(&DriverName::ALL))),
         )
+        .with("takes_system_prompt", flag("Whether sessions can be given text for its system prompt."))
         .schema()
 }
 

@@ -147,6 +147,7 @@ fn sessions_are_what_is_described() {
         model: some("sonnet"),
         effort: some("high"),
         mode: some("plan"),
+        system_mode: some("replace"),
         meta: Some(json!({ "a": [1] })),
         on_context_loss: some("rebuild"),
         isolation: some("namespaces"),
@@ -161,6 +162,7 @@ fn sessions_are_what_is_described() {
         model: None,
         effort: None,
         mode: None,
+        system_mode: None,
         meta: None,
         on_context_loss: None,
         isolation: None,
@@ -214,6 +216,7 @@ fn files_agents_gaps_and_sums_are_what_is_described() {
         is_present: true,
         version: some("1"),
         drivers: vec!["acp".to_owned(), "acpx".to_owned()],
+        takes_system_prompt: true,
     };
     assert_described("Agent", true, &agent);
     assert_described("AgentPage", true, &v1::Page { data: vec![agent], next_cursor: None });

@@ -23,6 +23,12 @@ pub struct SessionRequest {
     /// The agent's own name for how it asks for permission; absent takes the mode for unattended work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
+    /// Text for the system prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    /// `append` (default) or `replace`: what becomes of the agent's own system prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system_mode: Option<String>,
     /// `rebuild` (default) or `fail`: what happens when the agent has forgotten the turns before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_context_loss: Option<String>,

@@ -43,12 +43,13 @@ async fn what_only_v1_knows_is_asked_there() {
     let opened = r#"{"id":"ses_1","state":"open","agent":"claude","warm":false,"turns":0,"created_at":"2026-11-29T00:01:10.667Z"}"#;
     for (is_json, printed) in [(false, "ses_1"), (true, opened)] {
         let stub = Stub::answering(201, opened).await;
-        let args = ["session", "new", "--agent", "claude", "--mode", "plan", "--json"];
-        let args = if is_json { &args[..] } else { &args[..6] };
-        let ended = Cli::of(&stub).run(args).await;
+        let args = "session new --agent claude --mode plan --system brief --system-mode replace --json";
+        let args: Vec<&str> = args.split(' ').filter(|arg| is_json || *arg != "--json").collect();
+        let ended = Cli::of(&stub).run(&args).await;
         assert_eq!((ended.exit, ended.stdout), (Exit::Done, format!("{printed}\n")));
+        let all = json!({"agent": "claude", "mode": "plan", "system": "brief", "system_mode": "replace"});
         let asked = stub.only();
-        assert_eq!((asked.path.as_str(), asked.json()), ("/v1/sessions", json!({"agent": "claude", "mode": "plan"})));
+        assert_eq!((asked.path.as_str(), asked.json()), ("/v1/sessions", all));
     }
 }
 
@@ -60,6 +61,8 @@ fn words_outside_the_contract_are_refused_by_the_command_line() {
         &["session", "new", "--meta", "{"],
         &["session", "new", "--driver", "pipe"],
         &["session", "new", "--on-context-loss", "pray"],
+        &["session", "new", "--system-mode", "append"],
+        &["session", "new", "--system", "x", "--system-mode", "both"],
         &["session", "turn", "id"],
         &["session", "turn", "id", "x", "--timeout", "soon"],
         &["session", "get"],

@@ -15,7 +15,7 @@ use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{AgentAsked, LedgerEntry, LedgerFact, TurnFacts};
 use clawdforge_core::limits::{PAGE_ROWS_MAX, TURNS_QUEUED_PER_SESSION_MAX};
 use clawdforge_core::run::{Effort, SystemMode};
-use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
+use clawdforge_core::session::{Conversation, DriverName, Equipment, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::turn::{Turn, TurnState};
 use clawdforge_store::{CommitError, ReadError};
 use tokio::sync::oneshot;
@@ -43,6 +43,10 @@ pub struct SessionWish {
     pub effort: Option<Effort>,
     /// The agent's own name for how it asks for permission; `None` takes the one for unattended work.
     pub mode: Option<String>,
+    /// Text for the system prompt.
+    pub system: Option<String>,
+    /// What becomes of the agent's own system prompt.
+    pub system_mode: SystemMode,
     /// The caller's own notes, a JSON object as text.
     pub meta: Option<String>,
     /// What happens when the agent has forgotten the turns before.
@@ -141,7 +145,18 @@ impl Shared {
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
         }
-        let SessionWish { agent, model, effort, mode, meta, on_context_loss, driver, isolation_min } = wish;
+        let SessionWish {
+            agent,
+            model,
+            effort,
+            mode,
+            system,
+            system_mode,
+            meta,
+            on_context_loss,
+            driver,
+            isolation_min,
+        } = wish;
         let agent = agent.unwrap_or_else(|| self.session_agents.default_name().clone());
         let Some(offered) = self.session_agents.get(&agent) else {
             let known = self.session_agents.names().map(AgentName::as_str);
@@ -154,6 +169,14 @@ impl Shared {
             .and_then(|found| found.check().map(|()| found))
             .map_err(EngineError::AgentUnavailable)?;
         self.enough_isolation(spoken.as_ref(), isolation_min).map_err(EngineError::IsolationTooWeak)?;
+        if system.is_some() && !spoken.takes_system_prompt() {
+            return Err(EngineError::NotOffered(format!(
+                "the agent `{agent}` takes no system prompt; leave `system` out, or choose an agent that takes one \
+                 (`GET /v1/agents`); the operator can set `takes_system_prompt` for an agent that does"
+            )));
+        }
+        let system_mode = system.is_some().then_some(system_mode);
+        let equipment = Equipment { system };
         let session = Session {
             id: self.ids.make(SessionId::new),
             app: by.app.id,
@@ -161,7 +184,16 @@ impl Shared {
             agent,
             created_at: self.ids.now(),
             isolation: Some(self.isolation_of(spoken.as_ref())),
-            conversation: Some(Conversation { model, effort, mode, meta, driver, on_context_loss, isolation_min }),
+            conversation: Some(Conversation {
+                model,
+                effort,
+                mode,
+                system_mode,
+                meta,
+                driver,
+                on_context_loss,
+                isolation_min,
+            }),
         };
         let asked = AgentAsked {
             agent: session.agent.to_string(),
@@ -170,9 +202,10 @@ impl Shared {
         };
         let fact = LedgerFact::SessionCreated(session.id, asked);
         let kept = key.clone().map(|key| self.keep(session.app, key, session.id.to_string()));
+        let equipped = (equipment != Equipment::default()).then(|| Write::EquipSession(session.id, equipment));
         let commit = Commit {
             expects: key.iter().map(|key| keys::unused(session.app, key)).collect(),
-            writes: [Write::OpenSession(session.clone())].into_iter().chain(kept).collect(),
+            writes: [Write::OpenSession(session.clone())].into_iter().chain(equipped).chain(kept).collect(),
             ledger: vec![self.line_of(&session, Some(id), "app", fact)],
         };
         match self.recorder.plain(commit).await {

@@ -11,7 +11,6 @@ use clawdforge_core::file::File;
 use clawdforge_core::id::{FileId, SessionId};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{AgentAsked, TurnFacts};
-use clawdforge_core::run::SystemMode;
 use clawdforge_core::session::{OnContextLoss, Session, SessionRecord};
 use clawdforge_process::TreeMark;
 use tokio_util::sync::CancellationToken;
@@ -201,14 +200,16 @@ async fn link_for(
     shared.enough_isolation_for(session, driver.as_ref())?;
     let chosen = session.conversation.as_ref();
     let workspace = shared.workspaces.of_conversation(session.id);
+    let equipment =
+        shared.store.sessions.equipment(session.id).await.map_err(|error| unprepared(&error.to_string()))?;
     let spec = OpenSpec {
         workspace: workspace.work(),
         scratch: workspace.scratch(),
         mark: TreeMark::new(session.id.to_string()).map_err(|error| unprepared(&error.to_string()))?,
         model: chosen.and_then(|chosen| chosen.model.clone()),
         resume,
-        system: None,
-        system_mode: SystemMode::Append,
+        system: equipment.system,
+        system_mode: chosen.and_then(|chosen| chosen.system_mode).unwrap_or_default(),
         effort: chosen.and_then(|chosen| chosen.effort),
         mode: chosen.and_then(|chosen| chosen.mode.clone()),
         home: shared.home_of(session.app, &session.agent, &workspace).await?,

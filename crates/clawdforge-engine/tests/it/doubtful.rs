@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::event::EventBody;
 use clawdforge_core::id::{AppId, HostId, RunId, SessionId, TurnId};
-use clawdforge_core::session::{Session, SessionRecord};
+use clawdforge_core::session::{Equipment, Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::TurnRecord;
 use clawdforge_engine::{EngineError, SessionChange};
@@ -82,6 +82,10 @@ impl SessionReads for Sessions {
 
     async fn conversation(&self, id: SessionId) -> Result<Option<SessionRecord>, ReadError> {
         self.0.conversation(id).await
+    }
+
+    async fn equipment(&self, session: SessionId) -> Result<Equipment, ReadError> {
+        self.0.equipment(session).await
     }
 
     async fn conversations(

@@ -111,6 +111,7 @@ fn sessions() -> Vec<Operation> {
                 Code::KeyReused,
                 Code::UnknownAgent,
                 Code::IsolationTooWeak,
+                Code::NotOffered,
                 Code::AgentUnavailable,
                 Code::NotFound,
             ]),

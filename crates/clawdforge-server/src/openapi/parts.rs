@@ -12,7 +12,7 @@ use clawdforge_core::limits::{
     TOKEN_CIDRS_MAX,
 };
 use clawdforge_core::network::ENDPOINTS_MAX;
-use clawdforge_core::run::Effort;
+use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_core::session::{DriverName, OnContextLoss};
 use serde_json::{Value, json};
 
@@ -131,11 +131,8 @@ pub(super) fn run_body(timeout_secs_max: u64) -> Value {
             "model",
             or_null(bounded("The model; the service has one for whoever names none.", MODEL_CHARS_MAX, RUN_MODEL)),
         )
-        .maybe("system", or_null(limited("System text.", SYSTEM_BYTES_MAX)))
-        .maybe(
-            "system_mode",
-            or_null(word("Whether it comes behind the agent's own or in its place.", ["append", "replace"])),
-        )
+        .maybe("system", system())
+        .maybe("system_mode", system_mode())
         .maybe("effort", effort())
         .maybe("files", files())
         .maybe("timeout_secs", timeout(timeout_secs_max))
@@ -152,6 +149,8 @@ pub(super) fn session_body() -> Value {
         .maybe("model", session_model())
         .maybe("effort", effort())
         .maybe("mode", mode())
+        .maybe("system", system())
+        .maybe("system_mode", system_mode())
         .maybe("meta", meta())
         .maybe(
             "on_context_loss",
@@ -173,6 +172,14 @@ pub(super) fn change_body() -> Value {
 
 fn session_model() -> Value {
     or_null(bounded("The model; null leaves it to the agent.", MODEL_CHARS_MAX, SESSION_MODEL))
+}
+
+fn system() -> Value {
+    or_null(limited("System text.", SYSTEM_BYTES_MAX))
+}
+
+fn system_mode() -> Value {
+    or_null(word("Whether it comes behind the agent's own or in its place.", words(&SystemMode::ALL)))
 }
 
 fn mode() -> Value {

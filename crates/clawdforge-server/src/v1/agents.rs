@@ -14,6 +14,7 @@ pub(crate) async fn list(State(app): State<App>, _by: ByApp) -> Json<v1::Page<v1
         is_default: agent.is_default,
         is_present: agent.is_present,
         version: agent.version,
+        takes_system_prompt: agent.takes_system_prompt,
         drivers: agent.drivers.into_iter().map(|driver| driver.as_str().to_owned()).collect(),
     });
     Json(v1::Page { data: data.collect(), next_cursor: None })

@@ -28,6 +28,7 @@ pub(super) fn session(view: SessionView) -> v1::Session {
         model: chosen.and_then(|chosen| chosen.model.clone()),
         effort: chosen.and_then(|chosen| chosen.effort).map(|effort| effort.as_str().to_owned()),
         mode: chosen.and_then(|chosen| chosen.mode.clone()),
+        system_mode: chosen.and_then(|chosen| chosen.system_mode).map(|mode| mode.as_str().to_owned()),
         // It was an object when it was taken.
         meta: chosen.and_then(|chosen| serde_json::from_str(chosen.meta.as_ref()?).ok()),
         on_context_loss: chosen.map(|chosen| chosen.on_context_loss.as_str().to_owned()),

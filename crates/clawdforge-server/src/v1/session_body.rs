@@ -1,7 +1,7 @@
 //! What `POST /v1/sessions` and `PATCH /v1/sessions/{session}` take: the fields of the first versions, and more.
 
-use clawdforge_core::limits::{META_BYTES_MAX, MODE_CHARS_MAX};
-use clawdforge_core::run::Effort;
+use clawdforge_core::limits::{META_BYTES_MAX, MODE_CHARS_MAX, SYSTEM_BYTES_MAX};
+use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_engine::{SessionChange, SessionWish};
 use serde_json::json;
 
@@ -9,15 +9,18 @@ use crate::answer::Refusal;
 use crate::legacy::sessions::{model, wish};
 use crate::validate::Fields;
 
-const FIELDS: [&str; 8] = ["agent", "driver", "effort", "isolation", "meta", "mode", "model", "on_context_loss"];
+const FIELDS: [&str; 10] =
+    ["agent", "driver", "effort", "isolation", "meta", "mode", "model", "on_context_loss", "system", "system_mode"];
 
 /// What kind of session is wished for.
 pub(super) fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
     let mut fields = Fields::of_body(body, &FIELDS).map_err(Refusal::Invalid)?;
     let mode = mode(&mut fields);
+    let system = fields.optional_text("system", SYSTEM_BYTES_MAX);
+    let system_mode = fields.optional_word("system_mode", &SystemMode::ALL).unwrap_or_default();
     let wish = wish(&mut fields);
     fields.finish().map_err(Refusal::Invalid)?;
-    Ok(SessionWish { mode, ..wish })
+    Ok(SessionWish { mode, system, system_mode, ..wish })
 }
 
 /// What is to be changed of a session: what is null is taken away, what is absent stays.

@@ -4,7 +4,7 @@ use clawdforge_core::commit::{Expect, Write};
 use clawdforge_core::event::EventBody;
 use clawdforge_core::id::AppId;
 use clawdforge_core::run::SystemMode;
-use clawdforge_core::session::{Conversation, DriverName, OnContextLoss, Session, SessionRecord};
+use clawdforge_core::session::{Conversation, DriverName, Equipment, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::turn::Turn;
 
 use crate::support::{Fixture, app, at, outcome, session, session_id, turn, turn_id, unexpected};
@@ -15,6 +15,7 @@ fn conversation(number: u128, opened: i64) -> Session {
         effort: Some(clawdforge_core::run::Effort::High),
         model: Some("opus".to_owned()),
         mode: Some("plan".to_owned()),
+        system_mode: Some(SystemMode::Replace),
         meta: Some(r#"{"purpose":"test"}"#.to_owned()),
         driver: DriverName::Acp,
         on_context_loss: OnContextLoss::Fail,
@@ -53,6 +54,24 @@ async fn a_conversation_is_read_as_it_was_opened_and_a_run_is_none() {
     assert_eq!(record(&fixture, 1).await, Some(expected));
     assert_eq!(record(&fixture, 2).await, None, "a run");
     assert_eq!(record(&fixture, 3).await, None, "nothing");
+}
+
+#[tokio::test]
+async fn what_an_agent_is_given_is_kept_apart_and_erased_with_its_conversation() {
+    let fixture = Fixture::with_app().await;
+    open(&fixture, 1, 5).await;
+    open(&fixture, 2, 5).await;
+    let given = Equipment { system: Some("be brief".to_owned()) };
+    fixture.write([Write::EquipSession(session_id(1), given.clone())]).await.unwrap();
+    let fixture = fixture.reopen().await;
+    let sessions = &fixture.store().sessions;
+    assert_eq!(sessions.equipment(session_id(1)).await, Ok(given.clone()));
+    for without in [2, 3] {
+        assert_eq!(sessions.equipment(session_id(without)).await, Ok(Equipment::default()));
+    }
+    fixture.write([Write::EraseSession(session_id(1))]).await.unwrap();
+    assert_eq!(sessions.equipment(session_id(1)).await, Ok(Equipment::default()));
+    assert!(fixture.write([Write::EquipSession(session_id(1), given)]).await.is_err(), "there is no such session");
 }
 
 #[tokio::test]

@@ -104,17 +104,17 @@ impl SessionAgent {
 
 /// Writes an aligned table; agents that are missing say how to get them.
 pub fn table(agents: &[SessionAgent], out: &mut dyn Write) -> io::Result<()> {
-    let headings = ["AGENT OF SESSIONS", "DRIVER", "VERSION", "OFFERS"].map(String::from);
-    let rows: Vec<[String; 4]> = std::iter::once(headings).chain(agents.iter().map(row)).collect();
+    let headings = ["AGENT OF SESSIONS", "DRIVER", "VERSION", "SYSTEM PROMPT", "OFFERS"].map(String::from);
+    let rows: Vec<[String; 5]> = std::iter::once(headings).chain(agents.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let (names, drivers, versions) = (width(0), width(1), width(2));
-    for [name, driver, version, offers] in &rows {
-        writeln!(out, "{name:names$}  {driver:drivers$}  {version:versions$}  {offers}")?;
+    let (names, drivers, versions, systems) = (width(0), width(1), width(2), width(3));
+    for [name, driver, version, system, offers] in &rows {
+        writeln!(out, "{name:names$}  {driver:drivers$}  {version:versions$}  {system:systems$}  {offers}")?;
     }
     Ok(())
 }
 
-fn row(agent: &SessionAgent) -> [String; 4] {
+fn row(agent: &SessionAgent) -> [String; 5] {
     let declared = agent.declared();
     let version = declared.and_then(|info| info.version.clone());
     let offers = match (declared, agent.note()) {
@@ -122,7 +122,9 @@ fn row(agent: &SessionAgent) -> [String; 4] {
         (None, Some(note)) => format!("({note})"),
         (None, None) => String::new(),
     };
-    [agent.name().to_owned(), agent.agent.driver.as_str().to_owned(), version.unwrap_or_else(|| "-".to_owned()), offers]
+    let system = if agent.agent.choices.takes_system_prompt { "yes" } else { "no" };
+    let version = version.unwrap_or_else(|| "-".to_owned());
+    [agent.name().to_owned(), agent.agent.driver.as_str().to_owned(), version, system.to_owned(), offers]
 }
 
 /// One JSON value for each agent.
@@ -140,6 +142,7 @@ pub fn json(agents: &[SessionAgent]) -> Vec<serde_json::Value> {
             "calls_itself": declared.and_then(|info| info.name.as_deref()),
             "version": declared.and_then(|info| info.version.as_deref()),
             "capabilities": declared.map(|info| &info.capabilities),
+            "takes_system_prompt": agent.agent.choices.takes_system_prompt,
             "sign_in": declared.map(|info| &info.sign_in),
             "note": agent.note(),
         })

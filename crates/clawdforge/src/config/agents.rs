@@ -53,6 +53,8 @@ pub struct AgentEntry {
     pub default_model: Option<String>,
     /// The id of the option by which an agent of sessions takes its model.
     pub model_option: Option<String>,
+    /// Whether its sessions can be given text for its system prompt; `None` leaves it to what is known of it.
+    pub takes_system_prompt: Option<bool>,
     /// What it is allowed.
     pub limits: AgentLimits,
     /// How its sessions are spoken to; `None` leaves it to the service.
@@ -94,7 +96,7 @@ pub struct AgentKey {
 }
 
 /// Every key of an agent's table.
-pub const AGENT_KEYS: [AgentKey; 16] = [
+pub const AGENT_KEYS: [AgentKey; 17] = [
     AgentKey {
         key: "dialect",
         example: "\"claude\"",
@@ -140,6 +142,11 @@ pub const AGENT_KEYS: [AgentKey; 16] = [
         key: "model_option",
         example: "\"model\"",
         help: "The id of the option by which an agent of sessions takes its model; found by its category unless set.",
+    },
+    AgentKey {
+        key: "takes_system_prompt",
+        example: "true",
+        help: "Whether sessions can be given text for its system prompt (`system`): it is told in `_meta.systemPrompt` of `session/new`, `session/load` and `session/resume`, as Claude Code's adapter takes it. Unless set, `true` for Claude Code and the demo agent, `false` for every other, whose sessions are refused it.",
     },
     AgentKey {
         key: "silence_max_secs",
@@ -230,6 +237,7 @@ impl Reader<'_> {
         let pass_env = self.value("pass_env", &EnvNames).unwrap_or_default();
         let default_model = self.value("default_model", &Model);
         let model_option = self.value("model_option", &Model);
+        let takes_system_prompt = self.value("takes_system_prompt", &Switch);
         let limits = AgentLimits {
             silence_max: self.value("silence_max_secs", &SILENCE),
             turn_max: self.value("timeout_max_secs", &TURN),
@@ -257,6 +265,7 @@ impl Reader<'_> {
             dialect,
             default_model,
             model_option,
+            takes_system_prompt,
             limits,
             session_driver,
             network,

@@ -14,6 +14,7 @@ mod dialects;
 mod endings;
 mod failures;
 mod files;
+mod given;
 mod homes;
 mod isolation;
 mod network;

@@ -47,4 +47,5 @@ mod support;
 mod v1;
 mod v1_followers;
 mod v1_session_mode;
+mod v1_session_system;
 mod v1_tokens;

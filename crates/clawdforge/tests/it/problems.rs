@@ -51,6 +51,7 @@ fn made_by(code: Code) -> MadeBy {
         | Code::UnknownAgent
         | Code::AgentUnavailable
         | Code::IsolationTooWeak
+        | Code::NotOffered
         | Code::NameTaken
         | Code::UploadTooLarge => MadeBy::Requests,
         Code::Busy => MadeBy::Crowd,
@@ -113,7 +114,8 @@ async fn whoever_is_not_let_in_is_told_by_which_gate() -> anyhow::Result<()> {
 #[tokio::test]
 async fn whoever_asks_for_what_cannot_be_is_told_why() -> anyhow::Result<()> {
     let absent = "[agents.absent]\ndialect = \"acp\"\ncommand = \"/nowhere/agent\"\n";
-    let setup = setup().demo().config(absent).arg("--upload-max-bytes=10");
+    let deaf = "[agents.deaf]\ndialect = \"demo\"\ntakes_system_prompt = false\n";
+    let setup = setup().demo().config(format!("{absent}{deaf}")).arg("--upload-max-bytes=10");
     let setup = setup.arg("--isolation-mode=off").arg("--isolation-require=off").arg("--isolation-off-as-root");
     let app = setup.start().await?;
     let session = call(&app, Method::POST, "/v1/sessions", json!({})).await?;
@@ -154,6 +156,7 @@ async fn whoever_asks_for_what_cannot_be_is_told_why() -> anyhow::Result<()> {
         (Code::UnknownAgent, post("/v1/sessions", json!({ "agent": "nobody" })).await?),
         (Code::AgentUnavailable, post("/v1/sessions", json!({ "agent": "absent" })).await?),
         (Code::IsolationTooWeak, post("/v1/runs", isolated).await?),
+        (Code::NotOffered, post("/v1/sessions", json!({ "agent": "deaf", "system": "x" })).await?),
         (Code::UploadTooLarge, read(upload).await?),
         (Code::NameTaken, app.call(Method::POST, "/v1/tokens", &app.admin_token()?, json!({ "name": "demo" })).await?),
     ];

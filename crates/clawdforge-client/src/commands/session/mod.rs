@@ -60,6 +60,12 @@ pub struct SessionNewArgs {
     /// The agent's own name for how it asks for permission [default: the mode for unattended work]
     #[arg(long)]
     pub mode: Option<String>,
+    /// Text for the agent's system prompt
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Whether it comes behind the agent's own or in its place [default: append]
+    #[arg(long, value_name = "HOW", requires = "system", value_parser = PossibleValuesParser::new(["append", "replace"]))]
+    pub system_mode: Option<String>,
     /// Notes to keep with the session, a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
     pub meta: Option<Value>,
@@ -132,8 +138,13 @@ async fn new(args: &SessionNewArgs, connection: &ConnectionArgs, io: &mut Io) ->
         isolation: args.isolation.clone(),
     };
     // What the first versions' endpoint does not know it would pass over; for the rest it stays the one that scripts know.
-    let (bytes, id) = if args.mode.is_some() {
-        let request = SessionRequest { mode: args.mode.clone(), ..request.into() };
+    let (bytes, id) = if args.mode.is_some() || args.system.is_some() {
+        let request = SessionRequest {
+            mode: args.mode.clone(),
+            system: args.system.clone(),
+            system_mode: args.system_mode.clone(),
+            ..request.into()
+        };
         let reply = client.perform(client.session_open_call(&request, None)?).await?;
         (reply.bytes, reply.value.id)
     } else {

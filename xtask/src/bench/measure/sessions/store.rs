@@ -57,6 +57,7 @@ async fn flood(door: Arc<dyn CommitDoor>, app: AppId, place: usize, groups: usiz
         model: None,
         effort: None,
         mode: None,
+        system_mode: None,
         meta: None,
         driver: DriverName::Acp,
         on_context_loss: OnContextLoss::default(),

@@ -12,6 +12,7 @@ use clawdforge_core::agent::{AgentName, AgentSignal, Failure};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::network::AppNetwork;
 use clawdforge_core::run::{Effort, SystemMode};
+use clawdforge_core::tools::ToolServer;
 use clawdforge_process::TreeMark;
 use tokio_util::sync::CancellationToken;
 
@@ -243,6 +244,8 @@ pub struct OpenSpec {
     pub effort: Option<Effort>,
     /// The agent's own name for how it asks for permission; `None` takes what is chosen for all its conversations.
     pub mode: Option<String>,
+    /// Tool servers that the conversation gives the agent.
+    pub tool_servers: Vec<ToolServer>,
     /// Where the agent lives, where that is not the service's own home.
     pub home: Option<Home>,
     /// What the app that it works for lets it reach.

@@ -357,6 +357,9 @@ pub struct MintRequest {
     /// agents' own rules let them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Value>,
+    /// Whether the app's sessions may be given tool servers: `any` or `none`; nothing is `any`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp_servers: Option<String>,
 }
 
 /// Success of `POST /admin/tokens`: the only time the token is shown. No `Debug`: it holds a secret.
@@ -375,6 +378,9 @@ pub struct MintReply {
     /// What the app's agents may reach, where the token says it: `"open"`, `"none"`, or a list of hosts with ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Value>,
+    /// `none` where the app's sessions may be given no tool servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_servers: Option<String>,
 }
 
 /// One row of `GET /admin/tokens`.
@@ -388,6 +394,9 @@ pub struct TokenRow {
     /// What the app's agents may reach, where the token says it: `"open"`, `"none"`, or a list of hosts with ports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Value>,
+    /// `none` where the app's sessions may be given no tool servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp_servers: Option<String>,
     /// When it was minted, in Unix seconds.
     pub created_at: i64,
 }

@@ -11,7 +11,7 @@ use clawdforge_core::event::{EventBody, EventSeq};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use request::SessionRequest;
+pub use request::{McpServer, SessionRequest};
 
 /// The media type of a stream of events.
 pub const EVENT_STREAM: &str = "text/event-stream";
@@ -56,6 +56,9 @@ pub struct Session {
     /// text is not told again.
     #[serde(default)]
     pub system_mode: Option<String>,
+    /// The names of its tool servers. What else was said of them is not told again.
+    #[serde(default)]
+    pub mcp_servers: Vec<String>,
     /// The caller's own notes.
     pub meta: Option<Value>,
     /// What happens when the agent has forgotten the turns before: `rebuild` or `fail`.
@@ -231,8 +234,15 @@ pub struct Token {
     pub ip_cidrs: Vec<String>,
     /// What the app's agents may reach: `open`, `none`, or a list of hosts with ports; null leaves it to their profile.
     pub network: Option<Value>,
+    /// Whether the app's sessions may be given tool servers: `any` or `none`.
+    #[serde(default = "any")]
+    pub mcp_servers: String,
     /// When it was minted.
     pub created_at: String,
+}
+
+fn any() -> String {
+    "any".to_owned()
 }
 
 /// A token that was just minted: the only time its secret is shown.

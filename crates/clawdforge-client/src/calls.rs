@@ -82,8 +82,9 @@ impl Client {
         name: &str,
         ip_cidrs: &[String],
         network: Option<Value>,
+        mcp_servers: Option<String>,
     ) -> Result<Call<MintReply>, ClientError> {
-        let body = MintRequest { name: app_name(name)?, ip_cidrs: ip_cidrs.to_vec(), network };
+        let body = MintRequest { name: app_name(name)?, ip_cidrs: ip_cidrs.to_vec(), network, mcp_servers };
         let post = self.as_admin(self.to(Method::POST, &["admin", "tokens"])?)?.json(&body);
         Ok(call(post, Some(self.call_wait)))
     }

@@ -139,7 +139,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Api`] with status 409 or the like when the name is taken; the others as they say.
     pub async fn mint_token(&self, name: &str, ip_cidrs: &[String]) -> Result<MintedToken, ClientError> {
-        Ok(self.perform(self.mint_call(name, ip_cidrs, None)?).await?.value.into())
+        Ok(self.perform(self.mint_call(name, ip_cidrs, None, None)?).await?.value.into())
     }
 
     /// Lists live app tokens, without the secrets. Needs the admin token.

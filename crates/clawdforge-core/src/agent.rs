@@ -185,6 +185,8 @@ failure_kinds! {
     UnknownModel = "agent_unknown_model",
     /// The agent does not have the mode that the session asks for.
     UnknownMode = "agent_unknown_mode",
+    /// The agent does not take a tool server that the session gives it.
+    ToolServerRefused = "agent_tool_server_refused",
     /// The request was larger than the provider takes (413, or a context limit).
     RequestTooLarge = "agent_request_too_large",
     /// The provider's rate or usage limit is reached (429).

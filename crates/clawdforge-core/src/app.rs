@@ -45,6 +45,8 @@ pub struct AppToken {
     pub ip_cidrs: Vec<IpNet>,
     /// What the app's agents may reach, where that is less than the agent's own rule lets them.
     pub network: Option<NetworkRule>,
+    /// Whether the app's sessions may be given tool servers.
+    pub may_give_tool_servers: bool,
     /// When it was minted.
     pub created_at: Timestamp,
 }

@@ -22,6 +22,7 @@ pub mod network;
 pub mod event;
 pub mod run;
 pub mod session;
+pub mod tools;
 pub mod turn;
 
 pub mod commit;

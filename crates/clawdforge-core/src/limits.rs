@@ -22,6 +22,16 @@ pub const MODEL_CHARS_MAX: usize = 128;
 /// Characters of the name of a mode, which becomes one argument of acpx. The longest known ones are URLs of 60.
 pub const MODE_CHARS_MAX: usize = 128;
 
+/// Tool servers of one session. Each may be a program beside the agent, and its tools take room in every request to the model.
+pub const TOOL_SERVERS_MAX: usize = 16;
+
+/// Bytes of all tool servers of a session as JSON: Claude's adapter (0.101.0) hands them on in one argument, of which Linux takes
+/// 128 KiB, and quoting may add to it.
+pub const TOOL_SERVERS_BYTES_MAX: usize = 64 * 1024;
+
+/// Characters of a tool server's name, and of a variable's or header's.
+pub const TOOL_SERVER_NAME_CHARS_MAX: usize = 64;
+
 /// Files one prompt may attach.
 pub const FILES_PER_PROMPT_MAX: usize = 64;
 

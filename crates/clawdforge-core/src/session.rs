@@ -5,6 +5,7 @@ use crate::id::{AppId, SessionId};
 use crate::isolation::Isolation;
 use crate::run::{Effort, SystemMode};
 use crate::time::Timestamp;
+use crate::tools::ToolServer;
 
 /// Turns with one agent in one workspace, owned by one app. A run is a session without a
 /// [`Conversation`]: it has exactly one turn and is never resumed.
@@ -37,6 +38,8 @@ pub struct Conversation {
     pub mode: Option<String>,
     /// What becomes of the agent's own system prompt, where the caller gave text for it: that is in the [`Equipment`].
     pub system_mode: Option<SystemMode>,
+    /// The names of the tool servers that the caller gave the agent: these are in the [`Equipment`].
+    pub tool_servers: Vec<String>,
     /// The caller's own notes, a JSON object as text.
     pub meta: Option<String>,
     /// How the agent is spoken to.
@@ -53,6 +56,8 @@ pub struct Conversation {
 pub struct Equipment {
     /// Text for the system prompt; what becomes of it is the conversation's `system_mode`.
     pub system: Option<String>,
+    /// Tool servers, each with a name of its own.
+    pub tool_servers: Vec<ToolServer>,
 }
 
 impl Session {

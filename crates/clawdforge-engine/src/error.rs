@@ -45,6 +45,11 @@ pub enum EngineError {
     /// The agent does not offer what is asked of it.
     #[error("{0}")]
     NotOffered(String),
+    /// The app's token does not let its sessions have tool servers.
+    #[error(
+        "this app's sessions may have no tool servers; open one without `mcp_servers`, or have the operator mint a token that allows them"
+    )]
+    ToolServersForbidden,
     /// The service stopped before an accepted turn began; the next start goes on with it.
     #[error("the service is stopping; the turn is accepted and will be done after the restart, do not send it again")]
     Deferred,

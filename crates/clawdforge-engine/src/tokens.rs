@@ -39,13 +39,15 @@ pub struct TokenWish {
     pub ip_cidrs: Vec<IpNet>,
     /// What the app's agents may reach, where that is less than their own rules let them.
     pub network: Option<NetworkRule>,
+    /// Whether the app's sessions may be given tool servers.
+    pub may_give_tool_servers: bool,
 }
 
 impl TokenWish {
     /// A token of an app that says nothing else.
     #[must_use]
     pub fn of(name: AppName) -> Self {
-        Self { name, ip_cidrs: Vec::new(), network: None }
+        Self { name, ip_cidrs: Vec::new(), network: None, may_give_tool_servers: true }
     }
 }
 
@@ -95,7 +97,7 @@ impl Tokens {
     }
 
     pub async fn mint(&self, wish: TokenWish, request: RequestId) -> Result<Minted, EngineError> {
-        let TokenWish { name, ip_cidrs, network } = wish;
+        let TokenWish { name, ip_cidrs, network, may_give_tool_servers } = wish;
         let _alone = self.changing.lock().await;
         if self.list().len() >= TOKENS_MAX {
             return Err(EngineError::TooManyTokens(TOKENS_MAX));
@@ -110,6 +112,7 @@ impl Tokens {
             hash: TokenHash::of(secret.expose_secret()),
             ip_cidrs,
             network,
+            may_give_tool_servers,
             created_at: now,
         };
         let commit = Commit {

@@ -107,6 +107,7 @@ impl Refusal {
                 EngineError::AgentUnavailable(_) => Code::AgentUnavailable,
                 EngineError::IsolationTooWeak(_) => Code::IsolationTooWeak,
                 EngineError::NotOffered(_) => Code::NotOffered,
+                EngineError::ToolServersForbidden => Code::NotPermitted,
                 EngineError::Deferred => Code::Deferred,
                 EngineError::Stopping => Code::Stopping,
                 EngineError::NameTaken(_) => Code::NameTaken,
@@ -189,6 +190,7 @@ impl Refusal {
 fn engine(error: EngineError) -> Response {
     match &error {
         EngineError::NotFound(_) => text(StatusCode::NOT_FOUND, error.to_string()),
+        EngineError::ToolServersForbidden => text(StatusCode::FORBIDDEN, error.to_string()),
         EngineError::SessionClosed => text(StatusCode::GONE, error.to_string()),
         EngineError::UnknownAgent { .. } | EngineError::NotOffered(_) => {
             text(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())

@@ -210,6 +210,38 @@ impl<'a> Fields<'a> {
         texts
     }
 
+    /// A list of anything, or absent or null, bounded as a whole. Its faults do not repeat it.
+    pub fn optional_list(&mut self, key: &str, items_max: usize, bytes_max: usize) -> Vec<Value> {
+        let Some(raw) = self.take(key).filter(|raw| raw != "null") else { return Vec::new() };
+        if !raw.starts_with('[') {
+            self.fault(key, "list_type", "Input should be a valid list", Value::Null, None);
+            return Vec::new();
+        }
+        if raw.len() > bytes_max {
+            let message = format!("List should have at most {bytes_max} bytes");
+            self.fault(key, "too_long", &message, Value::Null, Some(json!({ "max_length": bytes_max })));
+            return Vec::new();
+        }
+        let items: Vec<Value> = self.parsed(key, &raw).unwrap_or_default();
+        if items.len() > items_max {
+            let message = format!("List should have at most {items_max} items after validation, not {}", items.len());
+            self.fault(key, "too_long", &message, Value::Null, Some(json!({ "max_length": items_max })));
+            return Vec::new();
+        }
+        items
+    }
+
+    /// Adds a fault of something within a field, which is not repeated.
+    pub fn inner_fault(&mut self, key: &str, path: Vec<Value>, kind: &str, message: &str) {
+        self.faults.push(ValidationFault {
+            kind: kind.to_owned(),
+            loc: [json!(self.place), json!(key)].into_iter().chain(path).collect(),
+            msg: message.to_owned(),
+            input: Value::Null,
+            ctx: None,
+        });
+    }
+
     /// Whether a field is a string.
     pub fn is_text(&self, key: &str) -> bool {
         self.values.iter().any(|(name, raw)| *name == key && raw.starts_with('"'))

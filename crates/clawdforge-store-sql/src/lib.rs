@@ -22,6 +22,7 @@ mod private;
 mod readers;
 mod rows;
 mod schema;
+mod tool_servers;
 mod writer;
 mod writes;
 

@@ -53,7 +53,7 @@ impl Windows {
 impl TokenReads for Windows {
     async fn live_tokens(&self) -> Result<Vec<AppToken>, ReadError> {
         let query = sqlx::query(
-            "SELECT tokens.id, hash, ip_cidrs, network, tokens.created_at, apps.id AS app_id, apps.name AS app_name
+            "SELECT tokens.id, hash, ip_cidrs, network, tool_servers, tokens.created_at, apps.id AS app_id, apps.name AS app_name
              FROM tokens JOIN apps ON apps.id = tokens.app
              WHERE revoked_at IS NULL ORDER BY apps.name",
         );
@@ -103,7 +103,7 @@ impl FileReads for Windows {
 /// The columns a session is read from, beside its id.
 macro_rules! session_columns {
     () => {
-        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss, effort, mode, system_mode,
+        "app, app_name, agent, kind, created_at, model, meta, driver, on_context_loss, effort, mode, system_mode, tool_servers,
          isolation, isolation_min"
     };
 }
@@ -202,7 +202,8 @@ impl SessionReads for Windows {
     }
 
     async fn equipment(&self, session: SessionId) -> Result<Equipment, ReadError> {
-        let query = sqlx::query("SELECT system FROM equipment WHERE session = ?1").bind(session.to_string());
+        let query =
+            sqlx::query("SELECT system, tool_servers FROM equipment WHERE session = ?1").bind(session.to_string());
         Ok(self.one(query, rows::equipment).await?.unwrap_or_default())
     }
 

@@ -21,6 +21,8 @@ use clawdforge_store::{EndedTurn, ReadError, RunRecord, UnfinishedTurn};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Decode, Row, Sqlite, Type};
 
+use crate::tool_servers;
+
 /// A row of `apps`.
 pub(crate) fn app(row: &SqliteRow) -> Result<App, ReadError> {
     Ok(App { id: parsed(row, "id")?, name: parsed(row, "name")? })
@@ -39,7 +41,15 @@ pub(crate) fn token(row: &SqliteRow) -> Result<AppToken, ReadError> {
     };
     let network = network.map(rule).transpose()?;
     let app = App { id: parsed(row, "app_id")?, name: parsed(row, "app_name")? };
-    Ok(AppToken { id: parsed(row, "id")?, app, hash, ip_cidrs, network, created_at: time(row, "created_at")? })
+    Ok(AppToken {
+        id: parsed(row, "id")?,
+        app,
+        hash,
+        ip_cidrs,
+        network,
+        may_give_tool_servers: get::<Option<&str>>(row, "tool_servers")? != Some(tool_servers::NONE),
+        created_at: time(row, "created_at")?,
+    })
 }
 
 /// A row of `files`.
@@ -63,6 +73,7 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
             effort: maybe_word(row, "effort", &Effort::ALL)?,
             mode: get(row, "mode")?,
             system_mode: maybe_word(row, "system_mode", &SystemMode::ALL)?,
+            tool_servers: names(row, "tool_servers")?,
             meta: get(row, "meta")?,
             driver: word(row, "driver", &DriverName::ALL)?,
             on_context_loss: word(row, "on_context_loss", &OnContextLoss::ALL)?,
@@ -81,6 +92,14 @@ pub(crate) fn session(row: &SqliteRow) -> Result<Session, ReadError> {
     })
 }
 
+/// A list of names as JSON; nothing where there is none.
+fn names(row: &SqliteRow, column: &'static str) -> Result<Vec<String>, ReadError> {
+    let text: Option<&str> = get(row, column)?;
+    text.map(|text| serde_json::from_str(text).map_err(|e| strange(column, e)))
+        .transpose()
+        .map(Option::unwrap_or_default)
+}
+
 /// A row of `sessions` with what its turns tell.
 pub(crate) fn session_record(row: &SqliteRow) -> Result<SessionRecord, ReadError> {
     Ok(SessionRecord {
@@ -94,7 +113,9 @@ pub(crate) fn session_record(row: &SqliteRow) -> Result<SessionRecord, ReadError
 
 /// A row of `equipment`.
 pub(crate) fn equipment(row: &SqliteRow) -> Result<Equipment, ReadError> {
-    Ok(Equipment { system: get(row, "system")? })
+    let servers: Option<&str> = get(row, "tool_servers")?;
+    let tool_servers = servers.map(tool_servers::from_text).transpose()?.unwrap_or_default();
+    Ok(Equipment { system: get(row, "system")?, tool_servers })
 }
 
 /// A conversation and the process tree it noted.

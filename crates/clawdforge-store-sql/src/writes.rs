@@ -18,6 +18,7 @@ use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
 
 use crate::batch::Batch;
+use crate::tool_servers;
 
 /// How many events one statement inserts, the greatest first. Each statement is kept prepared, so there are few.
 const EVENTS_PER_STATEMENT: [usize; 5] = [64, 16, 4, 2, 1];
@@ -66,13 +67,14 @@ fn add_app(batch: &mut Batch, app: &App, at: Timestamp) {
 fn add_token(batch: &mut Batch, token: &AppToken) {
     let cidrs: Vec<String> = token.ip_cidrs.iter().map(ToString::to_string).collect();
     batch
-        .add("INSERT INTO tokens (id, app, hash, ip_cidrs, created_at, network) VALUES (?, ?, ?, ?, ?, ?)")
+        .add("INSERT INTO tokens (id, app, hash, ip_cidrs, created_at, network, tool_servers) VALUES (?, ?, ?, ?, ?, ?, ?)")
         .bind(token.id.to_string())
         .bind(token.app.id.to_string())
         .bind(token.hash.as_bytes().as_slice())
         .bind_json(serde_json::to_string(&cidrs))
         .bind(token.created_at.micros())
-        .bind(token.network.as_ref().map(|rule| rule.to_json().to_string()));
+        .bind(token.network.as_ref().map(|rule| rule.to_json().to_string()))
+        .bind((!token.may_give_tool_servers).then_some(tool_servers::NONE));
 }
 
 fn add_agent_user(batch: &mut Batch, app: AppId, number: u32) {
@@ -104,11 +106,13 @@ fn remove_file(batch: &mut Batch, file: FileId) {
 
 fn open_session(batch: &mut Batch, session: &Session) {
     let chosen = session.conversation.as_ref();
+    let names = chosen.map(|chosen| &chosen.tool_servers).filter(|names| !names.is_empty());
     batch
         .add(
             "INSERT INTO sessions (id, app, app_name, agent, kind, created_at, active_at, model, meta, driver,
-                                   on_context_loss, effort, isolation, isolation_min, mode, system_mode)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                   on_context_loss, effort, isolation, isolation_min, mode, system_mode,
+                                   tool_servers)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(session.id.to_string())
         .bind(session.app.to_string())
@@ -125,14 +129,17 @@ fn open_session(batch: &mut Batch, session: &Session) {
         .bind(session.isolation.map(Isolation::as_str))
         .bind(chosen.and_then(|chosen| chosen.isolation_min).map(Isolation::as_str))
         .bind(chosen.and_then(|chosen| chosen.mode.as_deref()))
-        .bind(chosen.and_then(|chosen| chosen.system_mode).map(SystemMode::as_str));
+        .bind(chosen.and_then(|chosen| chosen.system_mode).map(SystemMode::as_str))
+        .bind_json(names.map(serde_json::to_string).transpose());
 }
 
 fn equip_session(batch: &mut Batch, session: SessionId, equipment: &Equipment) {
+    let servers = Some(equipment.tool_servers.as_slice()).filter(|servers| !servers.is_empty());
     batch
-        .add("INSERT INTO equipment (session, system) VALUES (?, ?)")
+        .add("INSERT INTO equipment (session, system, tool_servers) VALUES (?, ?, ?)")
         .bind(session.to_string())
-        .bind(equipment.system.as_deref());
+        .bind(equipment.system.as_deref())
+        .bind_json(servers.map(tool_servers::to_text).transpose());
 }
 
 fn queue_turn(batch: &mut Batch, turn: &Turn, prompt: Option<&EventBody>) {

@@ -24,6 +24,7 @@ use super::driver::Choices;
 use super::link::AcpLink;
 use super::opening::{Opened, choose, conversation, let_go};
 use super::peer::Connection;
+use super::servers;
 use super::translate::failure;
 use crate::confine;
 use crate::home::{Home, hand_over};
@@ -206,6 +207,7 @@ impl AcpHost {
         let leader = self.tree.lock().await.as_ref().map(Tree::watch_leader).transpose();
         let leader = leader.map_err(|error| unwatched(&self.name, &error))?;
         let Some((connection, leader)) = connection.zip(leader) else { return Err(self.left().await) };
+        servers::accept(self.name.as_str(), &spec.tool_servers, &self.capabilities().mcp_capabilities)?;
         let opened = match conversation(&self.name, self.capabilities(), &self.choices, spec, &connection).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.refused(&error).await),

@@ -17,6 +17,7 @@ mod peer;
 mod permission;
 mod prompt;
 mod quirks;
+pub(crate) mod servers;
 pub(crate) mod translate;
 
 pub(crate) use driver::system_prompt;

@@ -12,8 +12,8 @@ use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use tokio::time::timeout;
 
 use super::driver::Choices;
-use super::modes;
 use super::peer::{Connection, Peer};
+use super::{modes, servers};
 use crate::{LinkContext, OpenSpec};
 
 /// A conversation that was taken up or begun.
@@ -46,14 +46,17 @@ pub(super) async fn conversation(
 ) -> Result<Opened, Error> {
     let cwd = spec.workspace.clone();
     let (to_agent, meta) = (connection.to_agent(), choices.meta_of(spec));
+    let servers = servers::told(&spec.tool_servers);
     if let Some(key) = spec.resume.clone() {
         let taken_up = if offered.session_capabilities.resume.is_some() {
-            let request = ResumeSessionRequest::new(key.clone(), cwd.clone()).meta(meta.clone());
+            let request =
+                ResumeSessionRequest::new(key.clone(), cwd.clone()).mcp_servers(servers.clone()).meta(meta.clone());
             let answer = to_agent.send_request(request).block_task();
             Some(connection.wait(answer).await.map(|resumed| Offered::of(resumed.config_options, resumed.modes)))
         } else if offered.load_session {
             // The replay of what we have in our own log goes to nobody.
-            let request = LoadSessionRequest::new(key.clone(), cwd.clone()).meta(meta.clone());
+            let request =
+                LoadSessionRequest::new(key.clone(), cwd.clone()).mcp_servers(servers.clone()).meta(meta.clone());
             let answer = to_agent.send_request(request).block_task();
             Some(connection.wait(answer).await.map(|loaded| Offered::of(loaded.config_options, loaded.modes)))
         } else {
@@ -70,7 +73,7 @@ pub(super) async fn conversation(
             None => {}
         }
     }
-    let answer = to_agent.send_request(NewSessionRequest::new(cwd).meta(meta)).block_task();
+    let answer = to_agent.send_request(NewSessionRequest::new(cwd).mcp_servers(servers).meta(meta)).block_task();
     let new = connection.wait(answer).await?;
     let peer = connection.of(&new.session_id.to_string());
     Ok(Opened { peer, context: LinkContext::Fresh, offered: Offered::of(new.config_options, new.modes) })

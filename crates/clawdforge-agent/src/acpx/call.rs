@@ -54,7 +54,7 @@ pub(super) struct Caller {
     pub command: OsString,
     pub env: BTreeMap<OsString, OsString>,
     pub workspace: PathBuf,
-    /// A file that names the tool servers there are: none.
+    /// A file that names the tool servers there are: those of the conversation. Out of the agent's reach to change.
     pub mcp_config: PathBuf,
     pub mark: TreeMark,
     /// Around every call, and so around the owner and the agent that a call leaves behind.

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
+use clawdforge_core::tools::Transport;
 use clawdforge_process::{Sandbox, Spawner, TreeMark};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::fs::DirBuilder;
 
 use super::call::{CallError, Caller, command_line};
 use super::link::AcpxLink;
 use super::records::Found;
 use super::{confined, records};
-use crate::acp::{AcpDriver, Choices, system_prompt, unknown_mode};
+use crate::acp::{AcpDriver, Choices, servers, system_prompt, unknown_mode};
 use crate::confine;
 use crate::files::write_anew;
 use crate::home::hand_over;
@@ -91,11 +92,12 @@ impl AcpxDriver {
         let mcp_config = spec.scratch.join("acpx-mcp.json");
         let mut env = surroundings(&self.profile, spec.home.as_ref(), &spec.scratch, &spec.mark).await?;
         let passage = network::admit(&self.profile, spec.app.as_ref(), &mut env)?;
+        let config = json!({ "mcpServers": servers::told(&spec.tool_servers) });
         let prepared = async {
             let tmp_dir = tmp_dir(&spec.scratch);
             DirBuilder::new().recursive(true).mode(0o700).create(&tmp_dir).await?;
             hand_over(spec.home.as_ref(), &tmp_dir)?;
-            write_anew(&mcp_config, br#"{"mcpServers": []}"#).await?;
+            write_anew(&mcp_config, config.to_string().as_bytes()).await?;
             hand_over(spec.home.as_ref(), &mcp_config)?;
             let sandbox = self.sandbox(spec, &agent, &env).await?;
             self.preload(spec, sandbox.is_some(), &mut env).await?;
@@ -133,8 +135,10 @@ impl AcpxDriver {
         env: &BTreeMap<OsString, OsString>,
     ) -> io::Result<Option<Sandbox>> {
         let home = spec.home.as_ref();
-        let write = vec![spec.workspace.clone(), spec.scratch.clone()];
+        // What each call reads anew lies beside its temporary files, and is not for the agent to change.
+        let write = vec![spec.workspace.clone(), tmp_dir(&spec.scratch)];
         let Some(mut sandbox) = confine::sandbox(&self.profile, env, home, write) else { return Ok(None) };
+        sandbox.read.push(spec.scratch.clone());
         // What a call leaves behind stays, and the next call looks for it by its number.
         sandbox.namespaces = false;
         sandbox.programs.push(agent.to_owned());
@@ -222,8 +226,7 @@ impl AcpxDriver {
             Err(failure) if failure.kind == FailureKind::UnknownMode => failure,
             other => return other,
         };
-        let shown = caller.ask(&[], &["sessions", "show", caller.name()], OPEN_WAIT_MAX, &spec.given_up).await;
-        let shown = shown.map_err(|error| error.into_failure(&caller.agent))?;
+        let shown = self.shown(caller, spec).await?;
         let Some((option, known)) = declared_modes(&shown) else {
             let message = format!(
                 "{}; it offers no choice of modes that acpx keeps, open the session with the driver acp",
@@ -237,8 +240,25 @@ impl AcpxDriver {
         self.choose(caller, spec, &option, mode, FailureKind::UnknownMode).await
     }
 
+    /// Whether the agent takes the conversation's tool servers: acpx does not ask, but has on record what it declared.
+    async fn accept_servers(&self, caller: &Caller, spec: &OpenSpec) -> Result<(), Failure> {
+        if !spec.tool_servers.iter().any(|server| matches!(server.transport, Transport::Remote { .. })) {
+            return Ok(());
+        }
+        let shown = self.shown(caller, spec).await?;
+        let offered = serde_json::from_value(shown["agentCapabilities"]["mcpCapabilities"].clone()).unwrap_or_default();
+        servers::accept(&caller.agent, &spec.tool_servers, &offered)
+    }
+
+    /// What acpx has on record of the conversation.
+    async fn shown(&self, caller: &Caller, spec: &OpenSpec) -> Result<Value, Failure> {
+        let shown = caller.ask(&[], &["sessions", "show", caller.name()], OPEN_WAIT_MAX, &spec.given_up).await;
+        shown.map_err(|error| error.into_failure(&caller.agent))
+    }
+
     async fn begin(&self, caller: &Caller, spec: &OpenSpec) -> Result<(String, LinkContext), Failure> {
         let (mut session, mut context) = self.conversation(caller, spec).await?;
+        self.accept_servers(caller, spec).await?;
         let mut answers = Vec::new();
         match (&spec.mode, &self.choices.mode) {
             (Some(mode), _) => answers.push(self.choose_mode(caller, spec, mode).await?),

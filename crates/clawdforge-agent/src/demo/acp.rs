@@ -100,6 +100,7 @@ struct Session {
     memory: Vec<String>,
     chosen: Chosen,
     system: Option<(String, SystemMode)>,
+    servers: Vec<Value>,
 }
 
 struct Agent {
@@ -159,6 +160,9 @@ impl Agent {
                 false => json!({"resume": {}, "close": {}}),
             };
         }
+        if self.speaking.takes_remote_servers {
+            capabilities["mcpCapabilities"] = json!({"http": true});
+        }
         json!({
             "protocolVersion": 1, "agentCapabilities": capabilities, "authMethods": [],
             "agentInfo": {"name": "clawdforge-demo", "version": super::VERSION},
@@ -172,7 +176,7 @@ impl Agent {
         }
         // The number of this conversation in this process, and the process, make it one of a kind.
         let id = format!("demo-{}-{}", std::process::id(), self.sessions.len() + 1);
-        let session = Session { cwd, system: system_in(params), ..Session::default() };
+        let session = Session { cwd, system: system_in(params), servers: servers_in(params), ..Session::default() };
         let mut offered = session.chosen.offered(self.speaking.tells_modes_apart);
         offered["sessionId"] = id.as_str().into();
         self.sessions.insert(id, session);
@@ -195,7 +199,8 @@ impl Agent {
                 update(id, json!({"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "…"}}))?;
             }
         }
-        let session = Session { cwd, memory, system: system_in(params), ..Session::default() };
+        let (system, servers) = (system_in(params), servers_in(params));
+        let session = Session { cwd, memory, system, servers, ..Session::default() };
         let offered = session.chosen.offered(self.speaking.tells_modes_apart);
         self.sessions.insert(id.to_owned(), session);
         Ok(Ok(offered))
@@ -235,6 +240,7 @@ impl Agent {
             cwd: &session.cwd,
             memory,
             links,
+            servers: &session.servers,
             cancel: &self.cancel,
             deaf: false,
             spoke: false,
@@ -256,6 +262,11 @@ impl Agent {
             Played::Gone(code) => std::process::exit(i32::from(code)),
         }
     }
+}
+
+/// The tool servers of a conversation.
+fn servers_in(params: &Value) -> Vec<Value> {
+    params["mcpServers"].as_array().cloned().unwrap_or_default()
 }
 
 /// The system prompt of a conversation, told as it is told to Claude's adapter.
@@ -301,6 +312,7 @@ struct AcpVoice<'a> {
     cwd: &'a Path,
     memory: Vec<String>,
     links: Vec<String>,
+    servers: &'a [Value],
     cancel: &'a Cancel,
     deaf: bool,
     spoke: bool,
@@ -437,6 +449,10 @@ impl Voice for AcpVoice<'_> {
 
     fn attachments(&self) -> Vec<String> {
         self.links.clone()
+    }
+
+    fn tool_servers(&self) -> &[Value] {
+        self.servers
     }
 
     /// A process may hold conversations of several directories.

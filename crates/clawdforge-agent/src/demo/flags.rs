@@ -24,6 +24,8 @@ pub(super) struct Speaking {
     pub(super) tells_modes_apart: bool,
     /// It cannot take a conversation up without telling it again.
     pub(super) only_loads: bool,
+    /// It declares that it takes tool servers over HTTP.
+    pub(super) takes_remote_servers: bool,
 }
 
 /// The options of a turn.
@@ -56,6 +58,7 @@ pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
             "--acp" => acp = true,
             "--volatile" => speaking.is_volatile = true,
             "--load-only" => speaking.only_loads = true,
+            "--remote-servers" => speaking.takes_remote_servers = true,
             "--modes-apart" => speaking.tells_modes_apart = true,
             "--verbose" | "--include-partial-messages" | "--no-session-persistence" => {}
             "--output-format" if value()? == "stream-json" => {}

@@ -17,6 +17,7 @@ mod player;
 mod reach;
 mod script;
 mod signals;
+mod tool_server;
 mod voice;
 mod wire;
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::flags::Flags;
 use super::script::{self, About, Step};
 use super::voice::Voice;
-use super::{FAILED, NOTES_FILE, grandchild, leave, reach, signals};
+use super::{FAILED, NOTES_FILE, grandchild, leave, reach, signals, tool_server};
 
 /// Longest plain prompt that is repeated whole.
 const ECHO_CHARS_MAX: usize = 2_000;
@@ -120,6 +120,11 @@ impl<V: Voice> Player<V> {
                 let links = self.wire.attachments();
                 self.say(if links.is_empty() { "nothing".to_owned() } else { links.join(" | ") })?;
             }
+            Step::CallServer { server, tool, args } => {
+                let args = serde_json::from_str(&args).unwrap_or(Value::String(args));
+                let said = tool_server::call(self.wire.tool_servers(), &server, &tool, &args)?;
+                self.say(said)?;
+            }
             Step::Linger => self.lingers = true,
             Step::Chatter(time) => return self.chatter(time),
             Step::Flood(lines) => return self.flood(lines),
@@ -194,6 +199,7 @@ impl<V: Voice> Player<V> {
             },
             About::Model => self.flags.model.clone().unwrap_or_else(|| "none".to_owned()),
             About::Effort => self.flags.effort.clone().unwrap_or_else(|| "none".to_owned()),
+            About::ToolServers => json!(self.wire.tool_servers()).to_string(),
             About::Mode => self.flags.mode.clone().unwrap_or_else(|| "none".to_owned()),
         })
     }

@@ -37,6 +37,7 @@ pub(super) enum Step {
     Recall,
     Forget,
     Attached,
+    CallServer { server: String, tool: String, args: String },
 }
 
 /// What the agent can tell of its own surroundings.
@@ -58,6 +59,7 @@ pub(super) enum About {
     Model,
     Effort,
     Mode,
+    ToolServers,
 }
 
 /// The steps of a prompt. Lines that are no step are ignored; a prompt without any step is plain.
@@ -81,6 +83,7 @@ fn bare_step(line: &str) -> Option<Step> {
         "model" => Step::Tell(About::Model),
         "effort" => Step::Tell(About::Effort),
         "mode" => Step::Tell(About::Mode),
+        "tool servers" => Step::Tell(About::ToolServers),
         "hang" => Step::Hang,
         "linger" => Step::Linger,
         "ignore term" => Step::IgnoreTerm,
@@ -107,6 +110,11 @@ fn step_with(word: &str, rest: &str) -> Option<Step> {
         "use tool" => {
             let (name, args) = rest.split_once(char::is_whitespace).unwrap_or((rest, "{}"));
             Step::UseTool { name: name.to_owned(), args: args.trim().to_owned() }
+        }
+        "call server" => {
+            let mut words = rest.splitn(3, char::is_whitespace).map(|word| word.trim().to_owned());
+            let (server, tool) = (words.next()?, words.next()?);
+            Step::CallServer { server, tool, args: words.next().unwrap_or_else(|| "{}".to_owned()) }
         }
         "read" => Step::Read(rest.to_owned()),
         "note" => Step::Note(rest.to_owned()),

@@ -38,6 +38,10 @@ pub(super) trait Voice {
     fn forget(&mut self) -> io::Result<()>;
     /// The links that came with the prompt.
     fn attachments(&self) -> Vec<String>;
+    /// The tool servers that it was given.
+    fn tool_servers(&self) -> &[Value] {
+        &[]
+    }
     /// The directory the turn works in.
     fn folder(&self) -> io::Result<PathBuf> {
         std::env::current_dir()

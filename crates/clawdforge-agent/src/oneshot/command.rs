@@ -107,6 +107,7 @@ mod tests {
             system_mode: SystemMode::Append,
             effort: None,
             mode: None,
+            tool_servers: Vec::new(),
             home: None,
             app: None,
             given_up: tokio_util::sync::CancellationToken::new(),

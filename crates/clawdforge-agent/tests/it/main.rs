@@ -15,4 +15,5 @@ mod shared;
 mod support;
 mod surroundings;
 mod system_prompts;
+mod tool_servers;
 mod versions;

@@ -126,6 +126,7 @@ impl Bench {
             system_mode: SystemMode::Append,
             effort: None,
             mode: None,
+            tool_servers: Vec::new(),
             home: None,
             app: None,
             given_up: CancellationToken::new(),

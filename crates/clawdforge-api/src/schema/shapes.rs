@@ -66,6 +66,7 @@ fn session() -> Value {
                 words(&SystemMode::ALL),
             )),
         )
+        .with("mcp_servers", list("The names of its tool servers.", &text("A name.")))
         .with("meta", or_null(json!({ "type": "object", "description": "The caller's own notes." })))
         .with(
             "on_context_loss",
@@ -187,6 +188,7 @@ fn token() -> Object {
         .with("name", text("The app's name; an app has one token."))
         .with("ip_cidrs", list("From where it is good; empty is from everywhere.", &text("A range of addresses.")))
         .with("network", network)
+        .with("mcp_servers", word("Whether the app's sessions may be given tool servers.", ["any", "none"]))
         .with("created_at", time("When it was minted."))
 }
 

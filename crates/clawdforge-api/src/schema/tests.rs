@@ -148,6 +148,7 @@ fn sessions_are_what_is_described() {
         effort: some("high"),
         mode: some("plan"),
         system_mode: some("replace"),
+        mcp_servers: vec!["sum".to_owned()],
         meta: Some(json!({ "a": [1] })),
         on_context_loss: some("rebuild"),
         isolation: some("namespaces"),
@@ -163,6 +164,7 @@ fn sessions_are_what_is_described() {
         effort: None,
         mode: None,
         system_mode: None,
+        mcp_servers: Vec::new(),
         meta: None,
         on_context_loss: None,
         isolation: None,
@@ -242,6 +244,7 @@ fn tokens_are_what_is_described_and_keep_their_secret_out_of_logs() {
             name: "app".to_owned(),
             ip_cidrs: vec!["10.0.0.0/8".to_owned()],
             network,
+            mcp_servers: "none".to_owned(),
             created_at: AT.to_owned(),
         };
         assert_described("Token", true, &token);

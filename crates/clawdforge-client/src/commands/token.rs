@@ -1,5 +1,6 @@
 //! `clawdforge token mint|list|revoke`, and the older `admin token-mint|token-list|token-revoke`.
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -64,6 +65,9 @@ pub struct MintArgs {
     /// [default: what the agents' own rules let them]
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     pub network: Vec<String>,
+    /// Whether its sessions may be given tool servers [default: any]
+    #[arg(long, value_name = "WHICH", value_parser = PossibleValuesParser::new(["any", "none"]))]
+    pub mcp_servers: Option<String>,
 }
 
 /// Options of revoking.
@@ -93,7 +97,8 @@ async fn mint(args: &MintArgs, connection: &ConnectionArgs, io: &mut Io) -> Resu
     let client = settings::as_admin(connection, io)?;
     let cidrs: Vec<String> =
         args.ip_cidrs.iter().map(|cidr| cidr.trim().to_owned()).filter(|cidr| !cidr.is_empty()).collect();
-    let reply = client.perform(client.mint_call(&args.name, &cidrs, network(&args.network))?).await?;
+    let call = client.mint_call(&args.name, &cidrs, network(&args.network), args.mcp_servers.clone())?;
+    let reply = client.perform(call).await?;
     io.print_json(&reply.bytes)?;
     io.say("the token is shown only this once: store it now; the service keeps no copy");
     Ok(())

@@ -41,13 +41,20 @@ async fn every_option_of_new_travels_and_json_is_the_whole_reply() {
 #[tokio::test]
 async fn what_only_v1_knows_is_asked_there() {
     let opened = r#"{"id":"ses_1","state":"open","agent":"claude","warm":false,"turns":0,"created_at":"2026-11-29T00:01:10.667Z"}"#;
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("mcp.json");
+    fs::write(&config, r#"{"mcpServers": {"sum": {"command": "node", "env": {"TOKEN": "t"}}}}"#).unwrap();
     for (is_json, printed) in [(false, "ses_1"), (true, opened)] {
         let stub = Stub::answering(201, opened).await;
         let args = "session new --agent claude --mode plan --system brief --system-mode replace --json";
-        let args: Vec<&str> = args.split(' ').filter(|arg| is_json || *arg != "--json").collect();
+        let args = args.split(' ').filter(|arg| is_json || *arg != "--json");
+        let args: Vec<&str> = args.chain(["--mcp-config", config.to_str().unwrap()]).collect();
         let ended = Cli::of(&stub).run(&args).await;
         assert_eq!((ended.exit, ended.stdout), (Exit::Done, format!("{printed}\n")));
-        let all = json!({"agent": "claude", "mode": "plan", "system": "brief", "system_mode": "replace"});
+        let servers = json!([{"name": "sum", "command": "node", "args": [], "env": {"TOKEN": "t"}}]);
+        let all = json!({
+            "agent": "claude", "mode": "plan", "system": "brief", "system_mode": "replace", "mcp_servers": servers,
+        });
         let asked = stub.only();
         assert_eq!((asked.path.as_str(), asked.json()), ("/v1/sessions", all));
     }

@@ -16,6 +16,7 @@ use clawdforge_core::ledger::{AgentAsked, LedgerEntry, LedgerFact, TurnFacts};
 use clawdforge_core::limits::{PAGE_ROWS_MAX, TURNS_QUEUED_PER_SESSION_MAX};
 use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_core::session::{Conversation, DriverName, Equipment, OnContextLoss, Session, SessionRecord};
+use clawdforge_core::tools::ToolServer;
 use clawdforge_core::turn::{Turn, TurnState};
 use clawdforge_store::{CommitError, ReadError};
 use tokio::sync::oneshot;
@@ -47,6 +48,8 @@ pub struct SessionWish {
     pub system: Option<String>,
     /// What becomes of the agent's own system prompt.
     pub system_mode: SystemMode,
+    /// Tool servers for its agent, each with a name of its own.
+    pub tool_servers: Vec<ToolServer>,
     /// The caller's own notes, a JSON object as text.
     pub meta: Option<String>,
     /// What happens when the agent has forgotten the turns before.
@@ -152,11 +155,14 @@ impl Shared {
             mode,
             system,
             system_mode,
+            tool_servers,
             meta,
             on_context_loss,
             driver,
             isolation_min,
         } = wish;
+        let names: Vec<String> = tool_servers.iter().map(|server| server.name.clone()).collect();
+        may_give(&by, &names)?;
         let agent = agent.unwrap_or_else(|| self.session_agents.default_name().clone());
         let Some(offered) = self.session_agents.get(&agent) else {
             let known = self.session_agents.names().map(AgentName::as_str);
@@ -176,7 +182,7 @@ impl Shared {
             )));
         }
         let system_mode = system.is_some().then_some(system_mode);
-        let equipment = Equipment { system };
+        let equipment = Equipment { system, tool_servers };
         let session = Session {
             id: self.ids.make(SessionId::new),
             app: by.app.id,
@@ -189,6 +195,7 @@ impl Shared {
                 effort,
                 mode,
                 system_mode,
+                tool_servers: names,
                 meta,
                 driver,
                 on_context_loss,
@@ -281,7 +288,9 @@ impl Shared {
         if record.closed_at.is_some() {
             return Err(EngineError::SessionClosed);
         }
-        // The service may have been started anew, with less than it had when the session was opened.
+        // The app may have another token by now, and the service may have been started anew, with less than it had when the
+        // session was opened.
+        may_give(&by, record.session.conversation.as_ref().map_or(&[], |chosen| &chosen.tool_servers))?;
         if let Ok(driver) = self.driver_of(&record.session) {
             self.enough_isolation_for(&record.session, driver.as_ref()).map_err(EngineError::IsolationTooWeak)?;
         }
@@ -520,6 +529,14 @@ impl Shared {
         fact: LedgerFact,
     ) -> LedgerEntry {
         LedgerEntry { at: self.ids.now(), principal, app: Some(session.app_name.clone()), request, fact }
+    }
+}
+
+/// Whether an app's sessions may have these tool servers.
+fn may_give(by: &AppToken, servers: &[String]) -> Result<(), EngineError> {
+    match servers.is_empty() || by.may_give_tool_servers {
+        true => Ok(()),
+        false => Err(EngineError::ToolServersForbidden),
     }
 }
 

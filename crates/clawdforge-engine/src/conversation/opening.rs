@@ -212,6 +212,7 @@ async fn link_for(
         system_mode: chosen.and_then(|chosen| chosen.system_mode).unwrap_or_default(),
         effort: chosen.and_then(|chosen| chosen.effort),
         mode: chosen.and_then(|chosen| chosen.mode.clone()),
+        tool_servers: equipment.tool_servers,
         home: shared.home_of(session.app, &session.agent, &workspace).await?,
         app: Some(shared.network_of(session.app)),
         given_up,

@@ -169,6 +169,7 @@ fn opening(
             system_mode: request.system_mode,
             effort: request.effort,
             mode: None,
+            tool_servers: Vec::new(),
             home,
             app: Some(shared.network_of(app)),
             given_up,

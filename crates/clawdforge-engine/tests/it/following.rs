@@ -122,7 +122,7 @@ async fn nobody_follows_what_is_another_apps() {
     let scene = Scene::new(true).await;
     let session = scene.open().await;
     let turn = scene.submit(session, "first").await.unwrap().turn;
-    let wish = TokenWish { name: "other".parse().unwrap(), ip_cidrs: Vec::new(), network: None };
+    let wish = TokenWish::of("other".parse().unwrap());
     let minted = scene.engine.mint_token(wish, scene.engine.request_id()).await.unwrap();
     let other = scene.engine.app(minted.secret.expose_secret()).unwrap();
     let not_found = |what| Some(EngineError::NotFound(what));

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use clawdforge_api::legacy::{Done, MintReply, TokenList, TokenRow};
-use clawdforge_core::app::AppName;
+use clawdforge_core::app::{AppName, AppToken};
 use clawdforge_core::limits::TOKEN_CIDRS_MAX;
 use clawdforge_core::network::{BadRule, ENDPOINTS_MAX, NetworkRule};
 use clawdforge_engine::{EngineError, TokenWish};
@@ -25,6 +25,9 @@ const NAME_BYTES_MAX: usize = 1_024;
 /// More than all the ranges a token may have take as one text: 43 bytes each at most.
 const CIDRS_BYTES_MAX: usize = 64 * TOKEN_CIDRS_MAX;
 
+/// Whether an app's sessions may be given tool servers, by the words for it.
+pub(crate) const TOOL_SERVERS: [(&str, bool); 2] = [("any", true), ("none", false)];
+
 /// Mints a token: the only time it is shown.
 pub(crate) async fn mint(State(app): State<App>, by: ByOperator, body: JsonBody) -> Result<Json<MintReply>, Refusal> {
     let wish = read(&body.bytes)?;
@@ -35,6 +38,7 @@ pub(crate) async fn mint(State(app): State<App>, by: ByOperator, body: JsonBody)
         token: minted.secret.expose_secret().to_owned(),
         ip_cidrs: texts(&minted.token.ip_cidrs),
         network: minted.token.network.as_ref().map(NetworkRule::to_json),
+        mcp_servers: tool_servers(&minted.token),
     }))
 }
 
@@ -45,6 +49,7 @@ pub(crate) async fn list(State(app): State<App>, _by: ByOperator) -> Json<TokenL
         name: token.app.name.to_string(),
         ip_cidrs: texts(&token.ip_cidrs),
         network: token.network.as_ref().map(NetworkRule::to_json),
+        mcp_servers: tool_servers(token),
         created_at: token.created_at.unix_seconds(),
     });
     Json(TokenList { ok: true, tokens: rows.collect() })
@@ -65,10 +70,12 @@ pub(crate) async fn revoke(
 
 /// What a body asks for.
 pub(crate) fn read(body: &[u8]) -> Result<TokenWish, Refusal> {
-    let mut fields = Fields::of_body(body, &["name", "ip_cidrs", "network"]).map_err(Refusal::Invalid)?;
+    let mut fields =
+        Fields::of_body(body, &["name", "ip_cidrs", "network", "mcp_servers"]).map_err(Refusal::Invalid)?;
     let name = fields.required_text("name", NAME_BYTES_MAX);
     let cidrs = cidrs(&mut fields);
     let network = network(&mut fields);
+    let may_give_tool_servers = fields.optional_word("mcp_servers", &TOOL_SERVERS).unwrap_or(true);
     let parsed_name = name.parse::<AppName>();
     if let Err(error) = &parsed_name
         && !name.trim().is_empty()
@@ -87,7 +94,7 @@ pub(crate) fn read(body: &[u8]) -> Result<TokenWish, Refusal> {
     }
     fields.finish().map_err(Refusal::Invalid)?;
     let name = parsed_name.map_err(|error| EngineError::Internal(error.to_string()))?;
-    Ok(TokenWish { name, ip_cidrs: nets, network })
+    Ok(TokenWish { name, ip_cidrs: nets, network, may_give_tool_servers })
 }
 
 /// The old service's clients send a list; an old note shows a comma-separated string as well.
@@ -128,6 +135,11 @@ fn network(fields: &mut Fields<'_>) -> Option<NetworkRule> {
             None
         }
     }
+}
+
+/// Told where it is not as it always was.
+fn tool_servers(token: &AppToken) -> Option<String> {
+    (!token.may_give_tool_servers).then(|| "none".to_owned())
 }
 
 /// A range, or a bare address as the range of just itself.

@@ -9,7 +9,7 @@ use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::{
     FILE_TTL_SECS_DEFAULT, FILE_TTL_SECS_MAX, FILE_TTL_SECS_MIN, FILES_PER_PROMPT_MAX, META_BYTES_MAX, MODE_CHARS_MAX,
     MODEL_CHARS_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PROMPT_BYTES_MAX, SYSTEM_BYTES_MAX, TIMEOUT_SECS_MIN,
-    TOKEN_CIDRS_MAX,
+    TOKEN_CIDRS_MAX, TOOL_SERVERS_BYTES_MAX, TOOL_SERVERS_MAX,
 };
 use clawdforge_core::network::ENDPOINTS_MAX;
 use clawdforge_core::run::{Effort, SystemMode};
@@ -21,6 +21,9 @@ const RUN_MODEL: &str = r"^([^\u0000-\u001f\u007f-\u009f-][^\u0000-\u001f\u007f-
 
 /// A model name of a session.
 const SESSION_MODEL: &str = r"^([A-Za-z0-9._:/\[\]][A-Za-z0-9._:/\[\]-]*)?$";
+
+/// The name of a tool server.
+const SERVER_NAME: &str = "^[A-Za-z0-9_-]{1,64}$";
 
 /// The name of a mode.
 const MODE: &str = "^([!-,.-~][!-~]*)?$";
@@ -151,6 +154,7 @@ pub(super) fn session_body() -> Value {
         .maybe("mode", mode())
         .maybe("system", system())
         .maybe("system_mode", system_mode())
+        .maybe("mcp_servers", mcp_servers())
         .maybe("meta", meta())
         .maybe(
             "on_context_loss",
@@ -172,6 +176,27 @@ pub(super) fn change_body() -> Value {
 
 fn session_model() -> Value {
     or_null(bounded("The model; null leaves it to the agent.", MODEL_CHARS_MAX, SESSION_MODEL))
+}
+
+fn mcp_servers() -> Value {
+    let name = || json!({ "type": "string", "pattern": SERVER_NAME, "description": "Its name, which no other has." });
+    let texts = |about: &str| {
+        or_null(json!({ "type": "object", "additionalProperties": { "type": "string" }, "description": about }))
+    };
+    let stdio = Object::new("A program that the agent starts.")
+        .maybe("type", or_null(word("A program.", ["stdio"])))
+        .with("name", name())
+        .with("command", text("The program: a path, or a name to look for."))
+        .maybe("args", or_null(list("Its arguments.", &text("An argument."))))
+        .maybe("env", texts("Variables it gets. Values are not told again."));
+    let remote = Object::new("A server that the agent connects to.")
+        .with("type", word("How it is spoken to; only where the agent declares that it can.", ["http", "sse"]))
+        .with("name", name())
+        .with("url", json!({ "type": "string", "pattern": "^https?://", "description": "Where it is." }))
+        .maybe("headers", texts("What every request carries. Values are not told again."));
+    let about = format!("Tool servers (MCP) for the agent; at most {TOOL_SERVERS_BYTES_MAX} bytes.");
+    let server = json!({ "anyOf": [stdio.schema(), remote.schema()] });
+    or_null(json!({ "type": "array", "items": server, "maxItems": TOOL_SERVERS_MAX, "description": about }))
 }
 
 fn system() -> Value {
@@ -215,7 +240,14 @@ pub(super) fn token_body() -> Value {
     let body = Object::new("Whose, and what it is good for.")
         .with("name", json!({ "type": "string", "pattern": APP_NAME, "description": "The app's name." }))
         .maybe("ip_cidrs", or_null(cidrs))
-        .maybe("network", network);
+        .maybe("network", network)
+        .maybe(
+            "mcp_servers",
+            or_null(word(
+                "Whether the app's sessions may be given tool servers; `any` where nothing is said.",
+                ["any", "none"],
+            )),
+        );
     json!({ "schema": body.schema(), "example": { "name": "kitchen" } })
 }
 

@@ -11,6 +11,7 @@ mod session_body;
 pub(crate) mod sessions;
 pub(crate) mod stream;
 pub(crate) mod tokens;
+mod tool_servers;
 pub(crate) mod turns;
 pub(crate) mod usage;
 mod work;

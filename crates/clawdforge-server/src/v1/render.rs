@@ -29,6 +29,7 @@ pub(super) fn session(view: SessionView) -> v1::Session {
         effort: chosen.and_then(|chosen| chosen.effort).map(|effort| effort.as_str().to_owned()),
         mode: chosen.and_then(|chosen| chosen.mode.clone()),
         system_mode: chosen.and_then(|chosen| chosen.system_mode).map(|mode| mode.as_str().to_owned()),
+        mcp_servers: chosen.map(|chosen| chosen.tool_servers.clone()).unwrap_or_default(),
         // It was an object when it was taken.
         meta: chosen.and_then(|chosen| serde_json::from_str(chosen.meta.as_ref()?).ok()),
         on_context_loss: chosen.map(|chosen| chosen.on_context_loss.as_str().to_owned()),
@@ -128,6 +129,7 @@ pub(super) fn token(token: &AppToken) -> v1::Token {
         name: token.app.name.to_string(),
         ip_cidrs: legacy::tokens::texts(&token.ip_cidrs),
         network: token.network.as_ref().map(NetworkRule::to_json),
+        mcp_servers: if token.may_give_tool_servers { "any" } else { "none" }.to_owned(),
         created_at: token.created_at.to_string(),
     }
 }

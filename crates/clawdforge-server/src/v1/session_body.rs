@@ -5,12 +5,24 @@ use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_engine::{SessionChange, SessionWish};
 use serde_json::json;
 
+use super::tool_servers;
 use crate::answer::Refusal;
 use crate::legacy::sessions::{model, wish};
 use crate::validate::Fields;
 
-const FIELDS: [&str; 10] =
-    ["agent", "driver", "effort", "isolation", "meta", "mode", "model", "on_context_loss", "system", "system_mode"];
+const FIELDS: [&str; 11] = [
+    "agent",
+    "driver",
+    "effort",
+    "isolation",
+    "mcp_servers",
+    "meta",
+    "mode",
+    "model",
+    "on_context_loss",
+    "system",
+    "system_mode",
+];
 
 /// What kind of session is wished for.
 pub(super) fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
@@ -18,9 +30,10 @@ pub(super) fn read(body: &[u8]) -> Result<SessionWish, Refusal> {
     let mode = mode(&mut fields);
     let system = fields.optional_text("system", SYSTEM_BYTES_MAX);
     let system_mode = fields.optional_word("system_mode", &SystemMode::ALL).unwrap_or_default();
+    let tool_servers = tool_servers::read(&mut fields);
     let wish = wish(&mut fields);
     fields.finish().map_err(Refusal::Invalid)?;
-    Ok(SessionWish { mode, system, system_mode, ..wish })
+    Ok(SessionWish { mode, system, system_mode, tool_servers, ..wish })
 }
 
 /// What is to be changed of a session: what is null is taken away, what is absent stays.

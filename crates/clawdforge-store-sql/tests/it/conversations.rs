@@ -5,6 +5,7 @@ use clawdforge_core::event::EventBody;
 use clawdforge_core::id::AppId;
 use clawdforge_core::run::SystemMode;
 use clawdforge_core::session::{Conversation, DriverName, Equipment, OnContextLoss, Session, SessionRecord};
+use clawdforge_core::tools::{NamedSecret, Remote, ToolServer, Transport};
 use clawdforge_core::turn::Turn;
 
 use crate::support::{Fixture, app, at, outcome, session, session_id, turn, turn_id, unexpected};
@@ -16,6 +17,7 @@ fn conversation(number: u128, opened: i64) -> Session {
         model: Some("opus".to_owned()),
         mode: Some("plan".to_owned()),
         system_mode: Some(SystemMode::Replace),
+        tool_servers: vec!["sum".to_owned()],
         meta: Some(r#"{"purpose":"test"}"#.to_owned()),
         driver: DriverName::Acp,
         on_context_loss: OnContextLoss::Fail,
@@ -61,7 +63,12 @@ async fn what_an_agent_is_given_is_kept_apart_and_erased_with_its_conversation()
     let fixture = Fixture::with_app().await;
     open(&fixture, 1, 5).await;
     open(&fixture, 2, 5).await;
-    let given = Equipment { system: Some("be brief".to_owned()) };
+    let named = |name: &str| vec![NamedSecret { name: name.to_owned(), value: "v".to_owned().into() }];
+    let remote = |kind| Transport::Remote { kind, url: "https://example.org".to_owned(), headers: named("A") };
+    let stdio = Transport::Stdio { command: "c".to_owned(), args: vec!["-x".to_owned()], env: named("B") };
+    let servers = [("one", stdio), ("two", remote(Remote::Http)), ("three", remote(Remote::Sse))];
+    let servers = servers.map(|(name, transport)| ToolServer { name: name.to_owned(), transport });
+    let given = Equipment { system: Some("be brief".to_owned()), tool_servers: servers.into() };
     fixture.write([Write::EquipSession(session_id(1), given.clone())]).await.unwrap();
     let fixture = fixture.reopen().await;
     let sessions = &fixture.store().sessions;

@@ -118,10 +118,10 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     fixture.opened.close().await.unwrap();
     tamper(&path, "PRAGMA user_version = 99").await;
     let error = error_of(&path).await;
-    assert_eq!(error, OpenError::NewerSchema { path: path.clone(), found: 99, known: 11 });
-    assert!(error.to_string().contains("newer version (schema 99, this one knows 11)"), "{error}");
+    assert_eq!(error, OpenError::NewerSchema { path: path.clone(), found: 99, known: 12 });
+    assert!(error.to_string().contains("newer version (schema 99, this one knows 12)"), "{error}");
 
-    tamper(&path, "PRAGMA user_version = 11").await;
+    tamper(&path, "PRAGMA user_version = 12").await;
     let opened = open(SqliteOptions::at(&path)).await.unwrap();
     assert_eq!(opened.store.tokens.app(&app().name).await.unwrap(), Some(app()));
 }
@@ -198,5 +198,40 @@ async fn a_database_of_the_first_version_keeps_its_runs_and_takes_conversations(
     let prompt = opened.store.sessions.queued_prompt(unfinished[0].turn.id).await.unwrap();
     assert_eq!(prompt, None);
     assert_eq!(opened.store.sessions.open_conversations().await, Ok(0));
+    opened.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_before_sessions_were_given_anything_keeps_its_conversations_and_tokens() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("store.db");
+    let before = concat!(
+        include_str!("../../migrations/sqlite/0001_first.sql"),
+        include_str!("../../migrations/sqlite/0002_conversations.sql"),
+        include_str!("../../migrations/sqlite/0003_hosts.sql"),
+        include_str!("../../migrations/sqlite/0004_isolation.sql"),
+        include_str!("../../migrations/sqlite/0005_counts.sql"),
+        include_str!("../../migrations/sqlite/0006_isolation_min.sql"),
+        include_str!("../../migrations/sqlite/0007_network.sql"),
+        include_str!("../../migrations/sqlite/0008_cancel.sql"),
+        include_str!("../../migrations/sqlite/0009_idempotency.sql"),
+        "PRAGMA user_version = 9;
+         INSERT INTO apps VALUES ('app_00000000000000000000000001', 'cauldron', 1);
+         INSERT INTO tokens (id, app, hash, ip_cidrs, created_at)
+                VALUES ('tok_00000000000000000000000001', 'app_00000000000000000000000001', zeroblob(32), '[]', 1);
+         INSERT INTO sessions (id, app, app_name, agent, kind, created_at, model, driver, on_context_loss)
+                VALUES ('ses_00000000000000000000000001', 'app_00000000000000000000000001', 'cauldron', 'claude',
+                        'conversation', 1, 'opus', 'acp', 'rebuild');",
+    );
+    tamper(&path, before).await;
+    let opened = open(SqliteOptions::at(&path)).await.unwrap();
+    let session = clawdforge_core::id::SessionId::from_u128(1);
+    let record = opened.store.sessions.conversation(session).await.unwrap().unwrap();
+    let chosen = record.session.conversation.unwrap();
+    assert_eq!((chosen.model.as_deref(), chosen.mode, chosen.system_mode), (Some("opus"), None, None));
+    assert!(chosen.tool_servers.is_empty());
+    assert_eq!(opened.store.sessions.equipment(session).await, Ok(clawdforge_core::session::Equipment::default()));
+    let tokens = opened.store.tokens.live_tokens().await.unwrap();
+    assert!(tokens.len() == 1 && tokens[0].may_give_tool_servers, "{tokens:?}");
     opened.close().await.unwrap();
 }

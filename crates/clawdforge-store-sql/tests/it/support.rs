@@ -108,6 +108,7 @@ pub fn token(number: u128, app: App) -> AppToken {
         ip_cidrs: vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
         network: NetworkRule::only(&["example.com:443"]).ok(),
         created_at: at(2),
+        may_give_tool_servers: true,
     }
 }
 

@@ -48,4 +48,5 @@ mod v1;
 mod v1_followers;
 mod v1_session_mode;
 mod v1_session_system;
+mod v1_session_tool_servers;
 mod v1_tokens;

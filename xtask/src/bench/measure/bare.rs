@@ -86,6 +86,7 @@ impl Bare {
             system_mode: SystemMode::Append,
             effort: None,
             mode: None,
+            tool_servers: Vec::new(),
             home: None,
             app: None,
             given_up: Default::default(),

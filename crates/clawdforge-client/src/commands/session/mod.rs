@@ -1,6 +1,9 @@
 //! `clawdforge session new|turn|get|list|close|chat`
 
+mod mcp_config;
 mod turn;
+
+use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -66,6 +69,9 @@ pub struct SessionNewArgs {
     /// Whether it comes behind the agent's own or in its place [default: append]
     #[arg(long, value_name = "HOW", requires = "system", value_parser = PossibleValuesParser::new(["append", "replace"]))]
     pub system_mode: Option<String>,
+    /// Tool servers for the agent, in the usual form: {"mcpServers": {"NAME": {"command": …}}}
+    #[arg(long, value_name = "FILE")]
+    pub mcp_config: Option<PathBuf>,
     /// Notes to keep with the session, a JSON object
     #[arg(long, value_name = "JSON", value_parser = object)]
     pub meta: Option<Value>,
@@ -138,11 +144,13 @@ async fn new(args: &SessionNewArgs, connection: &ConnectionArgs, io: &mut Io) ->
         isolation: args.isolation.clone(),
     };
     // What the first versions' endpoint does not know it would pass over; for the rest it stays the one that scripts know.
-    let (bytes, id) = if args.mode.is_some() || args.system.is_some() {
+    let mcp_servers = args.mcp_config.as_deref().map(mcp_config::read).transpose()?;
+    let (bytes, id) = if args.mode.is_some() || args.system.is_some() || mcp_servers.is_some() {
         let request = SessionRequest {
             mode: args.mode.clone(),
             system: args.system.clone(),
             system_mode: args.system_mode.clone(),
+            mcp_servers: mcp_servers.unwrap_or_default(),
             ..request.into()
         };
         let reply = client.perform(client.session_open_call(&request, None)?).await?;

@@ -58,6 +58,7 @@ async fn flood(door: Arc<dyn CommitDoor>, app: AppId, place: usize, groups: usiz
         effort: None,
         mode: None,
         system_mode: None,
+        tool_servers: Vec::new(),
         meta: None,
         driver: DriverName::Acp,
         on_context_loss: OnContextLoss::default(),

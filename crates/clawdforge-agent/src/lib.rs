@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, AgentSignal, Failure};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::network::AppNetwork;
+use clawdforge_core::output::OutputSchema;
 use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_core::tools::ToolServer;
 use clawdforge_process::TreeMark;
@@ -59,6 +60,12 @@ pub trait AgentDriver: Send + Sync {
     /// # Errors
     /// [`Failure`] of kind `NotInstalled`, with what the operator should do.
     fn check(&self) -> Result<(), Failure>;
+
+    /// Whether it can be told to answer by this schema when it is opened, rather than in words.
+    fn takes_schema(&self, schema: &OutputSchema) -> bool {
+        let _ = schema;
+        false
+    }
 
     /// What the operator allows this agent, where that is less than others may.
     fn limits(&self) -> AgentLimits {
@@ -246,6 +253,8 @@ pub struct OpenSpec {
     pub mode: Option<String>,
     /// Tool servers that the conversation gives the agent.
     pub tool_servers: Vec<ToolServer>,
+    /// The schema to answer by; only of a driver that takes it.
+    pub output_schema: Option<OutputSchema>,
     /// Where the agent lives, where that is not the service's own home.
     pub home: Option<Home>,
     /// What the app that it works for lets it reach.

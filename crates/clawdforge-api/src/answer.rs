@@ -1,33 +1,17 @@
 //! From an agent's answer to the `result` of `POST /run`.
 //!
-//! Models wrap JSON in Markdown fences however often they are told not to. An answer that is JSON,
-//! alone or inside one fence around the whole of it, becomes that JSON, passed on as it was written;
-//! every other answer is returned as a string, untouched.
+//! An answer that is JSON, alone or inside one fence around the whole of it, becomes that JSON, passed on as it was
+//! written; every other answer is returned as a string, untouched.
 
+use clawdforge_core::answer::json_in;
 use serde_json::value::{RawValue, to_raw_value};
-
-/// The fence of a Markdown code block.
-const FENCE: &str = "```";
 
 /// The `result` for an answer.
 #[must_use]
 pub fn result_of(answer: &str) -> Box<RawValue> {
-    let text = unfenced(answer).unwrap_or(answer).trim();
-    match serde_json::from_str::<Box<RawValue>>(text) {
-        // A raw value is only scanned; a number may still be one that no JSON reader takes (1e999).
-        Ok(raw) if serde_json::from_str::<serde_json::Value>(text).is_ok() => raw,
-        _ => string(answer),
-    }
-}
-
-/// What stands inside the one fence around the whole text, if there is one.
-fn unfenced(text: &str) -> Option<&str> {
-    let inner = text.trim().strip_prefix(FENCE)?.strip_suffix(FENCE)?;
-    // The rest of the first line is the language, if it is one word; `{` on it is content already.
-    let (first, rest) = inner.split_once('\n').unwrap_or(("", inner));
-    let is_language = first.trim().chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+'));
-    let body = if is_language { rest } else { inner };
-    (!body.contains(FENCE)).then_some(body)
+    // A raw value is only scanned; that it is JSON to every reader (1e999 is not) is known by then.
+    let raw = json_in(answer).and_then(|(text, _)| serde_json::from_str(text).ok());
+    raw.unwrap_or_else(|| string(answer))
 }
 
 fn string(text: &str) -> Box<RawValue> {

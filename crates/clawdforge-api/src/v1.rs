@@ -130,6 +130,9 @@ pub struct Progress {
 pub struct Outcome {
     /// The agent's answer; null on most failures.
     pub answer: Option<String>,
+    /// The answer as data, where an `output_schema` was asked for and it fits.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub output: Option<Value>,
     /// The agent's word for why it stopped.
     pub stop_reason: Option<String>,
     /// What went wrong, if anything.
@@ -147,9 +150,26 @@ pub struct Failure {
     pub code: String,
     /// What happened, and what to do.
     pub message: String,
+    /// Of `output_invalid`: where the answer does not fit, and how.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<Violation>,
     /// The end of the agent's error stream.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub stderr: String,
+}
+
+/// One way in which an answer does not fit its schema.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// The place in the answer as a JSON pointer; empty for all of it.
+    pub path: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// A null that is there is an output like any other.
+fn present<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(field).map(Some)
 }
 
 /// What a turn or a run used and cost, as the agent reported it; null where it did not.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::output::Violation;
+
 /// The name under which the operator configured an agent: `^[a-zA-Z0-9_-]{1,64}$`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct AgentName(String);
@@ -98,6 +100,9 @@ pub struct TurnEnd {
     pub answer: Option<String>,
     /// The agent's word for why it stopped (`end_turn`, `refusal`, …).
     pub stop_reason: Option<String>,
+    /// The answer as data: as the agent gave it beside the text, and at the end of a turn that asked for some, as it was found
+    /// to fit.
+    pub output: Option<Box<Value>>,
     /// What went wrong; `None` means the answer is good.
     pub failure: Option<Failure>,
     /// What it used and cost, as far as the agent said.
@@ -123,6 +128,21 @@ pub struct Usage {
     pub cost_usd: Option<f64>,
 }
 
+impl Usage {
+    /// Adds what was used after it. What was not reported either time stays unknown; the model is the later one.
+    pub fn add(&mut self, later: Self) {
+        let sum = |one: &mut Option<u64>, two: Option<u64>| {
+            *one = one.map_or(two, |one| Some(one.saturating_add(two.unwrap_or(0))));
+        };
+        sum(&mut self.input_tokens, later.input_tokens);
+        sum(&mut self.output_tokens, later.output_tokens);
+        sum(&mut self.cache_read_tokens, later.cache_read_tokens);
+        sum(&mut self.cache_write_tokens, later.cache_write_tokens);
+        self.cost_usd = self.cost_usd.map_or(later.cost_usd, |cost| Some(cost + later.cost_usd.unwrap_or(0.0)));
+        self.model = later.model.or(self.model.take());
+    }
+}
+
 /// How a process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Exit {
@@ -141,13 +161,16 @@ pub struct Failure {
     pub kind: FailureKind,
     /// What a person reads: what happened and what to do. Safe for the caller.
     pub message: String,
+    /// Of an answer that does not fit its schema: where, and how.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub violations: Vec<Violation>,
 }
 
 impl Failure {
     /// A failure of a kind, with its sentence.
     #[must_use]
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: message.into(), violations: Vec::new() }
     }
 }
 
@@ -207,6 +230,8 @@ failure_kinds! {
     Crashed = "agent_crashed",
     /// The agent ended in good order but what it wrote is no answer.
     BadOutput = "agent_bad_output",
+    /// The answer does not fit the schema that was asked for.
+    OutputInvalid = "output_invalid",
     /// The answer is larger than can be returned.
     AnswerTooLarge = "answer_too_large",
     /// The time limit passed.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::agent::{Failure, Usage};
 use crate::id::{FileId, SessionId, TurnId};
+use crate::output::Violation;
 use crate::run::{Effort, SystemMode};
 use crate::time::Timestamp;
 
@@ -48,6 +49,12 @@ pub enum EventBody {
         /// Attached uploads.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         files: Vec<FileId>,
+        /// The schema that the answer is to fit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output_schema: Option<Value>,
+        /// What the service put behind the text, where the agent has to be told of the schema in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instruction: Option<String>,
     },
     /// An agent was set to work on the turn.
     Started,
@@ -96,6 +103,15 @@ pub enum EventBody {
         /// The agent's word for it.
         reason: String,
     },
+    /// The answer did not fit the schema, so the agent was asked again, in the same conversation.
+    AskedAgain {
+        /// Which time: 1, 2 …
+        attempt: u64,
+        /// What was wrong with the answer.
+        violations: Vec<Violation>,
+        /// What it was told.
+        text: String,
+    },
     /// Output nobody understood, cut.
     Unrecognised {
         /// The beginning of it.
@@ -133,16 +149,22 @@ impl EventBody {
     pub fn weight(&self) -> usize {
         let own = size_of::<Self>();
         own + match self {
-            Self::Prompt { text, model, system, .. } => {
-                text.len() + model.len() + system.as_ref().map_or(0, String::len)
+            Self::Prompt { text, model, system, output_schema, instruction, .. } => {
+                let texts = [system.as_ref(), instruction.as_ref()].into_iter().flatten().map(String::len);
+                text.len() + model.len() + texts.sum::<usize>() + output_schema.as_ref().map_or(0, value_weight)
             }
             Self::Started | Self::Context { .. } => 0,
             Self::Text { content } | Self::Thinking { content } => content.len(),
             Self::ToolCall { call, name, args } => call.len() + name.len() + value_weight(args),
             Self::ToolResult { call, result, .. } => call.len() + value_weight(result),
             Self::Retry { reason, .. } => reason.len(),
+            // The violations stand in the text.
+            Self::AskedAgain { text, .. } => 2 * text.len(),
             Self::Unrecognised { raw } => raw.len(),
-            Self::Ended(outcome) => outcome.answer.as_ref().map_or(0, String::len) + outcome.stderr.len(),
+            Self::Ended(outcome) => {
+                let texts = outcome.answer.as_ref().map_or(0, String::len) + outcome.stderr.len();
+                texts + outcome.output.as_ref().map_or(0, value_weight)
+            }
         }
     }
 }
@@ -195,6 +217,9 @@ pub struct TurnOutcome {
     /// The answer; absent on most failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
+    /// The answer as data, where a schema was asked for and it fits.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub output: Option<Value>,
     /// The agent's word for why it stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_reason: Option<String>,
@@ -219,6 +244,11 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+/// A null that is there is an output like any other.
+fn present<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(field).map(Some)
+}
+
 impl TurnOutcome {
     /// `completed`, or the code of the failure.
     #[must_use]
@@ -236,6 +266,7 @@ mod tests {
     fn the_durable_form_of_an_end_stays_readable() {
         let body = EventBody::Ended(TurnOutcome {
             answer: None,
+            output: Some(Value::Null),
             stop_reason: None,
             failure: Some(Failure::new(FailureKind::TimedOut, "timed out after 5 s")),
             stderr: String::new(),
@@ -246,6 +277,8 @@ mod tests {
         let json = serde_json::to_value(&body).unwrap();
         assert_eq!(json["type"], "ended");
         assert_eq!(json["failure"]["kind"], "timed_out");
+        assert_eq!(json["output"], Value::Null);
+        assert!(json.as_object().unwrap().contains_key("output"));
         assert_eq!(serde_json::from_value::<EventBody>(json).unwrap(), body);
     }
 }

@@ -14,10 +14,12 @@ pub mod app;
 pub mod principal;
 
 pub mod agent;
+pub mod answer;
 pub mod file;
 pub mod idempotency;
 pub mod isolation;
 pub mod network;
+pub mod output;
 
 pub mod event;
 pub mod run;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::FileId;
 use crate::isolation::Isolation;
+use crate::output::OutputSchema;
 
 /// What a caller asks of an agent in one prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct RunRequest {
     pub timeout: Duration,
     /// The weakest isolation it may run at; `None` takes what there is.
     pub isolation_min: Option<Isolation>,
+    /// What the answer is to fit; `None` takes any.
+    pub output_schema: Option<OutputSchema>,
 }
 
 /// Whether the caller's system text joins the agent's own or takes its place.

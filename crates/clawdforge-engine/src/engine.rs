@@ -32,6 +32,7 @@ use crate::hub::{Ended, Tails};
 use crate::ids::Ids;
 use crate::keys::{KeysInUse, Submitted};
 use crate::options::EngineOptions;
+use crate::output::Checks;
 use crate::record::Recorder;
 use crate::recovery::{self, RecoveryReport};
 use crate::runs::RunTicket;
@@ -86,6 +87,8 @@ pub(crate) struct Shared {
     pub cancels: Cancels,
     /// Requests that may be sent again, while they are looked at.
     pub keys_in_use: KeysInUse,
+    /// Looks whether answers fit their schemas.
+    pub checks: Checks,
     /// Agent processes that no conversation has to itself from birth.
     pub hosts: Hosts,
     /// Open conversations, counted here because `/healthz` asks no disk.
@@ -161,6 +164,7 @@ impl Engine {
             registry: Registry::default(),
             tails: Tails::default(),
             cancels: Cancels::default(),
+            checks: Checks::new(),
             keys_in_use: KeysInUse::default(),
             hosts: Hosts::default(),
             open_sessions: AtomicU64::new(open_sessions),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clawdforge_core::agent::{AgentName, Failure};
+use clawdforge_core::output::SchemaFault;
 use clawdforge_store::{CommitError, ReadError};
 
 /// A refused call. Nothing was started.
@@ -28,6 +29,9 @@ pub enum EngineError {
     /// The idempotency key was used for another request.
     #[error("this idempotency key was used for another request; use a new key for each")]
     KeyReused,
+    /// The schema that the answer is to fit is none.
+    #[error("output_schema is no schema: at \"{}\": {}", .0.path, .0.message)]
+    SchemaInvalid(SchemaFault),
     /// No agent of this name is configured for sessions.
     #[error("there is no agent `{agent}`; there are: {known}")]
     UnknownAgent {

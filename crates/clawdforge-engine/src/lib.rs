@@ -19,6 +19,7 @@ mod hub;
 mod ids;
 mod keys;
 mod options;
+mod output;
 mod owner;
 mod quota;
 mod record;

@@ -156,6 +156,7 @@ async fn end_turn(shared: &Arc<Shared>, found: UnfinishedTurn) -> Result<(), Eng
     let now = shared.ids.now();
     let outcome = TurnOutcome {
         answer: None,
+        output: None,
         stop_reason: None,
         failure: Some(Failure::new(FailureKind::Interrupted, message)),
         stderr: String::new(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use clawdforge_agent::AgentDriver;
 use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Expect, Write};
 use clawdforge_core::event::{Event, EventBody, EventSeq, TurnOutcome};
@@ -9,6 +10,7 @@ use clawdforge_core::file::File;
 use clawdforge_core::id::{FileId, RequestId, RunId, SessionId, TurnId};
 use clawdforge_core::idempotency::IdempotencyKey;
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact, RunFacts};
+use clawdforge_core::output::OutputSchema;
 use clawdforge_core::run::RunRequest;
 use clawdforge_core::session::Session;
 use clawdforge_core::turn::{Turn, TurnState};
@@ -41,6 +43,11 @@ impl RunTicket {
     }
 }
 
+/// What is put behind the prompt of an agent that takes a schema only in words.
+fn told_in_words(driver: &dyn AgentDriver, schema: Option<&OutputSchema>) -> Option<String> {
+    schema.filter(|schema| !driver.takes_schema(schema)).map(OutputSchema::instruction)
+}
+
 impl Shared {
     pub(crate) async fn submit_run(
         self: Arc<Self>,
@@ -55,6 +62,9 @@ impl Shared {
         }
         if self.stopping.is_cancelled() {
             return Err(EngineError::Stopping);
+        }
+        if let Some(schema) = &request.output_schema {
+            self.checks.schema(schema).await.map_err(EngineError::SchemaInvalid)?;
         }
         let attachments = self.attachments(&by, &request.files).await?;
         let driver = Arc::clone(&self.default_driver);
@@ -94,6 +104,8 @@ impl Shared {
             system_mode: request.system_mode,
             effort: request.effort,
             files: std::mem::take(&mut request.files),
+            output_schema: request.output_schema.as_ref().map(|schema| schema.value().clone()),
+            instruction: told_in_words(driver.as_ref(), request.output_schema.as_ref()),
         };
         let prompt = Event { session: session.id, seq: PROMPT_SEQ, turn: turn.id, at: now, body };
         let kept = key.clone().map(|key| self.keep(session.app, key, RunId::from(session.id).to_string()));

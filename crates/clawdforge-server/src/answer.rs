@@ -7,6 +7,8 @@ use clawdforge_api::legacy::{ErrorReply, ValidationFault, ValidationReply};
 use clawdforge_api::problem::{Code, Fault};
 use clawdforge_engine::EngineError;
 
+use crate::validate::schema_fault;
+
 /// When a caller whose body found no room should come back: bodies are held for as long as they take to
 /// arrive.
 const BODY_ROOM_RETRY_SECS: u64 = 5;
@@ -54,7 +56,11 @@ pub(crate) enum Refusal {
 
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
-        Self::Engine(error)
+        match error {
+            // A fault of the body like any other; only a validator could see it.
+            EngineError::SchemaInvalid(fault) => Self::Invalid(vec![schema_fault(fault)]),
+            error => Self::Engine(error),
+        }
     }
 }
 
@@ -103,6 +109,7 @@ impl Refusal {
                 EngineError::SessionClosed => Code::SessionClosed,
                 EngineError::AlreadyEnded => Code::AlreadyEnded,
                 EngineError::KeyReused => Code::KeyReused,
+                EngineError::SchemaInvalid(_) => Code::InvalidRequest,
                 EngineError::UnknownAgent { .. } => Code::UnknownAgent,
                 EngineError::AgentUnavailable(_) => Code::AgentUnavailable,
                 EngineError::IsolationTooWeak(_) => Code::IsolationTooWeak,
@@ -192,7 +199,7 @@ fn engine(error: EngineError) -> Response {
         EngineError::NotFound(_) => text(StatusCode::NOT_FOUND, error.to_string()),
         EngineError::ToolServersForbidden => text(StatusCode::FORBIDDEN, error.to_string()),
         EngineError::SessionClosed => text(StatusCode::GONE, error.to_string()),
-        EngineError::UnknownAgent { .. } | EngineError::NotOffered(_) => {
+        EngineError::UnknownAgent { .. } | EngineError::NotOffered(_) | EngineError::SchemaInvalid(_) => {
             text(StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
         }
         EngineError::IsolationTooWeak(failure) => {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use clawdforge_api::legacy::ValidationFault;
+use clawdforge_core::output::{OutputSchema, SchemaFault};
 use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -16,6 +17,9 @@ use crate::limits::FAULT_INPUT_BYTES_MAX;
 
 /// Most bytes of JSON text that one byte of a string can take: `\u0000`.
 const ESCAPED_BYTES_MAX: usize = 6;
+
+/// The field with the schema that an answer is to fit.
+pub(crate) const OUTPUT_SCHEMA: &str = "output_schema";
 
 /// The fields of a body that is an object, and the faults found so far.
 ///
@@ -147,6 +151,17 @@ impl<'a> Fields<'a> {
         // Read once as what it will be read as later: half a character shows only then.
         let object: Value = self.parsed(key, &raw)?;
         Some(object.to_string())
+    }
+
+    /// The schema that the answer is to fit, or absent or null.
+    pub fn output_schema(&mut self) -> Option<OutputSchema> {
+        let raw = self.take(OUTPUT_SCHEMA).filter(|raw| raw != "null")?;
+        if !raw.starts_with('{') {
+            self.fault(OUTPUT_SCHEMA, "dict_type", "Input should be a valid dictionary", shown(&raw), None);
+            return None;
+        }
+        let taken = OutputSchema::of(&raw);
+        taken.map_err(|faults| self.faults.extend(faults.into_iter().map(schema_fault))).ok()
     }
 
     /// A true or false, or absent.
@@ -376,6 +391,18 @@ impl<'de> Visitor<'de> for FirstItems {
 fn put<'a>(values: &mut Vec<(&'static str, Cow<'a, str>)>, key: &'static str, raw: Cow<'a, str>) {
     values.retain(|(name, _)| *name != key);
     values.push((key, raw));
+}
+
+/// What is wrong with a schema, with the whole way to it.
+pub(crate) fn schema_fault(fault: SchemaFault) -> ValidationFault {
+    let below = fault.path.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~"));
+    ValidationFault {
+        kind: "value_error".to_owned(),
+        loc: [json!("body"), json!(OUTPUT_SCHEMA)].into_iter().chain(below.map(Value::from)).collect(),
+        msg: format!("Value error, {}", fault.message),
+        input: Value::Null,
+        ctx: None,
+    }
 }
 
 /// The fault of a body that is not there.

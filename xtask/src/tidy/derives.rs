@@ -14,6 +14,7 @@ const DURABLE: &[(&str, &[&str])] = &[
     ("id.rs", &[]),
     ("event.rs", &[]),
     ("agent.rs", &["Usage", "Failure", "FailureKind"]),
+    ("output/mod.rs", &["Violation"]),
     ("run.rs", &["SystemMode", "Effort"]),
     ("time.rs", &["Timestamp"]),
 ];

@@ -101,6 +101,8 @@ struct Session {
     chosen: Chosen,
     system: Option<(String, SystemMode)>,
     servers: Vec<Value>,
+    /// What is played in place of the next prompt.
+    later: Vec<String>,
 }
 
 struct Agent {
@@ -234,11 +236,14 @@ impl Agent {
         let memory = session.memory.clone();
         self.cancel.reset();
         session.memory.push(remembered(prompt));
+        let planned = std::mem::take(&mut session.later).join("\n");
+        let played = if planned.is_empty() { prompt } else { &planned };
         let mut outcome = Ok(Value::Null);
         let voice = AcpVoice {
             session: id,
             cwd: &session.cwd,
             memory,
+            later: &mut session.later,
             links,
             servers: &session.servers,
             cancel: &self.cancel,
@@ -257,7 +262,7 @@ impl Agent {
             flags.system_mode = mode;
             text
         });
-        match Player::new(self.args.clone(), flags, system, voice).play(prompt)? {
+        match Player::new(self.args.clone(), flags, system, voice).play(played)? {
             Played::Done(_) => Ok(outcome),
             Played::Gone(code) => std::process::exit(i32::from(code)),
         }
@@ -311,6 +316,7 @@ struct AcpVoice<'a> {
     session: &'a str,
     cwd: &'a Path,
     memory: Vec<String>,
+    later: &'a mut Vec<String>,
     links: Vec<String>,
     servers: &'a [Value],
     cancel: &'a Cancel,
@@ -445,6 +451,10 @@ impl Voice for AcpVoice<'_> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    fn keep_for_later(&mut self, line: &str) {
+        self.later.push(line.to_owned());
     }
 
     fn attachments(&self) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clawdforge_core::run::SystemMode;
+use serde_json::Value;
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub(super) struct Flags {
     pub(super) mode: Option<String>,
     pub(super) system_file: Option<PathBuf>,
     pub(super) system_mode: SystemMode,
+    /// It was asked for data by a schema.
+    pub(super) has_schema: bool,
 }
 
 pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
@@ -64,6 +67,11 @@ pub(super) fn parse(args: &[OsString]) -> Result<Wanted, String> {
             "--output-format" if value()? == "stream-json" => {}
             "--output-format" => return Err("the demo agent only writes --output-format stream-json".to_owned()),
             "--model" => flags.model = Some(lossy(&value()?)),
+            "--json-schema" => {
+                let schema: Value =
+                    serde_json::from_str(&lossy(&value()?)).map_err(|error| format!("--json-schema: {error}"))?;
+                flags.has_schema = schema.is_object();
+            }
             "--effort" => flags.effort = Some(lossy(&value()?)),
             "--append-system-prompt-file" => flags.system_file = Some(value()?.into()),
             "--system-prompt-file" => {
@@ -100,8 +108,9 @@ mod tests {
             mode: None,
             system_file: Some("/s".into()),
             system_mode: SystemMode::Replace,
+            has_schema: true,
         };
-        let line = "-p --output-format stream-json --model=a=b --effort low --system-prompt-file /s";
+        let line = "-p --output-format stream-json --model=a=b --effort low --json-schema={} --system-prompt-file /s";
         assert_eq!(parsed(line), Ok(Wanted::Turn(expected)));
         assert_eq!(parsed("--version"), Ok(Wanted::Version));
     }

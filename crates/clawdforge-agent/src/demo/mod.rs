@@ -75,6 +75,7 @@ fn run(args: Vec<OsString>) -> io::Result<u8> {
     let system = read_system(&flags)?;
     let prompt = read_prompt()?;
     let wire = Wire::new(io::stdout().lock(), flags.model.clone().unwrap_or_else(|| "demo".to_owned()));
+    let wire = wire.with_schema(flags.has_schema);
     let (Played::Done(code) | Played::Gone(code)) = Player::new(args, flags, system, wire).play(&prompt)?;
     Ok(code)
 }

@@ -125,6 +125,7 @@ impl<V: Voice> Player<V> {
                 let said = tool_server::call(self.wire.tool_servers(), &server, &tool, &args)?;
                 self.say(said)?;
             }
+            Step::Later(line) => self.wire.keep_for_later(&line),
             Step::Linger => self.lingers = true,
             Step::Chatter(time) => return self.chatter(time),
             Step::Flood(lines) => return self.flood(lines),

@@ -38,6 +38,7 @@ pub(super) enum Step {
     Forget,
     Attached,
     CallServer { server: String, tool: String, args: String },
+    Later(String),
 }
 
 /// What the agent can tell of its own surroundings.
@@ -117,6 +118,7 @@ fn step_with(word: &str, rest: &str) -> Option<Step> {
             Step::CallServer { server, tool, args: words.next().unwrap_or_else(|| "{}".to_owned()) }
         }
         "read" => Step::Read(rest.to_owned()),
+        "later" => Step::Later(rest.to_owned()),
         "note" => Step::Note(rest.to_owned()),
         "ask" => Step::Ask(rest.to_owned()),
         "ask on cancel" => Step::AskOnCancel(rest.to_owned()),

@@ -36,6 +36,8 @@ pub(super) trait Voice {
     fn memory(&self) -> Vec<String>;
     /// Loses the record by which the conversation could be resumed.
     fn forget(&mut self) -> io::Result<()>;
+    /// Keeps a line for the next prompt of the conversation, which is then played in its place.
+    fn keep_for_later(&mut self, line: &str);
     /// The links that came with the prompt.
     fn attachments(&self) -> Vec<String>;
     /// The tool servers that it was given.

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use clawdforge_core::answer::json_in;
 use serde_json::{Value, json};
 
 use super::voice::Voice;
@@ -12,6 +13,8 @@ use super::voice::Voice;
 pub(super) struct Wire<W> {
     out: W,
     model: String,
+    /// The answer is wanted as data as well.
+    has_schema: bool,
 }
 
 /// Ids are the same in every run, as everything the demo agent says.
@@ -71,10 +74,15 @@ impl<W: Write> Voice for Wire<W> {
     fn answered(&mut self, answer: &str, prompt_chars: usize) -> io::Result<()> {
         let (input, output) = (tokens(prompt_chars), tokens(answer.chars().count()));
         let by_model = json!({&self.model: {"inputTokens": input, "outputTokens": output, "costUSD": 0}});
-        self.result(json!({
+        let mut result = json!({
             "subtype": "success", "is_error": false, "stop_reason": "end_turn", "terminal_reason": "completed",
             "result": answer, "api_error_status": null, "usage": usage(input, output), "modelUsage": by_model,
-        }))
+        });
+        // As with `claude`, what is no data is left out.
+        if let Some((_, data)) = json_in(answer).filter(|_| self.has_schema) {
+            result["structured_output"] = data;
+        }
+        self.result(result)
     }
 
     fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -112,6 +120,8 @@ impl<W: Write> Voice for Wire<W> {
         Ok(())
     }
 
+    fn keep_for_later(&mut self, _line: &str) {}
+
     fn attachments(&self) -> Vec<String> {
         Vec::new()
     }
@@ -119,7 +129,12 @@ impl<W: Write> Voice for Wire<W> {
 
 impl<W: Write> Wire<W> {
     pub(super) fn new(out: W, model: String) -> Self {
-        Self { out, model }
+        Self { out, model, has_schema: false }
+    }
+
+    /// The same for a turn that was asked for data.
+    pub(super) fn with_schema(self, has_schema: bool) -> Self {
+        Self { has_schema, ..self }
     }
 
     fn result(&mut self, mut result: Value) -> io::Result<()> {

@@ -1,13 +1,16 @@
 //! What to start for a turn: pure, from a profile and a request to arguments and environment.
 //!
 //! Neither the prompt nor the system prompt is ever an argument: arguments are readable by every
-//! process of the machine and bounded by the kernel (128 KiB each).
+//! process of the machine and bounded by the kernel (128 KiB each). A schema is one, because `claude` takes it no
+//! other way; it has at most half of that.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use clawdforge_core::output::OutputSchema;
 use clawdforge_core::run::{Effort, SystemMode};
+use serde_json::Value;
 
 use crate::OpenSpec;
 use crate::profile::{Dialect, Profile};
@@ -52,6 +55,9 @@ fn args(profile: &Profile, spec: &OpenSpec) -> Vec<OsString> {
     if let Some(effort) = spec.effort {
         args.extend(["--effort", Effort::as_str(effort)].map(OsString::from));
     }
+    if let Some(schema) = &spec.output_schema {
+        args.push(format!("--json-schema={}", bare(schema)).into());
+    }
     if spec.system.is_some() {
         args.push(match spec.system_mode {
             SystemMode::Append => "--append-system-prompt-file".into(),
@@ -60,6 +66,20 @@ fn args(profile: &Profile, spec: &OpenSpec) -> Vec<OsString> {
         args.push(system_file(&spec.scratch).into_os_string());
     }
     args
+}
+
+/// Whether `claude` can be given a schema: it makes a tool of it, and a tool takes an object.
+pub(super) fn takes(schema: &OutputSchema) -> bool {
+    schema.value()["type"] == "object"
+}
+
+/// The schema without the name of its dialect, by which `claude` would look for one that it knows.
+fn bare(schema: &OutputSchema) -> Value {
+    let mut bare = schema.value().clone();
+    if let Some(fields) = bare.as_object_mut() {
+        fields.shift_remove("$schema");
+    }
+    bare
 }
 
 fn with_switches(profile: &Profile, mut env: BTreeMap<OsString, OsString>) -> BTreeMap<OsString, OsString> {
@@ -108,6 +128,7 @@ mod tests {
             effort: None,
             mode: None,
             tool_servers: Vec::new(),
+            output_schema: None,
             home: None,
             app: None,
             given_up: tokio_util::sync::CancellationToken::new(),
@@ -136,6 +157,9 @@ mod tests {
             ..spec()
         };
         assert!(line(&full).ends_with("--model=sonnet --effort xhigh --system-prompt-file /s/system.txt"));
+        let asked = r#"{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object"}"#;
+        let schema = OpenSpec { output_schema: Some(OutputSchema::of(asked).unwrap()), ..spec() };
+        assert!(line(&schema).ends_with(r#"--model=sonnet --json-schema={"type":"object"}"#));
         let append = OpenSpec { system_mode: SystemMode::Append, ..full };
         assert!(line(&append).ends_with("--append-system-prompt-file /s/system.txt"));
         assert!(!line(&append).contains("secret words"));

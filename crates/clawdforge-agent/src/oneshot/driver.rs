@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
+use clawdforge_core::output::OutputSchema;
 use clawdforge_process::Spawner;
 use tokio::fs::DirBuilder;
 
-use super::command::{launch, system_file};
+use super::command::{launch, system_file, takes};
 use super::link::{OneShotLink, Start};
 use crate::confine;
 use crate::files::write_private;
@@ -76,6 +77,10 @@ impl AgentDriver for OneShotDriver {
         let program = self.locate().ok().map(|found| found.path);
         let version = program.as_deref().and_then(|program| self.versions.known(program));
         Presence { program, version }
+    }
+
+    fn takes_schema(&self, schema: &OutputSchema) -> bool {
+        takes(schema)
     }
 
     fn limits(&self) -> AgentLimits {

@@ -105,7 +105,8 @@ impl Parser {
             Value::String(answer) => (Some(answer.clone()), None),
             _ => (None, Some(Failure::new(FailureKind::BadOutput, "the agent ended in good order but gave no answer"))),
         };
-        TurnEnd { answer, stop_reason, failure, usage, ..TurnEnd::default() }
+        let output = value.get("structured_output").cloned().map(Box::new);
+        TurnEnd { answer, output, stop_reason, failure, usage, ..TurnEnd::default() }
     }
 
     fn failure(&self, value: &Value) -> Failure {

@@ -127,6 +127,7 @@ impl Bench {
             effort: None,
             mode: None,
             tool_servers: Vec::new(),
+            output_schema: None,
             home: None,
             app: None,
             given_up: CancellationToken::new(),

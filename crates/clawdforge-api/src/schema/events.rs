@@ -11,7 +11,7 @@ use crate::v1::{CLOSED, ERROR, GAP};
 
 /// What an event's `type`, and its name in a stream, can be, with the name of its schema. A new kind of event comes
 /// here; the test that fills every kind of the domain misses it otherwise.
-pub const EVENT_NAMES: [(&str, &str); 10] = [
+pub const EVENT_NAMES: [(&str, &str); 11] = [
     ("prompt", "PromptEvent"),
     ("started", "StartedEvent"),
     ("context", "ContextEvent"),
@@ -20,6 +20,7 @@ pub const EVENT_NAMES: [(&str, &str); 10] = [
     ("tool_call", "ToolCallEvent"),
     ("tool_result", "ToolResultEvent"),
     ("retry", "RetryEvent"),
+    ("asked_again", "AskedAgainEvent"),
     ("unrecognised", "UnrecognisedEvent"),
     ("ended", "EndedEvent"),
 ];
@@ -80,7 +81,12 @@ fn body(kind: &str) -> Object {
             .maybe("system", text("System text."))
             .with("system_mode", word("What became of the agent's own system prompt.", ["append", "replace"]))
             .maybe("effort", word("Effort asked for.", Effort::ALL.map(|(word, _)| word)))
-            .maybe("files", list("Attached uploads.", &id(FileId::PREFIX, "An upload."))),
+            .maybe("files", list("Attached uploads.", &id(FileId::PREFIX, "An upload.")))
+            .maybe("output_schema", json!({ "type": "object", "description": "The schema that the answer is to fit." }))
+            .maybe(
+                "instruction",
+                text("What the service put behind the text, where the agent has to be told of the schema in words."),
+            ),
         "started" => of("An agent was set to work on the turn."),
         "context" => of("What the agent knows of the turns before; in sessions only.").with("source", source()),
         "text" => of("A piece of the answer.").with("content", text("The text.")),
@@ -97,6 +103,12 @@ fn body(kind: &str) -> Object {
             .with("attempt", count("Number of the coming try."))
             .maybe("status", count("HTTP status of the failure."))
             .with("reason", text("The agent's word for it.")),
+        "asked_again" => {
+            of("The answer did not fit the schema, so the agent was asked again, in the same conversation.")
+                .with("attempt", count("Which time: 1, 2 …"))
+                .with("violations", list("What was wrong with the answer.", &named("Violation")))
+                .with("text", text("What it was told."))
+        }
         "unrecognised" => of("Output nobody understood, cut.").with("raw", text("The beginning of it.")),
         _ => ended(of("The turn is over; nothing follows it in the turn.")),
     }
@@ -111,9 +123,14 @@ fn source() -> Value {
 fn ended(event: Object) -> Object {
     let failure = Object::new("What went wrong.")
         .with("kind", word("The stable code.", failure_codes()))
-        .with("message", text("What happened, and what to do."));
+        .with("message", text("What happened, and what to do."))
+        .maybe("violations", list("Of `output_invalid`: where the answer does not fit, and how.", &named("Violation")));
     event
         .maybe("answer", text("The answer; absent on most failures."))
+        .maybe(
+            "output",
+            json!({ "description": "The answer as data, where an `output_schema` was asked for and it fits." }),
+        )
         .maybe("stop_reason", or_null(text("The agent's word for why it stopped.")))
         .maybe("failure", failure.schema())
         .maybe("stderr", text("The end of the agent's error stream, on failure."))

@@ -19,6 +19,7 @@ pub(super) fn all() -> Vec<(&'static str, Value)> {
         ("Run", run()),
         ("Outcome", outcome()),
         ("Failure", failure()),
+        ("Violation", violation()),
         ("Usage", usage()),
         ("Gap", gap()),
         ("File", file()),
@@ -114,6 +115,10 @@ fn progress(object: Object) -> Object {
 fn outcome() -> Value {
     Object::new("What came of a turn or a run: once it has ended, and where one is asked for and not a page.")
         .with("answer", or_null(text("The agent's answer; null on most failures.")))
+        .maybe(
+            "output",
+            json!({ "description": "The answer as data, where an `output_schema` was asked for and it fits." }),
+        )
         .with("stop_reason", or_null(text("The agent's word for why it stopped.")))
         .with("failure", or_null(named("Failure")))
         .with(
@@ -128,7 +133,15 @@ fn failure() -> Value {
     Object::new("What went wrong with a turn or a run.")
         .with("code", word("The stable code.", failure_codes()))
         .with("message", text("What happened, and what to do."))
+        .maybe("violations", list("Of `output_invalid`: where the answer does not fit, and how.", &named("Violation")))
         .maybe("stderr", text("The end of the agent's error stream."))
+        .schema()
+}
+
+fn violation() -> Value {
+    Object::new("One way in which an answer does not fit its schema.")
+        .with("path", text("The place in the answer as a JSON pointer; empty for all of it."))
+        .with("message", text("What is wrong there."))
         .schema()
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use clawdforge_core::agent::{Failure, FailureKind, Usage};
 use clawdforge_core::event::{ContextSource, EventBody, TurnOutcome};
+use clawdforge_core::output::Violation;
 use clawdforge_core::run::{Effort, SystemMode};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -122,8 +123,20 @@ fn progress(result: Option<v1::Outcome>) -> v1::Progress {
 }
 
 fn outcome() -> v1::Outcome {
-    let failure = v1::Failure { code: "timed_out".to_owned(), message: "late".to_owned(), stderr: "…".to_owned() };
-    v1::Outcome { answer: some("a"), stop_reason: some("end"), failure: Some(failure), duration_ms: 5, usage: used() }
+    let failure = v1::Failure {
+        code: "timed_out".to_owned(),
+        message: "late".to_owned(),
+        violations: vec![v1::Violation { path: "/a".to_owned(), message: "wrong".to_owned() }],
+        stderr: "…".to_owned(),
+    };
+    v1::Outcome {
+        answer: some("a"),
+        output: Some(json!({ "a": 1 })),
+        stop_reason: some("end"),
+        failure: Some(failure),
+        duration_ms: 5,
+        usage: used(),
+    }
 }
 
 fn used() -> v1::Usage {
@@ -198,8 +211,13 @@ fn turns_and_runs_are_what_is_described() {
     assert_described("Failure", true, &outcome().failure);
     assert_described("Usage", true, &used());
     assert_described("Usage", true, &v1::Usage::default());
-    let none = v1::Outcome { answer: None, stop_reason: None, failure: None, duration_ms: 0, usage: used() };
-    assert_described("Outcome", true, &none);
+    let none =
+        v1::Outcome { answer: None, output: None, stop_reason: None, failure: None, duration_ms: 0, usage: used() };
+    assert_described("Outcome", false, &none);
+    // An output that is null is told from none.
+    let null = v1::Outcome { output: Some(Value::Null), ..none };
+    let read: v1::Outcome = serde_json::from_value(serde_json::to_value(&null).unwrap()).unwrap();
+    assert_eq!(read, null);
 }
 
 #[test]
@@ -286,6 +304,8 @@ fn every_event() -> Vec<EventBody> {
             system_mode: SystemMode::Replace,
             effort: Some(Effort::Xhigh),
             files: vec!["ff_01j00000000000000000000000".parse().unwrap()],
+            output_schema: Some(json!({})),
+            instruction: some("x"),
         },
         EventBody::Started,
         EventBody::Context { source: ContextSource::Rebuilt },
@@ -294,9 +314,11 @@ fn every_event() -> Vec<EventBody> {
         EventBody::ToolCall { call: text(), name: text(), args: json!({ "a": 1 }) },
         EventBody::ToolResult { call: text(), result: json!([1]), failed: true },
         EventBody::Retry { attempt: 2, status: Some(529), reason: text() },
+        EventBody::AskedAgain { attempt: 1, violations: vec![Violation::new("/a", "wrong")], text: text() },
         EventBody::Unrecognised { raw: text() },
         EventBody::Ended(TurnOutcome {
             answer: some("x"),
+            output: Some(json!([])),
             stop_reason: some("x"),
             failure: Some(Failure::new(FailureKind::TimedOut, "late")),
             stderr: text(),
@@ -315,6 +337,7 @@ fn every_event() -> Vec<EventBody> {
             | EventBody::ToolCall { .. }
             | EventBody::ToolResult { .. }
             | EventBody::Retry { .. }
+            | EventBody::AskedAgain { .. }
             | EventBody::Unrecognised { .. }
             | EventBody::Ended(_) => {}
         }
@@ -335,6 +358,7 @@ fn every_kind_of_event_is_what_is_described() {
     }
     let end = TurnOutcome {
         answer: None,
+        output: None,
         stop_reason: None,
         failure: None,
         stderr: String::new(),
@@ -350,6 +374,8 @@ fn every_kind_of_event_is_what_is_described() {
             system_mode: SystemMode::Append,
             effort: None,
             files: Vec::new(),
+            output_schema: None,
+            instruction: None,
         },
         EventBody::Retry { attempt: 2, status: None, reason: String::new() },
         EventBody::Ended(end),

@@ -74,6 +74,12 @@ impl Screen {
             EventBody::Retry { reason, .. } => {
                 self.line(&format!("the agent tries again: {}", beginning(reason, ARGS_CHARS_MAX)), io)
             }
+            EventBody::AskedAgain { violations, .. } => {
+                let first = violations
+                    .first()
+                    .map_or_else(String::new, |first| format!(" (at \"{}\": {})", first.path, first.message));
+                self.line(&format!("the answer does not fit the schema, so the agent is asked again{first}"), io)
+            }
             EventBody::Ended(outcome) => self.ended(outcome, io),
             EventBody::Prompt { .. }
             | EventBody::Started

@@ -10,17 +10,24 @@
 //! - a turn that ended by our decision (time, silence, close, drain, refused record) is recorded as
 //!   ended only after its agent has stopped: by its own word, where the link is one to keep, or else
 //!   by the end of its process tree; a turn that ended by the agent's word is recorded at once;
-//! - [`Effect::Stop`] comes last, after the tree is gone or when the link may be kept.
+//! - [`Effect::Stop`] comes last, after the tree is gone or when the link may be kept;
+//! - a turn that asked for data is completed only by an answer that was found to fit, and asks for another at most
+//!   [`OUTPUT_RETRIES_MAX`] times.
 
 use std::time::Duration;
 
-use crate::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd};
+use crate::agent::{AgentSignal, Exit, Failure, FailureKind, TurnEnd, Usage};
 use crate::event::{ContextSource, EventBody};
-use crate::limits::{EVENT_BYTES_PER_TURN_MAX, EVENT_TEXT_BYTES_MAX, EVENTS_PER_TURN_MAX, NAME_BYTES_MAX};
+use crate::limits::{EVENT_BYTES_PER_TURN_MAX, EVENTS_PER_TURN_MAX};
+use crate::output::{OUTPUT_RETRIES_MAX, Verdict, Violation, asked_again};
 use crate::session::OnContextLoss;
 
 #[cfg(test)]
 mod tests;
+mod words;
+
+pub use words::cancelled;
+use words::{closed, crashed, cut, cut_name, cut_value, interrupted, invalid, unwritten};
 
 /// How long an agent may take to stop when it is told to, before its process is ended. Claude's adapter
 /// takes a few milliseconds.
@@ -45,6 +52,8 @@ pub enum Input {
     CancelAsked,
     /// The workspace holds more than it may.
     WorkspaceFull(Failure),
+    /// The answer was looked at.
+    OutputChecked(Verdict),
     /// The store refused an event record.
     RecordRefused,
     /// The process tree is gone.
@@ -74,6 +83,10 @@ pub enum Effect {
     OpenLink,
     /// Give the prompt to the opened agent.
     BeginTurn,
+    /// Look whether what the agent answered fits the schema, and come back with [`Input::OutputChecked`].
+    CheckOutput(Box<TurnEnd>),
+    /// Give the agent this as its next prompt.
+    AskAgain(String),
     /// Tell the agent to stop its turn.
     CancelTurn,
     /// End the process tree (politely, then not) and come back with [`Input::LinkClosed`].
@@ -108,6 +121,8 @@ pub struct TurnLimits {
 enum State {
     Opening,
     Working,
+    /// The agent has answered and waits; the turn ends with this if the answer fits.
+    Checking(Box<TurnEnd>),
     /// The agent was told to stop; afterwards the turn is recorded with this failure.
     Cancelling(Failure),
     /// The tree is being ended; afterwards the turn is recorded with this end.
@@ -129,6 +144,10 @@ pub struct TurnMachine {
     events_dropped: u64,
     /// The last event was a piece of text that another one can go on with.
     flowing: Option<std::mem::Discriminant<EventBody>>,
+    /// How often the agent was asked again, where the answer is to fit a schema.
+    asked_again: Option<u64>,
+    /// What the answers used that did not fit.
+    used: Usage,
 }
 
 impl TurnMachine {
@@ -144,6 +163,8 @@ impl TurnMachine {
             event_bytes: 0,
             events_dropped: 0,
             flowing: None,
+            asked_again: None,
+            used: Usage::default(),
         };
         let effects = vec![
             Effect::Record(EventBody::Started),
@@ -152,6 +173,12 @@ impl TurnMachine {
             Effect::OpenLink,
         ];
         (machine, effects)
+    }
+
+    /// The same where the answer is to fit a schema.
+    #[must_use]
+    pub fn expecting_output(self) -> Self {
+        Self { asked_again: Some(0), ..self }
     }
 
     /// Takes one input and says what to do about it, in order.
@@ -165,6 +192,10 @@ impl TurnMachine {
             }
             (State::Opening | State::Working, Input::OpenFailed(failure)) => self.end_with(failure),
             (State::Opening | State::Working | State::Cancelling(_), Input::Signal(signal)) => self.on_signal(signal),
+            (State::Checking(end), input) => {
+                let end = std::mem::take(&mut **end);
+                self.on_checking(end, input)
+            }
             (State::Working, Input::TimerFired(timer)) if self.after == AfterTurn::Keep => {
                 self.cancel_for(self.timer_failure(timer))
             }
@@ -178,30 +209,25 @@ impl TurnMachine {
                 self.end_with(failure)
             }
             (State::Opening | State::Working | State::Cancelling(_), Input::DrainExpired) => {
-                self.end_with(Failure::new(
-                    FailureKind::Interrupted,
-                    "the service was stopped before the agent had finished; send the request again",
-                ))
+                self.end_with(interrupted())
             }
-            (State::Opening | State::Working | State::Cancelling(_), Input::SessionClosed) => {
-                self.end_with(Failure::new(FailureKind::SessionClosed, "the session was closed during this turn"))
-            }
+            (State::Opening | State::Working | State::Cancelling(_), Input::SessionClosed) => self.end_with(closed()),
             (State::Working, Input::CancelAsked) if self.after == AfterTurn::Keep => self.cancel_for(cancelled()),
             (State::Opening | State::Working, Input::CancelAsked) => self.end_with(cancelled()),
-            (State::Opening | State::Working | State::Cancelling(_), Input::RecordRefused) => self.end_with(
-                Failure::new(FailureKind::Internal, "the event log could not be written, so the agent was stopped"),
-            ),
+            (State::Opening | State::Working | State::Cancelling(_), Input::RecordRefused) => {
+                self.end_with(unwritten())
+            }
             (State::Opening | State::Working | State::Cancelling(_), Input::LinkClosed { stderr }) => {
                 self.state = State::Stopped;
                 let exit = Exit { stderr, ..Exit::default() };
-                vec![Effect::RecordEnd(crashed(exit), self.events_dropped), Effect::Stop]
+                vec![self.record_end(crashed(exit)), Effect::Stop]
             }
 
             (State::Ending(end), Input::LinkClosed { stderr }) => {
                 let mut end = std::mem::take(&mut **end);
                 end.stderr = if end.stderr.is_empty() { stderr } else { end.stderr };
                 self.state = State::Stopped;
-                vec![Effect::RecordEnd(end, self.events_dropped), Effect::Stop]
+                vec![self.record_end(end), Effect::Stop]
             }
             // Opening finished after we had decided to end: only now is it known what there is to close.
             (State::Ending(_), Input::LinkOpened | Input::OpenFailed(_)) => vec![Effect::CloseLink],
@@ -218,9 +244,51 @@ impl TurnMachine {
                 | Input::WorkspaceFull(_)
                 | Input::TimerFired(Timer::Total | Timer::Silence),
             )
+            | (State::Opening | State::Working | State::Cancelling(_), Input::OutputChecked(_))
             | (State::Ending(_) | State::Closing, _)
             | (State::Working, Input::LinkOpened) => Vec::new(),
         }
+    }
+
+    /// While the answer is looked at the agent waits, so whatever ends the turn now need not stop it first.
+    fn on_checking(&mut self, end: TurnEnd, input: Input) -> Vec<Effect> {
+        let failed = |failure: Failure| TurnEnd { failure: Some(failure), ..end.clone() };
+        match input {
+            Input::OutputChecked(Verdict::Fits(output)) => {
+                self.finish(TurnEnd { output: Some(Box::new(output)), ..end })
+            }
+            Input::OutputChecked(Verdict::Misfits(violations)) => self.misfit(end, violations),
+            Input::CancelAsked => self.finish(failed(cancelled())),
+            Input::TimerFired(Timer::Total) => self.finish(failed(self.timer_failure(Timer::Total))),
+            Input::WorkspaceFull(failure) => self.finish(failed(failure)),
+            Input::DrainExpired => self.end_after_close(failed(interrupted())),
+            Input::SessionClosed => self.end_after_close(failed(closed())),
+            Input::RecordRefused => self.end_after_close(failed(unwritten())),
+            // The agent is gone, which the next prompt would show; whoever keeps the link looks for itself.
+            Input::LinkOpened
+            | Input::OpenFailed(_)
+            | Input::Signal(_)
+            | Input::LinkClosed { .. }
+            | Input::TimerFired(Timer::Silence | Timer::Cancel) => {
+                self.state = State::Checking(Box::new(end));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The agent is told what is wrong, if it can be told and has tries left.
+    fn misfit(&mut self, end: TurnEnd, violations: Vec<Violation>) -> Vec<Effect> {
+        let attempt = self.asked_again.unwrap_or(0) + 1;
+        if self.after == AfterTurn::Close || attempt > OUTPUT_RETRIES_MAX {
+            return self.finish(TurnEnd { failure: Some(invalid(attempt, violations)), ..end });
+        }
+        self.asked_again = Some(attempt);
+        self.used.add(end.usage);
+        self.state = State::Working;
+        let text = asked_again(&violations);
+        let mut effects = self.record(EventBody::AskedAgain { attempt, violations, text: text.clone() });
+        effects.push(Effect::AskAgain(text));
+        effects
     }
 
     fn on_signal(&mut self, signal: AgentSignal) -> Vec<Effect> {
@@ -296,9 +364,27 @@ impl TurnMachine {
             // What it used counts, also where our reason is the one to tell.
             end.failure = Some(failure.clone());
         }
+        if self.asked_again.is_some() && end.failure.is_none() {
+            self.state = State::Checking(Box::new(end.clone()));
+            return vec![Effect::CheckOutput(Box::new(end))];
+        }
+        self.finish(end)
+    }
+
+    /// The turn is over, and its agent is idle.
+    fn finish(&mut self, mut end: TurnEnd) -> Vec<Effect> {
+        if end.failure.is_some() || self.asked_again.is_none() {
+            end.output = None;
+        }
         let close = self.after == AfterTurn::Close;
         self.state = if close { State::Closing } else { State::Stopped };
-        vec![Effect::RecordEnd(end, self.events_dropped), if close { Effect::CloseLink } else { Effect::Stop }]
+        vec![self.record_end(end), if close { Effect::CloseLink } else { Effect::Stop }]
+    }
+
+    fn record_end(&mut self, mut end: TurnEnd) -> Effect {
+        let later = std::mem::replace(&mut end.usage, std::mem::take(&mut self.used));
+        end.usage.add(later);
+        Effect::RecordEnd(end, self.events_dropped)
     }
 
     fn alive(&self) -> Effect {
@@ -329,59 +415,4 @@ impl TurnMachine {
         self.state = State::Ending(Box::new(end));
         vec![Effect::CloseLink]
     }
-}
-
-/// The failure of a turn that its app had stopped.
-#[must_use]
-pub fn cancelled() -> Failure {
-    Failure::new(FailureKind::Cancelled, "the turn was cancelled by its app")
-}
-
-/// The end of a turn whose agent is gone without having ended it.
-fn crashed(exit: Exit) -> TurnEnd {
-    let how = match (exit.code, exit.signal) {
-        (_, Some(signal)) => format!("was ended by signal {signal}"),
-        (Some(code), None) => format!("exited with code {code}"),
-        (None, None) => "ended".to_owned(),
-    };
-    let said = exit.stderr.lines().rev().find(|line| !line.trim().is_empty()).map(str::trim);
-    let message = match said {
-        Some(line) => format!("the agent {how} without an answer: {}", cut_to(line.to_owned(), 500)),
-        None => format!("the agent {how} without an answer"),
-    };
-    TurnEnd { failure: Some(Failure::new(FailureKind::Crashed, message)), stderr: exit.stderr, ..TurnEnd::default() }
-}
-
-fn cut(text: String) -> String {
-    cut_to(text, EVENT_TEXT_BYTES_MAX)
-}
-
-fn cut_name(text: String) -> String {
-    cut_to(text, NAME_BYTES_MAX)
-}
-
-/// The text, cut at a character boundary to at most so many bytes, with a mark where it was cut.
-fn cut_to(mut text: String, bytes_max: usize) -> String {
-    if text.len() > bytes_max {
-        let dropped = text.len() - bytes_max;
-        text.truncate(text.floor_char_boundary(bytes_max));
-        text.push_str(&format!("… [{dropped} bytes cut]"));
-    }
-    text
-}
-
-/// The value, or its text cut, where its JSON would be larger than an event may be.
-fn cut_value(value: serde_json::Value) -> serde_json::Value {
-    let text = match &value {
-        serde_json::Value::String(text) if text.len() <= EVENT_TEXT_BYTES_MAX => return value,
-        serde_json::Value::String(text) => text.clone(),
-        other => {
-            let text = other.to_string();
-            if text.len() <= EVENT_TEXT_BYTES_MAX {
-                return value;
-            }
-            text
-        }
-    };
-    serde_json::Value::String(cut(text))
 }

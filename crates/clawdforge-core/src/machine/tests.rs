@@ -3,6 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::{EVENT_TEXT_BYTES_MAX, NAME_BYTES_MAX};
+
+mod outputs;
 
 const LIMITS: TurnLimits = TurnLimits { total: Duration::from_secs(120), silence: Duration::from_secs(30) };
 
@@ -305,6 +308,8 @@ fn any_input() -> impl Strategy<Value = Input> {
         Just(Input::CancelAsked),
         Just(Input::WorkspaceFull(Failure::new(FailureKind::WorkspaceFull, "full"))),
         Just(Input::RecordRefused),
+        Just(Input::OutputChecked(Verdict::Fits(serde_json::Value::Null))),
+        Just(Input::OutputChecked(Verdict::Misfits(vec![Violation::new("", "no")]))),
         Just(closed()),
         Just(Input::Signal(AgentSignal::ContextReset)),
     ]
@@ -313,11 +318,14 @@ fn any_input() -> impl Strategy<Value = Input> {
 proptest! {
     #[test]
     fn whatever_happens_a_turn_ends_once_and_records_nothing_after(
-        keep: bool, fail: bool, inputs in prop::collection::vec(any_input(), 0..40),
+        keep: bool, fail: bool, data: bool, inputs in prop::collection::vec(any_input(), 0..40),
     ) {
         let after = if keep { AfterTurn::Keep } else { AfterTurn::Close };
         let on_loss = if fail { OnContextLoss::Fail } else { OnContextLoss::Rebuild };
         let (mut machine, mut effects) = TurnMachine::start(LIMITS, after, on_loss);
+        if data {
+            machine = machine.expecting_output();
+        }
         for input in inputs {
             effects.extend(machine.step(input));
         }
@@ -330,5 +338,11 @@ proptest! {
         prop_assert!(!effects[ends[0]..].iter().any(|effect| matches!(effect, Effect::Record(_))));
         prop_assert_eq!(effects.last(), Some(&Effect::Stop));
         prop_assert_eq!(effects.iter().filter(|effect| **effect == Effect::Stop).count(), 1);
+        let asked_again = effects.iter().filter(|effect| matches!(effect, Effect::AskAgain(_))).count() as u64;
+        let most = if data && keep { OUTPUT_RETRIES_MAX } else { 0 };
+        prop_assert!(asked_again <= most);
+        if let Effect::RecordEnd(end, _) = &effects[ends[0]] {
+            prop_assert_eq!(end.output.is_some(), data && end.failure.is_none(), "only what fits is an output");
+        }
     }
 }

@@ -14,6 +14,7 @@ use clawdforge_core::idempotency::IdempotencyKey;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{AgentAsked, LedgerEntry, LedgerFact, TurnFacts};
 use clawdforge_core::limits::{PAGE_ROWS_MAX, TURNS_QUEUED_PER_SESSION_MAX};
+use clawdforge_core::output::OutputSchema;
 use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_core::session::{Conversation, DriverName, Equipment, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::tools::ToolServer;
@@ -69,6 +70,8 @@ pub struct TurnRequest {
     pub files: Vec<FileId>,
     /// Longest time from the start of the agent to the end of the turn.
     pub timeout: Duration,
+    /// What the answer is to fit; `None` takes any.
+    pub output_schema: Option<OutputSchema>,
 }
 
 /// A conversation as its app sees it.
@@ -269,6 +272,9 @@ impl Shared {
                 self.call(session, by.app.id)
             }
         };
+        if let Some(schema) = &request.output_schema {
+            self.checks.schema(schema).await.map_err(EngineError::SchemaInvalid)?;
+        }
         let attachments = self.attachments(&by, &request.files).await?;
         let desk = caller.desk();
         let mut accepted = desk.accepting.lock().await;
@@ -355,6 +361,8 @@ impl Shared {
             system_mode: SystemMode::Append,
             effort: record.session.conversation.as_ref().and_then(|chosen| chosen.effort),
             files,
+            instruction: request.output_schema.as_ref().map(OutputSchema::instruction),
+            output_schema: request.output_schema.map(|schema| schema.value().clone()),
         };
         let kept = key.map(|key| self.keep(record.session.app, key, turn.id.to_string()));
         Commit {

@@ -11,6 +11,7 @@ use clawdforge_core::file::File;
 use clawdforge_core::id::{FileId, SessionId};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{AgentAsked, TurnFacts};
+use clawdforge_core::output::OutputSchema;
 use clawdforge_core::session::{OnContextLoss, Session, SessionRecord};
 use clawdforge_process::TreeMark;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,10 @@ const STARTING: &str = "starting";
 /// What a turn asks.
 pub(super) struct Asked {
     text: String,
+    /// What is put behind the text.
+    instruction: Option<String>,
+    /// What the answer is to fit.
+    pub output_schema: Option<OutputSchema>,
     files: Vec<FileId>,
     asked: AgentAsked,
 }
@@ -38,11 +43,12 @@ impl Asked {
     pub fn of(record: &SessionRecord, prompt: &EventBody, isolation: Isolation) -> Self {
         let model = record.session.conversation.as_ref().and_then(|chosen| chosen.model.clone());
         let asked = AgentAsked { agent: record.session.agent.to_string(), model, isolation: Some(isolation) };
-        let (text, files) = match prompt {
-            EventBody::Prompt { text, files, .. } => (text.clone(), files.clone()),
-            _ => (String::new(), Vec::new()),
-        };
-        Self { text, files, asked }
+        match prompt.clone() {
+            EventBody::Prompt { text, instruction, output_schema, files, .. } => {
+                Self { text, instruction, output_schema: output_schema.map(OutputSchema::recorded), files, asked }
+            }
+            _ => Self { text: String::new(), instruction: None, output_schema: None, files: Vec::new(), asked },
+        }
     }
 
     pub fn facts(&self, session: SessionId, index: u32) -> TurnFacts {
@@ -65,7 +71,8 @@ pub(super) fn opening(
     let meter = player.meter.clone();
     Box::pin(async move {
         let SessionRecord { session, resume_key, .. } = record;
-        let Asked { text, files, .. } = asked;
+        let Asked { mut text, instruction, files, .. } = asked;
+        text.extend(instruction);
         let prepared = async {
             let files = attachments(&shared, &files).await?;
             if let Some(meter) = meter {
@@ -213,6 +220,7 @@ async fn link_for(
         effort: chosen.and_then(|chosen| chosen.effort),
         mode: chosen.and_then(|chosen| chosen.mode.clone()),
         tool_servers: equipment.tool_servers,
+        output_schema: None,
         home: shared.home_of(session.app, &session.agent, &workspace).await?,
         app: Some(shared.network_of(session.app)),
         given_up,

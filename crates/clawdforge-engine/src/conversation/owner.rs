@@ -320,6 +320,7 @@ impl Owner {
         let Known { record, head } = known;
         let began = Instant::now();
         player.resume_noted.clone_from(&record.resume_key);
+        player.output_schema.clone_from(&asked.output_schema);
 
         if self.is_closed(&record) {
             let message = "the session was closed before this turn began";

@@ -198,7 +198,7 @@ impl TurnLog {
 
 /// What is recorded of an end.
 pub(crate) fn outcome(end: TurnEnd, events_dropped: u64, lived: Duration) -> TurnOutcome {
-    let TurnEnd { mut answer, stop_reason, mut failure, usage, stderr } = end;
+    let TurnEnd { mut answer, output, stop_reason, mut failure, usage, stderr } = end;
     if answer.as_ref().is_some_and(|answer| answer.len() > ANSWER_BYTES_MAX) {
         answer = None;
         failure.get_or_insert_with(|| {
@@ -207,7 +207,16 @@ pub(crate) fn outcome(end: TurnEnd, events_dropped: u64, lived: Duration) -> Tur
     }
     let stderr = if failure.is_some() { stderr } else { String::new() };
     let duration_ms = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
-    TurnOutcome { answer, stop_reason, failure, stderr, duration_ms, usage, events_dropped }
+    TurnOutcome {
+        answer,
+        output: output.map(|output| *output),
+        stop_reason,
+        failure,
+        stderr,
+        duration_ms,
+        usage,
+        events_dropped,
+    }
 }
 
 fn tell_of_end(end: &EndRecord) {

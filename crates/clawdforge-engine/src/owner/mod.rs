@@ -17,6 +17,7 @@ use clawdforge_core::agent::{AgentSignal, Failure, FailureKind, TurnEnd};
 use clawdforge_core::commit::Write;
 use clawdforge_core::event::{ContextSource, EventBody};
 use clawdforge_core::machine::{AfterTurn, Effect, Input, Timer, TurnLimits, TurnMachine};
+use clawdforge_core::output::{OutputSchema, Verdict};
 use clawdforge_core::session::OnContextLoss;
 use futures_util::FutureExt;
 use tokio::time::Instant;
@@ -45,6 +46,7 @@ pub(crate) struct Opened {
 /// Everything slow between a slot and an agent that is ready.
 pub(crate) type Opening = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
 type Overflow = Pin<Box<dyn Future<Output = Failure> + Send>>;
+type Checking = Pin<Box<dyn Future<Output = Verdict> + Send>>;
 type Closing = Pin<Box<dyn Future<Output = CloseReport> + Send>>;
 
 /// One turn being played.
@@ -62,6 +64,8 @@ pub(crate) struct Player {
     pub given_up: CancellationToken,
     /// What its agent is allowed.
     pub limits: AgentLimits,
+    /// What its answer is to fit.
+    pub output_schema: Option<OutputSchema>,
     /// What its workspace may take on the disk, where that is limited.
     pub meter: Option<Arc<Meter>>,
     /// An agent was closed, or could not be opened, and processes of it may still be there.
@@ -72,6 +76,7 @@ pub(crate) struct Player {
     started: Option<Instant>,
     opening: Option<Opening>,
     closing: Option<Closing>,
+    checking: Option<Checking>,
     /// Resolves when the workspace holds too much.
     overflow: Option<Overflow>,
     prompt: Option<Prompt>,
@@ -102,6 +107,7 @@ impl Player {
             mailbox: None,
             given_up: CancellationToken::new(),
             limits: AgentLimits::default(),
+            output_schema: None,
             meter: None,
             may_survive: false,
             cancel,
@@ -109,6 +115,7 @@ impl Player {
             started: None,
             opening: None,
             closing: None,
+            checking: None,
             overflow: None,
             prompt: None,
             total_at: None,
@@ -143,6 +150,9 @@ impl Player {
         let on_context_loss =
             self.log.session.conversation.as_ref().map_or_else(OnContextLoss::default, |chosen| chosen.on_context_loss);
         let (mut machine, mut effects) = TurnMachine::start(limits, after, on_context_loss);
+        if self.output_schema.is_some() {
+            machine = machine.expecting_output();
+        }
         self.started = Some(Instant::now());
         self.overflow = self.meter.clone().map(|meter| Box::pin(meter.full_in_turn()) as Overflow);
         let mut open = Some(open);
@@ -190,6 +200,13 @@ impl Player {
                 refused
             }
             Effect::BeginTurn => self.begin_turn().await,
+            Effect::CheckOutput(end) => {
+                let (shared, schema) = (Arc::clone(&self.shared), self.output_schema.clone());
+                self.checking =
+                    schema.map(|schema| Box::pin(async move { shared.checks.answer(schema, *end).await }) as Checking);
+                None
+            }
+            Effect::AskAgain(text) => self.ask_again(text).await,
             Effect::CancelTurn => {
                 if let Some(link) = self.link.as_mut() {
                     link.cancel_turn();
@@ -263,6 +280,19 @@ impl Player {
         self.log.has_begun() && key.is_some_and(|key| key == self.resume_noted)
     }
 
+    /// The next prompt of the same turn. What it says is on record before the agent hears it.
+    async fn ask_again(&mut self, text: String) -> Option<Input> {
+        if let Some(refused) = self.flush().await {
+            return Some(refused);
+        }
+        let Some(link) = self.link.as_mut() else {
+            let failure = Failure::new(FailureKind::Internal, "there is no agent to ask again");
+            return Some(Input::OpenFailed(failure));
+        };
+        let prompt = Prompt { text, ..Prompt::default() };
+        link.begin_turn(prompt).await.err().map(Input::OpenFailed)
+    }
+
     fn opened(&mut self, opened: Opened) {
         let Opened { link, prompt, context } = opened;
         let is_new = link.is_some();
@@ -301,7 +331,7 @@ impl Player {
     }
 
     /// Waits for one thing to happen; `None` means that gathered events are due. Every branch is
-    /// cancel-safe: the futures of opening, closing and overflow stay in their fields, a link's signals and a
+    /// cancel-safe: the futures of opening, closing, checking and overflow stay in their fields, a link's signals and a
     /// mailbox's orders are not lost, the rest are timers and flags.
     async fn next(&mut self) -> Option<Input> {
         let input = tokio::select! {
@@ -324,6 +354,10 @@ impl Player {
                 self.may_survive |= report.survivors > 0;
                 self.tell_of_closing(&report);
                 Input::LinkClosed { stderr: report.stderr }
+            }
+            verdict = present(&mut self.checking) => {
+                self.checking = None;
+                Input::OutputChecked(verdict)
             }
             failure = present(&mut self.overflow) => {
                 self.overflow = None;

@@ -14,6 +14,7 @@ use clawdforge_core::file::File;
 use clawdforge_core::id::SessionId;
 use clawdforge_core::ledger::RunFacts;
 use clawdforge_core::machine::{AfterTurn, cancelled};
+use clawdforge_core::output::OutputSchema;
 use clawdforge_core::run::RunRequest;
 use clawdforge_core::session::Session;
 use clawdforge_core::turn::Turn;
@@ -57,7 +58,7 @@ async fn own(shared: Arc<Shared>, work: Work) {
     let waits = matches!(place, Ticket::Waiting(_));
     if waits {
         // The log has them; a long queue of large prompts must not be held in memory.
-        (request.prompt, request.system) = (String::new(), None);
+        (request.prompt, request.system, request.output_schema) = (String::new(), None, None);
     }
     let workspace = shared.workspaces.of(session.id.into());
     let waiting_since = Instant::now();
@@ -72,6 +73,7 @@ async fn own(shared: Arc<Shared>, work: Work) {
         return player.end_with(failure, waiting_since.elapsed()).await;
     }
     player.limits = driver.limits();
+    player.output_schema.clone_from(&request.output_schema);
     let bytes_max = shared.options.workspace_bytes_max;
     player.meter = bytes_max.map(|bytes_max| Meter::of_run(workspace.root().to_owned(), bytes_max));
     let open = opening(&shared, &player, request, attachments, driver, workspace.clone());
@@ -109,8 +111,9 @@ pub(crate) fn waited_too_long(wait_max: Duration) -> Failure {
 async fn read_prompt(shared: &Shared, session: SessionId, request: &mut RunRequest) -> Result<(), Failure> {
     let read = shared.store.events.events_after(session, PROMPT_SEQ - 1, 1).await;
     let error = match read.map(|events| events.into_iter().next().map(|event| event.body)) {
-        Ok(Some(EventBody::Prompt { text, system, .. })) => {
+        Ok(Some(EventBody::Prompt { text, system, output_schema, .. })) => {
             (request.prompt, request.system) = (text, system);
+            request.output_schema = output_schema.map(OutputSchema::recorded);
             return Ok(());
         }
         Ok(_) => "the log does not begin with the prompt".to_owned(),
@@ -152,7 +155,12 @@ fn opening(
         if let Some(meter) = meter {
             meter.room_for(bytes_of(&files), false, &given_up).await?;
         }
-        let text = std::mem::take(&mut request.prompt);
+        let mut text = std::mem::take(&mut request.prompt);
+        let (native, in_words) = match request.output_schema.take() {
+            Some(schema) if driver.takes_schema(&schema) => (Some(schema), None),
+            schema => (None, schema),
+        };
+        text.extend(in_words.map(|schema| schema.instruction()));
         let (laid, owner, wanted) = (workspace.clone(), home.clone(), given_up.clone());
         let prepared = tokio::task::spawn_blocking(move || {
             let names = laid.prepare(owner.as_ref(), &files, &wanted)?;
@@ -170,6 +178,7 @@ fn opening(
             effort: request.effort,
             mode: None,
             tool_servers: Vec::new(),
+            output_schema: native,
             home,
             app: Some(shared.network_of(app)),
             given_up,

@@ -116,7 +116,12 @@ async fn attached_files_that_do_not_fit_are_not_laid_in() {
     let session = scene.open().await;
     let mut kinds = Vec::new();
     for _ in 0..2 {
-        let request = TurnRequest { prompt: "look".to_owned(), files: vec![small], timeout: Duration::from_secs(60) };
+        let request = TurnRequest {
+            prompt: "look".to_owned(),
+            files: vec![small],
+            timeout: Duration::from_secs(60),
+            output_schema: None,
+        };
         let ticket = scene
             .engine
             .submit_turn(&scene.by, session, request, scene.engine.request_id(), None)

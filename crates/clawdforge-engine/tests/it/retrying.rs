@@ -22,7 +22,12 @@ async fn submit(
     prompt: &str,
     key: Option<IdempotencyKey>,
 ) -> Result<Submitted<TurnTicket, TurnId>, EngineError> {
-    let request = TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout: Duration::from_secs(60) };
+    let request = TurnRequest {
+        prompt: prompt.to_owned(),
+        files: Vec::new(),
+        timeout: Duration::from_secs(60),
+        output_schema: None,
+    };
     scene.engine.submit_turn(&scene.by, session, request, scene.engine.request_id(), key).await
 }
 
@@ -98,7 +103,12 @@ async fn a_key_holds_over_a_restart() {
     let driver = Arc::new(TalkerDriver(Arc::clone(&scene.talker)));
     let store = scene.opened.store.clone();
     let (engine, _) = engine_with(scene.dir.path(), &scene.spawner, store, driver, |_| {}).await.unwrap();
-    let request = TurnRequest { prompt: "one".to_owned(), files: Vec::new(), timeout: Duration::from_secs(60) };
+    let request = TurnRequest {
+        prompt: "one".to_owned(),
+        files: Vec::new(),
+        timeout: Duration::from_secs(60),
+        output_schema: None,
+    };
     let again = engine.submit_turn(&scene.by, session, request, engine.request_id(), key("k", "one")).await.unwrap();
     assert!(matches!(again, Submitted::Known(known) if known == turn));
 }

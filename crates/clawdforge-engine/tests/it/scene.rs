@@ -74,7 +74,7 @@ impl Scene {
         prompt: &str,
         timeout: Duration,
     ) -> Result<TurnTicket, EngineError> {
-        let request = TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout };
+        let request = TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout, output_schema: None };
         self.engine
             .submit_turn(&self.by, session, request, self.engine.request_id(), None)
             .await

@@ -200,5 +200,6 @@ pub fn request(timeout: Duration) -> RunRequest {
         files: Vec::new(),
         timeout,
         isolation_min: None,
+        output_schema: None,
     }
 }

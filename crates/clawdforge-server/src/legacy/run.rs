@@ -21,23 +21,25 @@ use serde_json::json;
 
 use crate::answer::{Refusal, with_retry_after};
 use crate::extract::{ByApp, JsonBody};
-use crate::validate::Fields;
+use crate::validate::{Fields, OUTPUT_SCHEMA};
 use crate::{App, ServerOptions};
 
-const FIELDS: [&str; 8] = ["prompt", "model", "system", "system_mode", "effort", "files", "timeout_secs", "isolation"];
+/// The fields of `/v1`. `POST /run` passes over the last one, as it passes over what it does not know.
+const FIELDS: [&str; 9] =
+    ["prompt", "model", "system", "system_mode", "effort", "files", "timeout_secs", "isolation", OUTPUT_SCHEMA];
 
 /// When a caller whose run found no slot should come back.
 pub(super) const RETRY_AFTER_SECS: u64 = 5;
 
 /// Runs one prompt and waits for its outcome. A caller who hangs up stops only the waiting.
 pub(crate) async fn run(State(app): State<App>, by: ByApp, body: JsonBody) -> Result<Response, Refusal> {
-    let request = read(&app.options, &body.bytes)?;
+    let request = read(&app.options, &body.bytes, false)?;
     let ticket = app.engine.submit_run(&by.token, request, by.request, None).await?.fresh()?;
     drop(body);
     Ok(render(&*ticket.outcome().await?))
 }
 
-pub(crate) fn read(options: &ServerOptions, body: &[u8]) -> Result<RunRequest, Refusal> {
+pub(crate) fn read(options: &ServerOptions, body: &[u8], takes_schema: bool) -> Result<RunRequest, Refusal> {
     let mut fields = Fields::of_body(body, &FIELDS).map_err(Refusal::Invalid)?;
     let prompt = fields.required_text("prompt", PROMPT_BYTES_MAX);
     let model = fields.optional_text("model", MODEL_CHARS_MAX);
@@ -56,6 +58,7 @@ pub(crate) fn read(options: &ServerOptions, body: &[u8]) -> Result<RunRequest, R
     let secs_min = i64::try_from(TIMEOUT_SECS_MIN).unwrap_or(0);
     let timeout_secs = fields.optional_integer("timeout_secs", secs_min, secs_max);
     let isolation_min = fields.optional_word("isolation", &Isolation::WORDS);
+    let output_schema = if takes_schema { fields.output_schema() } else { None };
     fields.finish().map_err(Refusal::Invalid)?;
 
     // What is no token cannot be anybody's file: the same answer as for a foreign one.
@@ -69,6 +72,7 @@ pub(crate) fn read(options: &ServerOptions, body: &[u8]) -> Result<RunRequest, R
         files: files.map_err(|_| EngineError::NotFound("file"))?,
         timeout: timeout_secs.map_or(options.default_timeout, |secs| Duration::from_secs(secs.unsigned_abs())),
         isolation_min,
+        output_schema,
     })
 }
 

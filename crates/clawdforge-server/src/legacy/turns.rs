@@ -20,10 +20,11 @@ use super::sessions::session_id;
 use crate::answer::{Refusal, with_retry_after};
 use crate::extract::{ByApp, JsonBody};
 use crate::limits::{TURN_EVENTS_BYTES_MAX, VALUE_DEPTH_MAX};
-use crate::validate::Fields;
+use crate::validate::{Fields, OUTPUT_SCHEMA};
 use crate::{App, ServerOptions};
 
-const FIELDS: [&str; 3] = ["prompt", "files", "timeout_secs"];
+/// The fields of `/v1`, of which the first versions pass over the last one.
+const FIELDS: [&str; 4] = ["prompt", "files", "timeout_secs", OUTPUT_SCHEMA];
 
 /// Events read from the log at once.
 const EVENTS_PER_PAGE: usize = 256;
@@ -37,7 +38,7 @@ pub(crate) async fn turn(
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     let session = session_id(&id)?;
-    let request = read(&app.options, &body.bytes)?;
+    let request = read(&app.options, &body.bytes, false)?;
     let ticket = app.engine.submit_turn(&by.token, session, request, by.request, None).await?.fresh()?;
     drop(body);
     let index = ticket.index;
@@ -46,19 +47,21 @@ pub(crate) async fn turn(
     Ok(render(session, index, &ended, story))
 }
 
-pub(crate) fn read(options: &ServerOptions, body: &[u8]) -> Result<TurnRequest, Refusal> {
+pub(crate) fn read(options: &ServerOptions, body: &[u8], takes_schema: bool) -> Result<TurnRequest, Refusal> {
     let mut fields = Fields::of_body(body, &FIELDS).map_err(Refusal::Invalid)?;
     let prompt = fields.required_text("prompt", PROMPT_BYTES_MAX);
     let files = fields.text_list("files", FILES_PER_PROMPT_MAX);
     let secs_max = i64::try_from(options.timeout_max.as_secs()).unwrap_or(i64::MAX);
     let secs_min = i64::try_from(TIMEOUT_SECS_MIN).unwrap_or(0);
     let timeout_secs = fields.optional_integer("timeout_secs", secs_min, secs_max);
+    let output_schema = if takes_schema { fields.output_schema() } else { None };
     fields.finish().map_err(Refusal::Invalid)?;
     let files: Result<Vec<FileId>, _> = files.iter().map(|text| text.parse()).collect();
     Ok(TurnRequest {
         prompt,
         files: files.map_err(|_| EngineError::NotFound("file"))?,
         timeout: timeout_secs.map_or(options.default_timeout, |secs| Duration::from_secs(secs.unsigned_abs())),
+        output_schema,
     })
 }
 
@@ -117,6 +120,7 @@ impl Story {
             EventBody::Prompt { .. }
             | EventBody::Started
             | EventBody::Retry { .. }
+            | EventBody::AskedAgain { .. }
             | EventBody::Unrecognised { .. }
             | EventBody::Ended(_) => {}
         }

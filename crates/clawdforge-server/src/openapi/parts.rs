@@ -12,6 +12,7 @@ use clawdforge_core::limits::{
     TOKEN_CIDRS_MAX, TOOL_SERVERS_BYTES_MAX, TOOL_SERVERS_MAX,
 };
 use clawdforge_core::network::ENDPOINTS_MAX;
+use clawdforge_core::output::SCHEMA_BYTES_MAX;
 use clawdforge_core::run::{Effort, SystemMode};
 use clawdforge_core::session::{DriverName, OnContextLoss};
 use serde_json::{Value, json};
@@ -139,7 +140,8 @@ pub(super) fn run_body(timeout_secs_max: u64) -> Value {
         .maybe("effort", effort())
         .maybe("files", files())
         .maybe("timeout_secs", timeout(timeout_secs_max))
-        .maybe("isolation", isolation());
+        .maybe("isolation", isolation())
+        .maybe("output_schema", output_schema());
     json!({ "schema": body.schema(), "example": { "prompt": "say: hello" } })
 }
 
@@ -222,8 +224,17 @@ pub(super) fn turn_body(timeout_secs_max: u64) -> Value {
     let body = Object::new("One prompt.")
         .with("prompt", prompt())
         .maybe("files", files())
-        .maybe("timeout_secs", timeout(timeout_secs_max));
+        .maybe("timeout_secs", timeout(timeout_secs_max))
+        .maybe("output_schema", output_schema());
     json!({ "schema": body.schema(), "example": { "prompt": "say: hello" } })
+}
+
+/// What an answer is to fit. A bound on its bytes has no word here.
+fn output_schema() -> Value {
+    let about = format!(
+        "A JSON Schema (draft 2020-12) that the answer must fit, in at most {SCHEMA_BYTES_MAX} bytes; references stay in it (`#…`)."
+    );
+    or_null(json!({ "type": "object", "description": about }))
 }
 
 /// The content of the body of `POST /v1/tokens`.

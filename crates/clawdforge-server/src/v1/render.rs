@@ -9,6 +9,7 @@ use clawdforge_core::id::RunId;
 use clawdforge_core::ledger::UsageSum;
 use clawdforge_core::limits::STDERR_SHOWN_BYTES_MAX;
 use clawdforge_core::network::NetworkRule;
+use clawdforge_core::output::Violation;
 use clawdforge_core::session::Session;
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::TurnRecord;
@@ -87,13 +88,18 @@ fn progress(record: &TurnRecord, result: Option<TurnOutcome>) -> v1::Progress {
 }
 
 fn outcome(outcome: TurnOutcome) -> v1::Outcome {
-    let TurnOutcome { answer, stop_reason, failure, stderr, duration_ms, usage, .. } = outcome;
+    let TurnOutcome { answer, output, stop_reason, failure, stderr, duration_ms, usage, .. } = outcome;
     let failure = failure.map(|failure| v1::Failure {
         code: failure.kind.code().to_owned(),
         message: failure.message,
+        violations: failure.violations.into_iter().map(violation).collect(),
         stderr: shown_stderr(&stderr).to_owned(),
     });
-    v1::Outcome { answer, stop_reason, failure, duration_ms, usage: used(usage) }
+    v1::Outcome { answer, output, stop_reason, failure, duration_ms, usage: used(usage) }
+}
+
+fn violation(Violation { path, message }: Violation) -> v1::Violation {
+    v1::Violation { path, message }
 }
 
 /// The end of what an agent wrote to its error stream, as much as a caller gets to see.
@@ -159,6 +165,7 @@ mod tests {
         let stderr = format!("{}\u{e9}{}", "s".repeat(STDERR_SHOWN_BYTES_MAX), "x".repeat(STDERR_SHOWN_BYTES_MAX - 1));
         let ended = TurnOutcome {
             answer: None,
+            output: None,
             stop_reason: None,
             failure: None,
             stderr,

@@ -29,7 +29,7 @@ pub(crate) async fn submit(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, Refusal> {
-    let request = legacy::run::read(&app.options, &body.bytes)?;
+    let request = legacy::run::read(&app.options, &body.bytes, true)?;
     let key = key_of(&headers, "/v1/runs", &body.bytes)?;
     let hearing = Hearing::of(&headers, &app, &by)?;
     let submitted = app.engine.submit_run(&by.token, request, by.request, key).await?;

@@ -34,6 +34,8 @@ fn prompt() -> EventBody {
         system_mode: SystemMode::Append,
         effort: None,
         files: Vec::new(),
+        output_schema: Some(serde_json::json!({"type": "object"})),
+        instruction: Some("as JSON".into()),
     }
 }
 

@@ -19,6 +19,8 @@ async fn every_kind_of_event_is_read_back_whole() {
             system_mode: SystemMode::Replace,
             effort: Some(Effort::High),
             files: vec![file_id(1)],
+            output_schema: Some(serde_json::json!({"type": "object"})),
+            instruction: Some("as JSON".into()),
         },
         EventBody::Started,
         EventBody::Text { content: "x".repeat(1_000_000) },

@@ -178,6 +178,7 @@ pub fn text(session: u128, seq: u64, content: &str) -> Event {
 pub fn outcome() -> TurnOutcome {
     TurnOutcome {
         answer: Some("42".to_owned()),
+        output: Some(serde_json::json!(42)),
         stop_reason: Some("end_turn".to_owned()),
         failure: None,
         stderr: String::new(),

@@ -74,6 +74,7 @@ fn happening(body: EventBody) -> Happening {
         | EventBody::ToolCall { .. }
         | EventBody::ToolResult { .. }
         | EventBody::Retry { .. }
+        | EventBody::AskedAgain { .. }
         | EventBody::Unrecognised { .. } => Happening::Other,
     }
 }

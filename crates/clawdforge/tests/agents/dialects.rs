@@ -11,14 +11,14 @@ use crate::bench::Bench;
 use crate::sessions::said;
 
 /// A service with one agent; the folder holds the agent's own configuration.
-struct Stage {
-    bench: Bench,
+pub struct Stage {
+    pub bench: Bench,
     _folder: TempDir,
 }
 
 impl Stage {
     /// With further options of the service; `None` where the agent is not installed.
-    async fn set(agent: Agent, options: &[&str]) -> anyhow::Result<Option<Self>> {
+    pub async fn set(agent: Agent, options: &[&str]) -> anyhow::Result<Option<Self>> {
         let folder = tempfile::Builder::new().prefix("cf-agent").tempdir()?;
         let model = MockModel::start().await?;
         let Some(setup) = agent.setup(false, &model, folder.path())? else { return Ok(None) };

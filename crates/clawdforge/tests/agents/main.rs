@@ -18,6 +18,7 @@ mod given;
 mod homes;
 mod isolation;
 mod network;
+mod outputs;
 mod prompts;
 mod sessions;
 mod streams;

@@ -271,6 +271,7 @@ fn ended_run(like: &Session, at: Timestamp) -> (SessionId, Commit) {
     };
     let outcome = TurnOutcome {
         answer: Some("canary".to_owned()),
+        output: None,
         stop_reason: None,
         failure: None,
         stderr: String::new(),

@@ -87,6 +87,7 @@ impl Bare {
             effort: None,
             mode: None,
             tool_servers: Vec::new(),
+            output_schema: None,
             home: None,
             app: None,
             given_up: Default::default(),

@@ -32,6 +32,13 @@ impl Fingerprint {
         Self(hash.finalize().into())
     }
 
+    /// Of an upload: its bytes and the name it was sent with. How long it is wished to live is not part of what it is.
+    #[must_use]
+    pub fn of_upload(name: &str, content: ContentHash) -> Self {
+        let content: [u8; 32] = content.0.finalize().into();
+        Self::of(&[b"upload", name.as_bytes(), &content])
+    }
+
     /// The fingerprint behind stored bytes, if there are 32 of them.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -42,6 +49,17 @@ impl Fingerprint {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+/// A hash of content that comes piece by piece and is not held.
+#[derive(Debug, Clone, Default)]
+pub struct ContentHash(Sha256);
+
+impl ContentHash {
+    /// Takes in the next piece.
+    pub fn take_in(&mut self, piece: &[u8]) {
+        self.0.update(piece);
     }
 }
 
@@ -89,6 +107,19 @@ mod tests {
         let one = of(&["x"]);
         assert_eq!(Fingerprint::from_bytes(one.as_bytes()), Some(one));
         assert_eq!(Fingerprint::from_bytes(&[0; 31]), None);
+    }
+
+    #[test]
+    fn an_upload_is_its_name_and_its_bytes_however_they_come() {
+        let of = |name: &str, pieces: &[&str]| {
+            let mut content = ContentHash::default();
+            pieces.iter().for_each(|piece| content.take_in(piece.as_bytes()));
+            Fingerprint::of_upload(name, content)
+        };
+        assert_eq!(of("a.txt", &["one", "two"]), of("a.txt", &["onetwo"]));
+        for (name, bytes) in [("b.txt", "onetwo"), ("a.txt", "onetw"), ("a.txtone", "two"), ("", "")] {
+            assert_ne!(of("a.txt", &["onetwo"]), of(name, &[bytes]), "{name} {bytes}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use crate::cancels::Cancels;
 use crate::conversation::registry::Registry;
 use crate::conversation::{SessionChange, SessionView, SessionWish, TurnRequest, TurnTicket};
 use crate::error::EngineError;
-use crate::files::{Files, Upload};
+use crate::files::{Files, Upload, UploadWish};
 use crate::homes::Homes;
 use crate::hosts::Hosts;
 use crate::hub::{Ended, Tails};
@@ -308,24 +308,21 @@ impl Engine {
         self.shared.files.begin(&self.shared.ids).await
     }
 
-    /// Finishes an upload: from here on it can be attached, for the time also returned.
+    /// Finishes an upload: from here on it can be attached, for the time also returned. With a key, the same bytes under the
+    /// same name are one file, however often they are sent.
     ///
     /// # Errors
-    /// When the bytes cannot be flushed or the file cannot be recorded; nothing is left then.
+    /// When the bytes cannot be flushed or the file cannot be recorded; nothing is left then. [`EngineError::KeyReused`] where
+    /// the key was used for something else, [`EngineError::NotFound`] where it is still remembered and its file is not there.
     pub async fn finish_upload(
         &self,
         upload: Upload,
         by: &Arc<AppToken>,
-        sender_name: String,
-        ttl_wish_secs: Option<i64>,
+        wish: UploadWish,
         id: RequestId,
-    ) -> Result<(File, Duration), EngineError> {
+    ) -> Result<Submitted<(File, Duration), File>, EngineError> {
         let (shared, by) = (Arc::clone(&self.shared), Arc::clone(by));
-        self.undisturbed(async move {
-            let with = (&shared.ids, &shared.recorder, id);
-            shared.files.finish(upload, &by, &sender_name, ttl_wish_secs, with).await
-        })
-        .await
+        self.undisturbed(async move { shared.finish_upload(upload, &by, wish, id).await }).await
     }
 
     /// Mints a token for an app, which is registered if its name is new.

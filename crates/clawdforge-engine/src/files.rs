@@ -12,13 +12,16 @@ use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Write};
 use clawdforge_core::file::{File, clamp_ttl, shown_name};
 use clawdforge_core::id::{FileId, RequestId};
+use clawdforge_core::idempotency::{ContentHash, Fingerprint, IdempotencyKey};
 use clawdforge_core::ledger::{LedgerEntry, LedgerFact};
 use clawdforge_core::limits::FILE_NAME_CHARS_MAX;
+use clawdforge_store::CommitError;
 use tokio::io::AsyncWriteExt;
 
+use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::ids::Ids;
-use crate::record::Recorder;
+use crate::keys::{self, Submitted};
 
 /// Name of the folder of uploads below the data directory.
 const FILES_DIR: &str = "files";
@@ -35,7 +38,19 @@ pub struct Upload {
     file: tokio::fs::File,
     part: PartFile,
     size: u64,
+    content: ContentHash,
     bytes_max: u64,
+}
+
+/// How an upload is to be finished.
+#[derive(Debug, Clone, Default)]
+pub struct UploadWish {
+    /// The sender's name for the file.
+    pub name: String,
+    /// How long it is wished to live, in seconds.
+    pub ttl_secs: Option<i64>,
+    /// The sender's word for the request, by which it may be sent again.
+    pub key: Option<String>,
 }
 
 /// Removes an unfinished file unless it was kept.
@@ -65,6 +80,7 @@ impl Upload {
         if self.size > self.bytes_max {
             return Err(EngineError::UploadTooLarge(self.bytes_max));
         }
+        self.content.take_in(chunk);
         self.file.write_all(chunk).await.map_err(|error| io_error("write an upload", &self.part.path, &error))
     }
 }
@@ -93,51 +109,25 @@ impl Files {
         let mut options = tokio::fs::OpenOptions::new();
         let file = options.write(true).create_new(true).mode(UPLOAD_MODE).open(&path).await;
         let file = file.map_err(|error| io_error("create", &path, &error))?;
-        Ok(Upload { id, file, part: PartFile { path, kept: false }, size: 0, bytes_max: self.bytes_max })
+        Ok(Upload {
+            id,
+            file,
+            part: PartFile { path, kept: false },
+            size: 0,
+            content: ContentHash::default(),
+            bytes_max: self.bytes_max,
+        })
     }
 
-    pub async fn finish(
-        &self,
-        upload: Upload,
-        by: &AppToken,
-        sender_name: &str,
-        ttl_wish_secs: Option<i64>,
-        (ids, recorder, request): (&Ids, &Recorder, RequestId),
-    ) -> Result<(File, Duration), EngineError> {
-        let Upload { id, mut file, mut part, size, .. } = upload;
+    /// Makes the bytes of an upload whole and durable under their name. They go again unless they are kept.
+    async fn settle(&self, file: &mut tokio::fs::File, part: &mut PartFile, id: FileId) -> Result<(), EngineError> {
         let fail = |error: io::Error| io_error("finish an upload", &self.dir, &error);
         file.flush().await.map_err(fail)?;
         file.sync_all().await.map_err(fail)?;
-        drop(file);
         let whole = self.path(id);
         tokio::fs::rename(&part.path, &whole).await.map_err(fail)?;
         part.path = whole;
-        sync_dir(&self.dir).await.map_err(fail)?;
-
-        let ttl = clamp_ttl(ttl_wish_secs);
-        let now = ids.now();
-        let file = File {
-            id,
-            app: by.app.id,
-            name: shown_name(sender_name, FILE_NAME_CHARS_MAX),
-            size,
-            created_at: now,
-            expires_at: now.plus(ttl),
-        };
-        let commit = Commit {
-            expects: Vec::new(),
-            writes: vec![Write::AddFile(file.clone())],
-            ledger: vec![LedgerEntry {
-                at: now,
-                principal: "app",
-                app: Some(by.app.name.to_string()),
-                request: Some(request),
-                fact: LedgerFact::FileUploaded { file: id, size },
-            }],
-        };
-        recorder.plain(commit).await?;
-        part.kept = true;
-        Ok((file, ttl))
+        sync_dir(&self.dir).await.map_err(fail)
     }
 
     /// Removes the bytes of a file that no row names any more.
@@ -159,6 +149,77 @@ impl Files {
             }
         }
         Ok((whole, other))
+    }
+}
+
+impl Shared {
+    /// Finishes an upload, or finds the one that the same request made before. The bytes of what is not kept go.
+    pub(crate) async fn finish_upload(
+        &self,
+        upload: Upload,
+        by: &AppToken,
+        wish: UploadWish,
+        request: RequestId,
+    ) -> Result<Submitted<(File, Duration), File>, EngineError> {
+        let Upload { id, mut file, mut part, size, content, .. } = upload;
+        let key = wish.key.map(|key| IdempotencyKey { key, fingerprint: Fingerprint::of_upload(&wish.name, content) });
+        let _alone = self.enter(by, key.as_ref()).await;
+        if let Some(known) = self.known_upload(by, key.as_ref()).await? {
+            return Ok(Submitted::Known(known));
+        }
+        self.files.settle(&mut file, &mut part, id).await?;
+        let ttl = clamp_ttl(wish.ttl_secs);
+        let now = self.ids.now();
+        let file = File {
+            id,
+            app: by.app.id,
+            name: shown_name(&wish.name, FILE_NAME_CHARS_MAX),
+            size,
+            created_at: now,
+            expires_at: now.plus(ttl),
+        };
+        let commit = Commit {
+            expects: key.as_ref().map(|key| keys::unused(by.app.id, key)).into_iter().collect(),
+            writes: [Write::AddFile(file.clone())]
+                .into_iter()
+                .chain(key.clone().map(|key| self.keep(by.app.id, key, id.to_string())))
+                .collect(),
+            ledger: vec![LedgerEntry {
+                at: now,
+                principal: "app",
+                app: Some(by.app.name.to_string()),
+                request: Some(request),
+                fact: LedgerFact::FileUploaded { file: id, size },
+            }],
+        };
+        match self.recorder.plain(commit).await {
+            Ok(()) => {}
+            // The key was used for something else at the same time.
+            Err(error @ CommitError::Unexpected { .. }) => {
+                let known = self.known_upload(by, key.as_ref()).await?;
+                return known.map(Submitted::Known).ok_or_else(|| error.into());
+            }
+            // A doubtful commit: the row is there, or it is not. Bytes that a row may name stay; without one they are
+            // strays, which the next start removes.
+            Err(error @ CommitError::Unknown(_)) => {
+                let found = self.store.files.file(id).await;
+                part.kept = !matches!(found, Ok(None));
+                if !matches!(found, Ok(Some(_))) {
+                    return Err(error.into());
+                }
+            }
+            Err(error @ CommitError::Unavailable(_)) => return Err(error.into()),
+        }
+        part.kept = true;
+        Ok(Submitted::New((file, ttl)))
+    }
+
+    /// What an upload made before; not found where its time is over and the key is still remembered.
+    async fn known_upload(&self, by: &AppToken, key: Option<&IdempotencyKey>) -> Result<Option<File>, EngineError> {
+        match self.known::<FileId>(by, key).await? {
+            Some(id) => Ok(self.attachments(by, &[id]).await?.pop()),
+            None => Ok(None),
+        }
     }
 }
 

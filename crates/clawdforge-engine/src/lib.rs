@@ -36,7 +36,7 @@ pub use conversation::{SessionChange, SessionView, SessionWish, TurnRequest, Tur
 pub use drain::DrainReport;
 pub use engine::{Engine, Health, Parts};
 pub use error::EngineError;
-pub use files::Upload;
+pub use files::{Upload, UploadWish};
 pub use follow::{EventStream, Followed};
 pub use hub::{Ended, Recorded};
 pub use ids::Ids;

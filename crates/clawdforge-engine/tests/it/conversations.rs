@@ -12,7 +12,7 @@ use clawdforge_core::id::SessionId;
 use clawdforge_core::limits::TURNS_QUEUED_PER_SESSION_MAX;
 use clawdforge_core::run::Effort;
 use clawdforge_core::session::{DriverName, OnContextLoss};
-use clawdforge_engine::{EngineError, EngineOptions, SessionChange, SessionWish, TokenWish, TurnRequest};
+use clawdforge_engine::{EngineError, EngineOptions, SessionChange, SessionWish, TokenWish, TurnRequest, UploadWish};
 
 use clawdforge_store::Store;
 
@@ -508,7 +508,8 @@ async fn attachments_lie_in_the_workspace_of_the_session_turn_by_turn() {
     let mut upload = scene.engine.begin_upload().await.unwrap();
     upload.write(b"plum").await.unwrap();
     let id = scene.engine.request_id();
-    let (file, _) = scene.engine.finish_upload(upload, &scene.by, "a.txt".into(), None, id).await.unwrap();
+    let wish = UploadWish { name: "a.txt".into(), ..UploadWish::default() };
+    let (file, _) = scene.engine.finish_upload(upload, &scene.by, wish, id).await.unwrap().fresh().unwrap();
     for index in 1..=2 {
         let request =
             TurnRequest { prompt: "look".into(), files: vec![file.id], timeout: DEADLINE, output_schema: None };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clawdforge_core::agent::FailureKind;
 use clawdforge_core::id::FileId;
 use clawdforge_core::run::RunRequest;
-use clawdforge_engine::{EngineOptions, TurnRequest};
+use clawdforge_engine::{EngineOptions, TurnRequest, UploadWish};
 
 use crate::scene::{Scene, ended, failure, soon, until};
 use crate::stage::request;
@@ -33,7 +33,8 @@ async fn upload(scene: &Scene, bytes: u64) -> FileId {
     let mut upload = scene.engine.begin_upload().await.unwrap();
     upload.write(&vec![1; bytes as usize]).await.unwrap();
     let id = scene.engine.request_id();
-    scene.engine.finish_upload(upload, &scene.by, "a.bin".into(), None, id).await.unwrap().0.id
+    let wish = UploadWish { name: "a.bin".into(), ..UploadWish::default() };
+    scene.engine.finish_upload(upload, &scene.by, wish, id).await.unwrap().fresh().unwrap().0.id
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Query, Request, State};
 use clawdforge_api::legacy::{FileReply, ValidationFault};
 use clawdforge_core::file::File;
-use clawdforge_engine::Upload;
+use clawdforge_engine::{Submitted, Upload, UploadWish};
 use serde_json::{Value, json};
 
 use crate::App;
@@ -27,17 +27,18 @@ pub(crate) async fn upload(
     Query(parameters): Query<Vec<(String, String)>>,
     request: Request,
 ) -> Result<Json<FileReply>, Refusal> {
-    let (file, ttl) = take(&app, &by, parameters, request).await?;
+    let (file, ttl) = take(&app, &by, parameters, request, None).await?.fresh()?;
     Ok(Json(FileReply { ok: true, file_token: file.id.to_string(), ttl_secs: ttl.as_secs(), size: file.size }))
 }
 
-/// Takes one file, and says for how long. The old clients send `ttl_secs` as a form field; in the query it is taken too.
+/// Takes one file, and says for how long, or finds the one that was sent before with the same key. The old clients send `ttl_secs` as a form field; in the query it is taken too.
 pub(crate) async fn take(
     app: &App,
     by: &ByApp,
     parameters: Vec<(String, String)>,
     request: Request,
-) -> Result<(File, Duration), Refusal> {
+    key: Option<String>,
+) -> Result<Submitted<(File, Duration), File>, Refusal> {
     let held = Held::default();
     let form = Multipart::from_request(held.watch(request), app).await;
     let mut form = form.map_err(|_| Refusal::WrongContentType("multipart/form-data with a boundary"))?;
@@ -69,7 +70,8 @@ pub(crate) async fn take(
             invalid("ttl_secs", "int_parsing", message, json!(text))
         })?),
     };
-    Ok(app.engine.finish_upload(upload, &by.token, name, ttl, by.request).await?)
+    let wish = UploadWish { name, ttl_secs: ttl, key };
+    Ok(app.engine.finish_upload(upload, &by.token, wish, by.request).await?)
 }
 
 async fn store(app: &App, held: &Held, mut field: Field<'_>) -> Result<Upload, Refusal> {

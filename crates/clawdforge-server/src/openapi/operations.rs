@@ -222,12 +222,12 @@ fn rest() -> Vec<Operation> {
     let codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     vec![
         post("/v1/files", "uploadFile", "files", "Upload one file, to attach it by its id.")
-            .with([parts::ttl_secs()])
+            .with([parts::ttl_secs(), parts::idempotency_key()])
             .body("multipart/form-data", parts::upload_body())
             .answers(201, "The upload.", "File")
-            .headers(201, &[LOCATION])
+            .headers(201, &[LOCATION, REPLAYED])
             .leads_to(201, &["getFile"], &[("file", ID)])
-            .refuses(&[Code::UploadTooLarge, Code::DiskFull]),
+            .refuses(&[Code::UploadTooLarge, Code::DiskFull, Code::KeyReused, Code::NotFound]),
         get("/v1/files/{file}", "getFile", "files", "What is known of an upload that has not expired.")
             .of([parts::file()])
             .answers(200, "The upload.", "File"),

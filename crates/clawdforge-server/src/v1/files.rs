@@ -5,8 +5,10 @@ use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use clawdforge_api::v1;
+use clawdforge_core::file::File;
+use clawdforge_engine::Submitted;
 
-use super::{id, located, render};
+use super::{id, key_text, located, render, replayed};
 use crate::App;
 use crate::answer::Refusal;
 use crate::extract::{ByApp, Segments};
@@ -19,8 +21,12 @@ pub(crate) async fn upload(
     Query(parameters): Query<Vec<(String, String)>>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    let (file, _) = legacy::files::take(&app, &by, parameters, request).await?;
-    Ok(located(StatusCode::CREATED, &format!("/v1/files/{}", file.id), render::file(&file)))
+    let key = key_text(request.headers())?;
+    let answer = |file: File| located(StatusCode::CREATED, &format!("/v1/files/{}", file.id), render::file(&file));
+    Ok(match legacy::files::take(&app, &by, parameters, request, key).await? {
+        Submitted::New((file, _)) => answer(file),
+        Submitted::Known(file) => replayed(answer(file)),
+    })
 }
 
 /// What is known of an upload that has not expired.

@@ -97,6 +97,12 @@ const REPLAYED: http::HeaderName = http::HeaderName::from_static("idempotent-rep
 
 /// The key of a request to this path, if it has one.
 fn key_of(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<IdempotencyKey>, Refusal> {
+    let fingerprint = Fingerprint::of(&[path.as_bytes(), body]);
+    Ok(key_text(headers)?.map(|key| IdempotencyKey { key, fingerprint }))
+}
+
+/// The word of a request for itself, if it has one.
+fn key_text(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let text = value.to_str().ok().filter(|text| IdempotencyKey::is_key(text) && values.next().is_none());
@@ -109,8 +115,7 @@ fn key_of(headers: &HeaderMap, path: &str, body: &[u8]) -> Result<Option<Idempot
             ctx: None,
         }]));
     };
-    let fingerprint = Fingerprint::of(&[path.as_bytes(), body]);
-    Ok(Some(IdempotencyKey { key: text.to_owned(), fingerprint }))
+    Ok(Some(text.to_owned()))
 }
 
 /// Marks the answer to a request that had been sent before.

@@ -51,3 +51,4 @@ mod v1_session_mode;
 mod v1_session_system;
 mod v1_session_tool_servers;
 mod v1_tokens;
+mod v1_uploads;

@@ -86,6 +86,9 @@ pub struct TurnRequest {
     /// Longest time for the turn, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_secs: Option<u64>,
+    /// The JSON Schema that the answer is to fit. Only `/v1` knows it; the first versions pass over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
 }
 
 /// Success of `POST /sessions/{id}/turn`.
@@ -295,6 +298,9 @@ pub struct RunRequest {
     /// The weakest isolation it may run at: `landlock`, `uid` or `namespaces`; absent takes what there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub isolation: Option<String>,
+    /// The JSON Schema that the answer is to fit. Only `/v1` knows it; the first versions pass over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
 }
 
 /// Success of `POST /run`: exactly these four keys.

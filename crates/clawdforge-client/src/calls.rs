@@ -34,6 +34,7 @@ impl Client {
 
     pub(crate) fn run_call(&self, request: &RunRequest) -> Result<Call<RunReply>, ClientError> {
         check_prompt(&request.prompt)?;
+        check_no_schema(request.output_schema.as_ref())?;
         let post = self.as_app(self.to(Method::POST, &["run"])?)?.json(request);
         Ok(call(post, Some(time_limit(request.timeout_secs).saturating_add(self.run_grace))))
     }
@@ -51,6 +52,7 @@ impl Client {
         ahead: Duration,
     ) -> Result<Call<TurnReply>, ClientError> {
         check_prompt(&request.prompt)?;
+        check_no_schema(request.output_schema.as_ref())?;
         let post = self.as_app(self.to(Method::POST, &["sessions", session.as_str(), "turn"])?)?.json(request);
         let deadline = ahead.saturating_add(time_limit(request.timeout_secs)).saturating_add(self.turn_grace);
         Ok(call(post, Some(deadline)))
@@ -140,6 +142,12 @@ fn sign(request: RequestBuilder, bearer: Option<&Bearer>, kind: TokenKind) -> Re
 
 pub(crate) fn check_prompt(prompt: &str) -> Result<(), ClientError> {
     if prompt.is_empty() { Err(ClientError::Invalid("the prompt is empty".to_owned())) } else { Ok(()) }
+}
+
+/// The first versions' endpoints would pass over a schema, and the answer be anything.
+fn check_no_schema(schema: Option<&Value>) -> Result<(), ClientError> {
+    let message = "output_schema is known to /v1 only: use start_run, stream_run, start_turn or stream_turn";
+    if schema.is_some() { Err(ClientError::Invalid(message.to_owned())) } else { Ok(()) }
 }
 
 /// What the agent is given at most, where the service's default was not changed.

@@ -2,8 +2,11 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use clawdforge_api::legacy::RunRequest;
-use clawdforge_core::event::EventSeq;
+use std::path::{Path, PathBuf};
+
+use clawdforge_api::legacy::{RunReply, RunRequest};
+use clawdforge_core::event::{EventSeq, TurnOutcome};
+use serde_json::Value;
 
 use super::connection::ConnectionArgs;
 use super::failure::CommandError;
@@ -43,6 +46,9 @@ pub struct RunArgs {
     /// Tokens of uploads to attach (`ff_…`), separated by commas
     #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
     pub files: Vec<String>,
+    /// File with a JSON Schema that the answer must fit; what is printed is then the data
+    #[arg(long, value_name = "FILE")]
+    pub output_schema: Option<PathBuf>,
     /// Print only the answer: text as it is, anything else as JSON
     #[arg(long)]
     pub raw: bool,
@@ -56,6 +62,7 @@ pub struct RunArgs {
 
 pub(super) async fn run(args: &RunArgs, io: &mut Io) -> Result<(), CommandError> {
     let client = settings::as_app(&args.connection, io)?;
+    let output_schema = args.output_schema.as_deref().map(read_schema).transpose()?;
     let prompt = match args.stream {
         false => prompt::read(&args.prompt, io).await?,
         true => {
@@ -74,19 +81,55 @@ pub(super) async fn run(args: &RunArgs, io: &mut Io) -> Result<(), CommandError>
         files: prompt::files(&args.files),
         timeout_secs: args.timeout,
         isolation: args.isolation.clone(),
+        output_schema,
     };
     if args.stream {
         return stream(&client, &request, io).await;
     }
-    let call = client.run_call(&request)?;
     let text = |time| format!("running… {}", progress::elapsed(time));
-    let reply = progress::watch(io, text, client.perform(call)).await?;
+    let (reply, bytes) = if request.output_schema.is_some() {
+        let outcome = progress::watch(io, text, ended(&client, &request)).await?;
+        let reply = data(outcome)?;
+        let bytes = serde_json::to_vec(&reply).map_err(|error| CommandError::Output(error.into()))?;
+        (reply, bytes)
+    } else {
+        let call = client.run_call(&request)?;
+        let reply = progress::watch(io, text, client.perform(call)).await?;
+        (reply.value, reply.bytes.to_vec())
+    };
     if args.raw {
-        io.stdout.write_all(reply.value.as_text().as_bytes())?;
+        io.stdout.write_all(reply.as_text().as_bytes())?;
         io.stdout.write_all(b"\n")?;
         return Ok(io.stdout.flush()?);
     }
-    Ok(io.print_json(&reply.bytes)?)
+    Ok(io.print_json(&bytes)?)
+}
+
+fn read_schema(path: &Path) -> Result<Value, CommandError> {
+    let wrong = |why: String| CommandError::Usage(format!("--output-schema {}: {why}", path.display()));
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))
+}
+
+/// Runs it through `/v1`, which alone knows schemas, to its end.
+async fn ended(client: &Client, request: &RunRequest) -> Result<TurnOutcome, ClientError> {
+    let mut events = client.stream_run(request, None).await?;
+    let mut outcome = None;
+    while let Some(event) = events.next().await? {
+        outcome = event.outcome().cloned().or(outcome);
+    }
+    outcome.ok_or_else(|| ClientError::BadReply("how it ended is told in words of a newer version".to_owned()))
+}
+
+/// The data of a run in the form of a run's answer.
+fn data(outcome: TurnOutcome) -> Result<RunReply, CommandError> {
+    let (result, stop_reason) = (outcome.output.clone(), outcome.stop_reason.clone());
+    let duration_ms = outcome.duration_ms;
+    if let Some(failure) = telling::failure(outcome) {
+        return Err(ClientError::RunFailed(Box::new(failure)).into());
+    }
+    let result = result.ok_or_else(|| ClientError::BadReply("the service does not know output_schema".to_owned()))?;
+    Ok(RunReply { ok: true, result, duration_ms, stop_reason })
 }
 
 /// Prints the answer as it comes. It minds the interrupts itself, to say how to go on.

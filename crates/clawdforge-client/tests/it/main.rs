@@ -8,6 +8,7 @@
 mod cli;
 mod cli_chat;
 mod cli_ledger;
+mod cli_output;
 mod cli_run;
 mod cli_session;
 mod cli_settings;

@@ -78,7 +78,12 @@ async fn opening_sends_only_what_is_set_and_gives_the_id() {
 async fn a_turn_gives_everything_the_service_tells_and_its_text() {
     let stub = service().await;
     let session = stub.client().session("0190-a").unwrap();
-    let request = TurnRequest { prompt: "go".to_owned(), files: vec!["ff_1".to_owned()], timeout_secs: Some(9) };
+    let request = TurnRequest {
+        prompt: "go".to_owned(),
+        files: vec!["ff_1".to_owned()],
+        timeout_secs: Some(9),
+        output_schema: None,
+    };
     let turn = session.turn(request).await.unwrap();
     assert_eq!(turn.text(), "Here it is.");
     assert_eq!((turn.turn_index, turn.duration_ms, turn.stop_reason.as_str()), (2, 8123, "end_turn"));

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::setup;
 use crate::support::events::{Sse, follow};
+use crate::support::{cli, stdout};
 
 fn wanted() -> Value {
     json!({"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": false})
@@ -240,5 +241,15 @@ async fn the_first_versions_pass_over_it_and_a_key_covers_it() -> anyhow::Result
     assert_eq!(again.headers["idempotent-replayed"], "true");
     let other = sent(json!({"type": "object"})).await?;
     assert_eq!(other.json()["code"], "idempotency_key_reused");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_command_line_prints_the_data() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let file = app.home().join("wanted.json");
+    std::fs::write(&file, wanted().to_string())?;
+    let args = ["run", "json: {\"n\": 7}", "--raw", "--output-schema", &file.to_string_lossy()];
+    assert_eq!(stdout(&cli(&app, &args).await?), "{\"n\":7}\n");
     Ok(())
 }

@@ -161,7 +161,7 @@ impl Chat<'_> {
     }
 
     async fn turn(&mut self, prompt: String, io: &mut Io) -> Result<(), CommandError> {
-        let request = TurnRequest { prompt, files: Vec::new(), timeout_secs: self.args.timeout };
+        let request = TurnRequest { prompt, files: Vec::new(), timeout_secs: self.args.timeout, output_schema: None };
         let begun = self.client.stream_turn(self.session.id(), &request, None);
         let told = match telling::begin(begun, self.interrupts, io).await {
             Some(stream) => telling::tell(&mut stream?, Thinking::OnTerminals, self.interrupts, io).await?,

@@ -46,6 +46,7 @@ pub(super) async fn turn(args: &SessionTurnArgs, connection: &ConnectionArgs, io
         prompt: prompt::read(&args.prompt, io).await?,
         files: prompt::files(&args.files),
         timeout_secs: args.timeout,
+        output_schema: None,
     };
     let call = client.turn_call(&session, &request, Duration::ZERO)?;
     // Before anything is sent: a turn whose trace has no place is better not made.

@@ -89,6 +89,22 @@ pub trait AgentDriver: Send + Sync {
     /// [`Failure`] of kind `NotInstalled` or `StartFailed`, with what the operator should do.
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure>;
 
+    /// Why no conversation can be forked through this driver, whatever its agent offers; `None` where that is for the agent
+    /// to say.
+    fn cannot_fork(&self) -> Option<&'static str> {
+        Some("it is spoken to in a way that knows no forks")
+    }
+
+    /// As [`Self::open`], with a fork of the conversation that `spec.resume` names: a new one with a key of its own, that
+    /// knows what the other one knows now. The other one stays as it is, and may have an agent at rest.
+    ///
+    /// # Errors
+    /// [`NotForked`]. After [`NotForked::Failed`] the agent's side may keep a copy that nobody has the key of.
+    async fn fork(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, NotForked> {
+        drop(spec);
+        Err(NotForked::NotOffered)
+    }
+
     /// How to start processes that conversations can begin in later; `None` where each conversation has its
     /// own from the start.
     fn hosting(&self) -> Option<&dyn Hosting> {
@@ -103,6 +119,17 @@ pub trait AgentDriver: Send + Sync {
         drop((forgotten, place));
         ForgetReport::default()
     }
+}
+
+/// Why a conversation was not forked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotForked {
+    /// The agent has no way to.
+    NotOffered,
+    /// The agent does not know the conversation, or nothing was said in it.
+    Unknown,
+    /// It could not be started, or would not.
+    Failed(Failure),
 }
 
 /// What came of forgetting.

@@ -81,6 +81,10 @@ catalogue! {
     NotFound = "not_found", 404, "There is no such thing.";
     /// The session takes no turn any more.
     SessionClosed = "session_closed", 410, "The session is closed.";
+    /// A turn of the session is under way or waits.
+    SessionBusy = "session_busy", 409, "A turn of the session is under way or waits.";
+    /// The session cannot be forked.
+    ForkImpossible = "fork_impossible", 409, "The session cannot be forked.";
     /// There is nothing to stop.
     AlreadyEnded = "already_ended", 409, "It has ended already.";
     /// The idempotency key was used for another request.

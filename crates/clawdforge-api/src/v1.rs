@@ -75,6 +75,34 @@ pub struct Session {
     pub last_turn_at: Option<String>,
     /// When it was closed.
     pub closed_at: Option<String>,
+    /// Where it began, if it is a fork.
+    pub forked_from: Option<ForkPoint>,
+}
+
+/// Where a session left another one, all of which until then it knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForkPoint {
+    /// The other one, `ses_…`, which may be erased by now.
+    pub session_id: String,
+    /// The place of its last turn then.
+    pub turn_index: u32,
+}
+
+/// What may differ in a fork; what is absent is as in the session that is forked, an explicit null takes it away.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct ForkRequest {
+    /// The model by the agent's own name for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Option<String>>,
+    /// How hard the model should think.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Option<String>>,
+    /// The agent's name for how it asks for permission.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Option<String>>,
+    /// The caller's own notes, a JSON object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta: Option<Option<Value>>,
 }
 
 /// A turn of a session.

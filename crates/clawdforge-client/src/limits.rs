@@ -71,3 +71,6 @@ pub const EVENT_PAUSE_MAX: Duration = Duration::from_secs(15);
 /// service sends one, so that a connection that breaks every minute may do so for ever, and one that breaks behind a first
 /// comment may not.
 pub const EVENT_CONNECTION_HELD: Duration = Duration::from_secs(10);
+
+/// How long a fork may take at least: the service copies the workspace for up to a minute, and starts an agent.
+pub(crate) const FORK_WAIT_MAX: Duration = Duration::from_secs(240);

@@ -10,7 +10,7 @@ use crate::file::File;
 use crate::id::{AppId, FileId, HostId, SessionId, TokenId, TurnId};
 use crate::idempotency::KeptKey;
 use crate::ledger::LedgerEntry;
-use crate::session::{Conversation, Equipment, Session};
+use crate::session::{Conversation, Equipment, ForkPoint, Session};
 use crate::time::Timestamp;
 use crate::turn::{Turn, TurnState};
 
@@ -81,6 +81,8 @@ pub enum Write {
     /// Remembers the agent's own id of a conversation, by which it can be gone on with, or that there is none
     /// any more.
     NoteResume(SessionId, Option<String>),
+    /// Remembers where a conversation that has just been opened was forked from.
+    NoteFork(SessionId, ForkPoint),
     /// Gives a conversation what its caller chose anew: model, effort, mode and notes.
     ChangeConversation(SessionId, Conversation),
     /// Closes a conversation: no turn is taken from then on.

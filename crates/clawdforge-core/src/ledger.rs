@@ -93,6 +93,8 @@ pub enum LedgerFact {
     RunErased(RunId),
     /// A conversation was opened, with this agent and model.
     SessionCreated(SessionId, AgentAsked),
+    /// A conversation was forked from another one: the new one, with its agent and model.
+    SessionForked(SessionId, AgentAsked),
     /// A turn was accepted.
     TurnAccepted(TurnFacts),
     /// A turn ended.
@@ -179,6 +181,7 @@ impl LedgerFact {
             Self::RunEnded { .. } => "run_ended",
             Self::RunErased(_) => "run_erased",
             Self::SessionCreated(..) => "session_created",
+            Self::SessionForked(..) => "session_forked",
             Self::TurnAccepted(_) => "turn_accepted",
             Self::TurnEnded { .. } => "turn_ended",
             Self::CancelAsked(_) => "cancel_asked",

@@ -86,6 +86,18 @@ pub struct SessionRecord {
     pub turns: u32,
     /// When the last of them was accepted.
     pub last_turn_at: Option<Timestamp>,
+    /// Where it began, if it is a fork.
+    pub forked_from: Option<ForkPoint>,
+}
+
+/// Where a conversation left another one. What that one knew then, it knows as well; from then on neither sees what the
+/// other does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForkPoint {
+    /// The other one, which may be erased by now.
+    pub session: SessionId,
+    /// The place of its last turn then.
+    pub turn_index: u32,
 }
 
 /// How a conversation's agent is spoken to. It holds for all its turns.

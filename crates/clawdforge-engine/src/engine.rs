@@ -270,6 +270,23 @@ impl Engine {
         self.undisturbed(Arc::clone(&self.shared).change_session(Arc::clone(by), session, change, id)).await
     }
 
+    /// Forks a conversation of this app that has no turn under way: another one that knows what it knows now, with the same
+    /// choices but for the changes that are wished. One that was made before with the same key is told.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::SessionClosed`], [`EngineError::SessionBusy`],
+    /// [`EngineError::ForkImpossible`], [`EngineError::AgentUnavailable`], [`EngineError::Busy`]; on any error there is no fork.
+    pub async fn fork_session(
+        &self,
+        by: &Arc<AppToken>,
+        source: SessionId,
+        change: SessionChange,
+        id: RequestId,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Submitted<SessionView, SessionId>, EngineError> {
+        self.undisturbed(Arc::clone(&self.shared).fork_session(Arc::clone(by), source, change, id, key)).await
+    }
+
     /// Closes a conversation, and returns when its turns have ended and its agent is gone. False when it was
     /// closed before.
     ///

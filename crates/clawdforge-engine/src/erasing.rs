@@ -174,18 +174,18 @@ async fn forget(
 }
 
 /// What one driver is asked.
-struct Asking {
-    driver: Arc<dyn AgentDriver>,
+pub(crate) struct Asking {
+    pub driver: Arc<dyn AgentDriver>,
     /// Where their agents lived.
-    home: Option<Home>,
-    forgotten: Vec<Forgotten>,
+    pub home: Option<Home>,
+    pub forgotten: Vec<Forgotten>,
 }
 
 /// Has one driver forget.
 ///
 /// The agent that it may start for that is on record as a process to be shared is, so that no end of the service
 /// leaves it behind. It takes no slot: it does no work, there is one at a time, and it has little time.
-async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> ForgetReport {
+pub(crate) async fn ask(shared: &Arc<Shared>, asking: Asking, stop: &CancellationToken) -> ForgetReport {
     let Asking { driver, home, forgotten } = asking;
     let in_vain =
         ForgetReport { left: forgotten.iter().map(|one| one.mark.clone()).collect(), ..ForgetReport::default() };

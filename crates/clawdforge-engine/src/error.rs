@@ -23,6 +23,12 @@ pub enum EngineError {
     /// The session was closed; it takes no turn any more.
     #[error("the session is closed; open a new one")]
     SessionClosed,
+    /// A turn of the session is under way or waits.
+    #[error("a turn of this session is under way or waits; try again when it has ended, or have it stopped")]
+    SessionBusy,
+    /// The session cannot be forked, and why.
+    #[error("the session cannot be forked: {0}")]
+    ForkImpossible(String),
     /// The run or turn has ended already: there is nothing to stop.
     #[error("it has ended already")]
     AlreadyEnded,

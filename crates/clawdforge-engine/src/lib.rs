@@ -7,6 +7,7 @@
 mod asking;
 mod cancels;
 mod conversation;
+mod copying;
 mod drain;
 mod engine;
 mod erasing;

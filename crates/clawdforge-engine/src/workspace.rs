@@ -146,11 +146,11 @@ impl Workspace {
         self.lay_in(&self.work(), home, attachments, given_up)
     }
 
-    /// Makes the directories and lays the attachments of one turn of a conversation in; their paths come
-    /// back. Blocking as [`Self::prepare`].
+    /// Makes the directories and lays the attachments of one turn of a conversation into a folder of this name; their
+    /// paths come back. Blocking as [`Self::prepare`].
     pub fn prepare_turn(
         &self,
-        index: u32,
+        name: &str,
         home: Option<&Home>,
         attachments: &[(File, PathBuf)],
         given_up: &CancellationToken,
@@ -159,19 +159,23 @@ impl Workspace {
         if attachments.is_empty() {
             return Ok(Vec::new());
         }
-        let name = format!("turn-{index}");
         // The agent may be at work in here and put links in the place of what is ours at any moment, so every
         // step is taken from a folder that is held open, and none follows a link.
         let of_turn = (|| {
             let work = Held::open(CWD, &self.work())?;
             let all = work.folder(ATTACHMENTS_DIR, home)?;
-            remove_stray(&all.path().join(&name));
-            all.folder(&name, home)
+            remove_stray(&all.path().join(name));
+            all.folder(name, home)
         })();
         let of_turn = of_turn.map_err(|error| self.broken(&error))?;
         let names = self.lay_in(&of_turn.path(), home, attachments, given_up)?;
         let shown = self.work().join(ATTACHMENTS_DIR).join(name);
         Ok(names.into_iter().map(|name| shown.join(name)).collect())
+    }
+
+    /// Makes the service's own folder around them, through which nobody else passes until [`Self::make`]. Blocking.
+    pub fn begin_closed(&self) -> io::Result<()> {
+        make_private_dir(&self.root)
     }
 
     /// Makes the directories, the user's own where there is one. Blocking.
@@ -443,7 +447,7 @@ mod tests {
         std::os::unix::fs::symlink(&outside, workspace.work().join(ATTACHMENTS_DIR)).unwrap();
         for _ in 0..2 {
             let attachments = [(file("a.txt"), bytes.clone())];
-            let laid = workspace.prepare_turn(3, None, &attachments, &CancellationToken::new()).unwrap();
+            let laid = workspace.prepare_turn("turn-3", None, &attachments, &CancellationToken::new()).unwrap();
             assert_eq!(laid, [workspace.work().join("attachments/turn-3/attachment-1.txt")]);
             assert_eq!(std::fs::read_to_string(&laid[0]).unwrap(), "as sent");
         }

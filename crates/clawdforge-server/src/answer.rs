@@ -107,6 +107,8 @@ impl Refusal {
                 EngineError::NotFound(_) => Code::NotFound,
                 EngineError::Busy { .. } => Code::Busy,
                 EngineError::SessionClosed => Code::SessionClosed,
+                EngineError::SessionBusy => Code::SessionBusy,
+                EngineError::ForkImpossible(_) => Code::ForkImpossible,
                 EngineError::AlreadyEnded => Code::AlreadyEnded,
                 EngineError::KeyReused => Code::KeyReused,
                 EngineError::SchemaInvalid(_) => Code::InvalidRequest,
@@ -212,6 +214,8 @@ fn engine(error: EngineError) -> Response {
         EngineError::Busy { retry_after, .. } => busy(error.to_string(), retry_after.as_secs()),
         EngineError::Stopping => busy(error.to_string(), 5),
         EngineError::AlreadyEnded
+        | EngineError::SessionBusy
+        | EngineError::ForkImpossible(_)
         | EngineError::KeyReused
         | EngineError::NameTaken(_)
         | EngineError::TooManyTokens(_) => text(StatusCode::CONFLICT, error.to_string()),

@@ -75,6 +75,7 @@ fn table() -> Vec<(Route, MethodRouter<App>)> {
         entry(Audience::App, Get, "/v1/sessions/{session}", v1::sessions::get),
         entry(Audience::App, Patch, "/v1/sessions/{session}", v1::sessions::change),
         entry(Audience::App, Delete, "/v1/sessions/{session}", v1::sessions::close),
+        entry(Audience::App, Post, "/v1/sessions/{session}/fork", v1::forks::fork),
         entry(Audience::App, Get, "/v1/sessions/{session}/events", v1::sessions::events),
         entry(Audience::App, Post, "/v1/sessions/{session}/turns", v1::turns::submit),
         entry(Audience::App, Get, "/v1/sessions/{session}/turns", v1::turns::list),

@@ -97,7 +97,7 @@ impl<'a> Columns<'a> {
                 ..Self::of_run(run)
             },
             LedgerFact::RunErased(run) => Self::about(run),
-            LedgerFact::SessionCreated(session, asked) => Self {
+            LedgerFact::SessionCreated(session, asked) | LedgerFact::SessionForked(session, asked) => Self {
                 asked: Some((&asked.agent, asked.model.as_deref())),
                 isolation: asked.isolation,
                 ..Self::about(session)

@@ -112,7 +112,7 @@ macro_rules! session_columns {
 macro_rules! record_columns {
     () => {
         concat!(
-            "SELECT id AS session, closed_at, resume_key,
+            "SELECT id AS session, closed_at, resume_key, forked_from, forked_after,
                     (SELECT max(place) FROM turns WHERE turns.session = sessions.id) AS turns,
                     (SELECT queued_at FROM turns WHERE turns.session = sessions.id
                      ORDER BY place DESC LIMIT 1) AS last_turn_at, ",

@@ -14,7 +14,7 @@ use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{LedgerLine, UsageSum};
 use clawdforge_core::network::NetworkRule;
 use clawdforge_core::run::{Effort, SystemMode};
-use clawdforge_core::session::{Conversation, DriverName, Equipment, OnContextLoss, Session, SessionRecord};
+use clawdforge_core::session::{Conversation, DriverName, Equipment, ForkPoint, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::{Turn, TurnRecord, TurnState};
 use clawdforge_store::{EndedTurn, ReadError, RunRecord, UnfinishedTurn};
@@ -108,6 +108,7 @@ pub(crate) fn session_record(row: &SqliteRow) -> Result<SessionRecord, ReadError
         resume_key: get(row, "resume_key")?,
         turns: get::<Option<u32>>(row, "turns")?.unwrap_or(0),
         last_turn_at: maybe_time(row, "last_turn_at")?,
+        forked_from: fork_point(row)?,
     })
 }
 
@@ -116,6 +117,13 @@ pub(crate) fn equipment(row: &SqliteRow) -> Result<Equipment, ReadError> {
     let servers: Option<&str> = get(row, "tool_servers")?;
     let tool_servers = servers.map(tool_servers::from_text).transpose()?.unwrap_or_default();
     Ok(Equipment { system: get(row, "system")?, tool_servers })
+}
+
+/// Where a conversation was forked from; both columns are there or none is.
+fn fork_point(row: &SqliteRow) -> Result<Option<ForkPoint>, ReadError> {
+    let Some(session) = get::<Option<&str>>(row, "forked_from")? else { return Ok(None) };
+    let session = session.parse().map_err(|error| strange("forked_from", error))?;
+    Ok(Some(ForkPoint { session, turn_index: get(row, "forked_after")? }))
 }
 
 /// A conversation and the process tree it noted.

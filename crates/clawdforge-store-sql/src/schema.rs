@@ -12,7 +12,7 @@ use crate::OpenError;
 use crate::open::open_error;
 
 /// All migrations in order; the first brings an empty database to version 1.
-const MIGRATIONS: [&str; 12] = [
+const MIGRATIONS: [&str; 13] = [
     include_str!("../migrations/sqlite/0001_first.sql"),
     include_str!("../migrations/sqlite/0002_conversations.sql"),
     include_str!("../migrations/sqlite/0003_hosts.sql"),
@@ -25,6 +25,7 @@ const MIGRATIONS: [&str; 12] = [
     include_str!("../migrations/sqlite/0010_mode.sql"),
     include_str!("../migrations/sqlite/0011_equipment.sql"),
     include_str!("../migrations/sqlite/0012_tool_servers.sql"),
+    include_str!("../migrations/sqlite/0013_forks.sql"),
 ];
 
 /// Marks our databases; set by the first migration.

@@ -13,7 +13,7 @@ use clawdforge_core::idempotency::KeptKey;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::limits::LEDGER_LINES_PER_TRIM_MAX;
 use clawdforge_core::run::{Effort, SystemMode};
-use clawdforge_core::session::{Conversation, Equipment, Session};
+use clawdforge_core::session::{Conversation, Equipment, ForkPoint, Session};
 use clawdforge_core::time::Timestamp;
 use clawdforge_core::turn::Turn;
 
@@ -44,6 +44,7 @@ pub(crate) fn add_write(batch: &mut Batch, write: &Write) {
         Write::NoteHost(host, at) => note_host(batch, *host, *at),
         Write::ForgetHost(host) => forget_host(batch, *host),
         Write::NoteResume(session, key) => note_resume(batch, *session, key.as_deref()),
+        Write::NoteFork(session, from) => note_fork(batch, *session, from),
         Write::ChangeConversation(session, chosen) => change_conversation(batch, *session, chosen),
         Write::CloseSession(session, at) => close_session(batch, *session, *at),
         Write::KeepKey(kept) => keep_key(batch, kept),
@@ -184,6 +185,15 @@ fn forget_host(batch: &mut Batch, host: HostId) {
 
 fn note_resume(batch: &mut Batch, session: SessionId, key: Option<&str>) {
     batch.add("UPDATE sessions SET resume_key = ? WHERE id = ?").bind(key).bind(session.to_string()).must_change();
+}
+
+fn note_fork(batch: &mut Batch, session: SessionId, from: &ForkPoint) {
+    batch
+        .add("UPDATE sessions SET forked_from = ?, forked_after = ? WHERE id = ? AND forked_from IS NULL")
+        .bind(from.session.to_string())
+        .bind(from.turn_index)
+        .bind(session.to_string())
+        .must_change();
 }
 
 fn change_conversation(batch: &mut Batch, session: SessionId, chosen: &Conversation) {

@@ -16,7 +16,8 @@ use super::info::AgentInfo;
 use crate::locate::locate;
 use crate::profile::Profile;
 use crate::{
-    AgentDriver, AgentHost, AgentLimits, AgentLink, ForgetReport, Forgotten, HostSpec, Hosting, OpenSpec, Presence,
+    AgentDriver, AgentHost, AgentLimits, AgentLink, ForgetReport, Forgotten, HostSpec, Hosting, NotForked, OpenSpec,
+    Presence,
 };
 
 /// How long an agent may take to leave once it has erased its records.
@@ -150,6 +151,15 @@ impl AgentDriver for AcpDriver {
     async fn open(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, Failure> {
         let host = self.greeted(HostSpec::of(&spec)).await?;
         Ok(Box::new(host.converse_or_close(&spec).await?))
+    }
+
+    fn cannot_fork(&self) -> Option<&'static str> {
+        None
+    }
+
+    async fn fork(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, NotForked> {
+        let host = self.greeted(HostSpec::of(&spec)).await.map_err(NotForked::Failed)?;
+        Ok(Box::new(host.fork_or_close(&spec).await?))
     }
 
     fn hosting(&self) -> Option<&dyn Hosting> {

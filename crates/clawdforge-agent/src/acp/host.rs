@@ -14,7 +14,7 @@ use agent_client_protocol::v1::schema::{
 use agent_client_protocol::{Error, is_connection_terminated, is_incoming_transport_closed};
 use async_trait::async_trait;
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
-use clawdforge_process::{SpawnSpec, Spawner, StdinMode, Tree};
+use clawdforge_process::{LeaderWatch, SpawnSpec, Spawner, StdinMode, Tree};
 use serde_json::json;
 use tokio::fs::DirBuilder;
 use tokio::time::{sleep, timeout};
@@ -44,7 +44,7 @@ const OPEN_WAIT_MAX: Duration = Duration::from_secs(60);
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 /// How long an agent that could not begin may take to leave when asked.
-const FAILED_GRACE: Duration = Duration::from_millis(500);
+pub(super) const FAILED_GRACE: Duration = Duration::from_millis(500);
 
 /// How long an agent whose process others share may take to let go of a conversation that could not begin: first for
 /// the answer to what it was asked before it was given up, then for the close.
@@ -52,8 +52,8 @@ const LET_GO_MAX: Duration = Duration::from_secs(2);
 
 /// An agent process that has greeted.
 pub(super) struct AcpHost {
-    name: AgentName,
-    choices: Choices,
+    pub(super) name: AgentName,
+    pub(super) choices: Choices,
     offered: InitializeResponse,
     process: String,
     /// Absent once it is closed.
@@ -203,15 +203,34 @@ impl AcpHost {
     }
 
     async fn begin(self: &Arc<Self>, spec: &OpenSpec, owns: bool) -> Result<AcpLink, Failure> {
-        let connection = self.connection();
-        let leader = self.tree.lock().await.as_ref().map(Tree::watch_leader).transpose();
-        let leader = leader.map_err(|error| unwatched(&self.name, &error))?;
-        let Some((connection, leader)) = connection.zip(leader) else { return Err(self.left().await) };
+        let (connection, leader) = self.reached().await?;
         servers::accept(self.name.as_str(), &spec.tool_servers, &self.capabilities().mcp_capabilities)?;
         let opened = match conversation(&self.name, self.capabilities(), &self.choices, spec, &connection).await {
             Ok(opened) => opened,
             Err(error) => return Err(self.refused(&error).await),
         };
+        self.settle(opened, spec, owns, leader).await
+    }
+
+    /// The connection and the leader of a process that is there.
+    pub(super) async fn reached(&self) -> Result<(Connection, LeaderWatch), Failure> {
+        let connection = self.connection();
+        let leader = self.tree.lock().await.as_ref().map(Tree::watch_leader).transpose();
+        let leader = leader.map_err(|error| unwatched(&self.name, &error))?;
+        match connection.zip(leader) {
+            Some(reached) => Ok(reached),
+            None => Err(self.left().await),
+        }
+    }
+
+    /// Chooses how to work in a conversation that has just been taken up, begun or forked.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        opened: Opened,
+        spec: &OpenSpec,
+        owns: bool,
+        leader: LeaderWatch,
+    ) -> Result<AcpLink, Failure> {
         let Opened { mut peer, context, offered } = opened;
         if let Err(failure) = choose(&self.name, &self.choices, spec, &mut peer, offered).await {
             if !owns && !let_go(&mut peer, LET_GO_MAX).await {
@@ -222,7 +241,7 @@ impl AcpHost {
         Ok(AcpLink::new(Arc::clone(self), owns, leader, peer, context))
     }
 
-    async fn refused(&self, error: &Error) -> Failure {
+    pub(super) async fn refused(&self, error: &Error) -> Failure {
         if is_incoming_transport_closed(error) || is_connection_terminated(error) {
             return self.left().await;
         }
@@ -323,7 +342,7 @@ async fn private_dir(profile: &Profile, home: Option<&Home>, dir: &Path) -> Resu
 }
 
 /// What comes of a step on the way to a conversation, unless it takes too long or nobody wants it any more.
-async fn within<T>(
+pub(super) async fn within<T>(
     name: &AgentName,
     given_up: &CancellationToken,
     step: impl Future<Output = Result<T, Failure>>,
@@ -341,7 +360,7 @@ async fn within<T>(
     }
 }
 
-fn tell_survivors(name: &AgentName, survivors: usize) {
+pub(super) fn tell_survivors(name: &AgentName, survivors: usize) {
     if survivors > 0 {
         tracing::error!(agent.name = %name, process.survivors = survivors,
             "processes of an agent that could not begin could not be ended");

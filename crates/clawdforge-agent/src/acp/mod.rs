@@ -7,6 +7,7 @@
 
 mod driver;
 pub(crate) mod erasing;
+mod forking;
 mod host;
 mod info;
 mod link;

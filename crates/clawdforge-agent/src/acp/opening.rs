@@ -31,7 +31,7 @@ pub(super) struct Offered {
 }
 
 impl Offered {
-    fn of(options: Option<Vec<SessionConfigOption>>, modes: Option<SessionModeState>) -> Self {
+    pub fn of(options: Option<Vec<SessionConfigOption>>, modes: Option<SessionModeState>) -> Self {
         Self { options: options.unwrap_or_default(), modes }
     }
 }

@@ -299,6 +299,10 @@ impl AgentDriver for AcpxDriver {
         self.choices.takes_system_prompt
     }
 
+    fn cannot_fork(&self) -> Option<&'static str> {
+        Some("acpx, through which it is spoken to, has no way to fork a session")
+    }
+
     fn has_namespaces(&self) -> bool {
         false
     }

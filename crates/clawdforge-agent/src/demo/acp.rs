@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -135,6 +136,7 @@ impl Agent {
             "session/resume" => self.take_up(params, false)?,
             "session/set_config_option" => self.set(params, params["configId"].as_str(), params["value"].as_str()),
             "session/set_mode" => self.set(params, Some("mode"), params["modeId"].as_str()),
+            "session/fork" => self.fork(params)?,
             "session/close" => {
                 self.sessions.remove(id_of(params));
                 Ok(json!({}))
@@ -159,7 +161,7 @@ impl Agent {
             capabilities["loadSession"] = true.into();
             capabilities["sessionCapabilities"] = match self.speaking.only_loads {
                 true => json!({"close": {}}),
-                false => json!({"resume": {}, "close": {}}),
+                false => json!({"resume": {}, "close": {}, "fork": {}}),
             };
         }
         if self.speaking.takes_remote_servers {
@@ -183,6 +185,24 @@ impl Agent {
         offered["sessionId"] = id.as_str().into();
         self.sessions.insert(id, session);
         Ok(offered)
+    }
+
+    /// A copy of what is remembered under another id. The memory is looked for in the directory of the fork, which begins
+    /// as a copy of the other one's.
+    fn fork(&mut self, params: &Value) -> io::Result<Reply> {
+        if let Err(refused) = self.take_up(params, false)? {
+            return Ok(Err(refused));
+        }
+        let Some(session) = self.sessions.remove(id_of(params)) else { return Ok(Ok(Value::Null)) };
+        // In a namespace of its own each process has the same number; a directory is one fork's alone.
+        let mut of_folder = DefaultHasher::new();
+        session.cwd.hash(&mut of_folder);
+        let id = format!("demo-fork-{:016x}", of_folder.finish());
+        std::fs::write(session.cwd.join(MEMORY_FILE), memory_file(&id, &session.memory))?;
+        let mut offered = session.chosen.offered(self.speaking.tells_modes_apart);
+        offered["sessionId"] = id.as_str().into();
+        self.sessions.insert(id, session);
+        Ok(Ok(offered))
     }
 
     fn take_up(&mut self, params: &Value, replay: bool) -> io::Result<Reply> {
@@ -253,8 +273,7 @@ impl Agent {
             outcome: &mut outcome,
         };
         if !self.speaking.is_volatile {
-            let kept = json!({"session": id, "memory": session.memory});
-            std::fs::write(session.cwd.join(MEMORY_FILE), kept.to_string())?;
+            std::fs::write(session.cwd.join(MEMORY_FILE), memory_file(id, &session.memory))?;
         }
         let Chosen { model, effort, mode } = &session.chosen;
         let mut flags = Flags { model: model.clone(), effort: effort.clone(), mode: mode.clone(), ..Flags::default() };
@@ -289,6 +308,10 @@ fn link_in(block: &Value) -> Option<String> {
         Some(format!("{} ({} bytes)", resource["uri"].as_str()?, resource["text"].as_str()?.len()))
     };
     block["uri"].as_str().map(str::to_owned).or_else(embedded)
+}
+
+fn memory_file(id: &str, memory: &[String]) -> String {
+    json!({"session": id, "memory": memory}).to_string()
 }
 
 fn remembered(prompt: &str) -> String {

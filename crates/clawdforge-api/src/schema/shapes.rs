@@ -79,6 +79,14 @@ fn session() -> Value {
         .with("created_at", time("When it was opened."))
         .with("last_turn_at", or_null(time("When the last turn was accepted.")))
         .with("closed_at", or_null(time("When it was closed.")))
+        .with("forked_from", or_null(fork_point()))
+        .schema()
+}
+
+fn fork_point() -> Value {
+    Object::new("Where it left another session, all of which until then it knows.")
+        .with("session_id", id(SessionId::PREFIX, "The other session, which may be erased by now."))
+        .with("turn_index", count("The place of its last turn then."))
         .schema()
 }
 

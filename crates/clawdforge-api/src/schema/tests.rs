@@ -170,6 +170,7 @@ fn sessions_are_what_is_described() {
         created_at: AT.to_owned(),
         last_turn_at: some(AT),
         closed_at: some(AT),
+        forked_from: Some(v1::ForkPoint { session_id: SESSION.to_owned(), turn_index: 2 }),
     };
     let sparse = v1::Session {
         driver: None,
@@ -183,6 +184,7 @@ fn sessions_are_what_is_described() {
         isolation: None,
         last_turn_at: None,
         closed_at: None,
+        forked_from: None,
         ..full.clone()
     };
     assert_described("Session", false, &sparse);

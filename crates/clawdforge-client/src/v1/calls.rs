@@ -1,7 +1,7 @@
 //! What each route of `/v1` is asked.
 
 use clawdforge_api::legacy::{RunRequest, TurnRequest};
-use clawdforge_api::v1::{Agent, File, Page, Progress, Run, Session, SessionRequest, Turn, UsageSum};
+use clawdforge_api::v1::{Agent, File, ForkRequest, Page, Progress, Run, Session, SessionRequest, Turn, UsageSum};
 use clawdforge_core::event::EventSeq;
 use clawdforge_core::idempotency::{IdempotencyKey, KEY_BYTES_MAX};
 use reqwest::{Method, RequestBuilder};
@@ -13,6 +13,7 @@ use crate::calls::{Call, call, check_prompt};
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::events::{EventSource, part, session_part};
+use crate::limits::FORK_WAIT_MAX;
 
 /// By which a caller says that it does not wait for the outcome.
 const RESPOND_ASYNC: (&str, &str) = ("prefer", "respond-async");
@@ -69,6 +70,17 @@ impl Client {
     ) -> Result<Call<Session>, ClientError> {
         let post = self.as_app(self.to(Method::POST, &["v1", "sessions"])?)?.json(session);
         Ok(call(keyed(post, key)?, Some(self.call_wait)))
+    }
+
+    pub(crate) fn session_fork_call(
+        &self,
+        id: &str,
+        changes: &ForkRequest,
+        key: Option<&str>,
+    ) -> Result<Call<Session>, ClientError> {
+        let path = ["v1", "sessions", &session_part(id)?, "fork"];
+        let post = self.as_app(self.to(Method::POST, &path)?)?.json(changes);
+        Ok(call(keyed(post, key)?, Some(self.call_wait.max(FORK_WAIT_MAX))))
     }
 
     pub(super) fn session_get_call(&self, id: &str) -> Result<Call<Session>, ClientError> {

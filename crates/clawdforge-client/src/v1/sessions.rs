@@ -1,7 +1,7 @@
 //! Sessions and turns of `/v1`. A session is named by its `ses_…` or its UUID.
 
 use clawdforge_api::legacy::TurnRequest;
-use clawdforge_api::v1::{Page, Session, SessionRequest, Turn};
+use clawdforge_api::v1::{ForkRequest, Page, Session, SessionRequest, Turn};
 use clawdforge_core::event::EventSeq;
 
 use super::PageQuery;
@@ -16,6 +16,21 @@ impl Client {
     /// [`ClientError::Api`] with the code of the problem; the others as they say.
     pub async fn open_v1_session(&self, options: &SessionRequest, key: Option<&str>) -> Result<Session, ClientError> {
         Ok(self.perform(self.session_open_call(options, key)?).await?.value)
+    }
+
+    /// Forks a session that has no turn under way: a new one that knows what this one knows now, with the same choices but for
+    /// these changes. Needs the app token.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] with code `session_busy`, `fork_impossible` (with the reason) or another one; the others as they
+    /// say.
+    pub async fn fork_session(
+        &self,
+        id: &str,
+        changes: &ForkRequest,
+        key: Option<&str>,
+    ) -> Result<Session, ClientError> {
+        Ok(self.perform(self.session_fork_call(id, changes, key)?).await?.value)
     }
 
     /// A session. Needs the app token.

@@ -1,4 +1,4 @@
-//! `session new|turn|get|list|close`: what is sent, what is printed, exit codes, the trace.
+//! `session new|turn|get|list|fork|close`: what is sent, what is printed, exit codes, the trace.
 
 use std::fs::{self, Permissions};
 use std::future::pending;
@@ -60,6 +60,23 @@ async fn what_only_v1_knows_is_asked_there() {
     }
 }
 
+#[tokio::test]
+async fn fork_prints_the_id_of_the_new_session_and_sends_what_differs() {
+    let body = r#"{"id":"ses_2","state":"open","agent":"claude","warm":false,"turns":0,"created_at":"t",
+        "forked_from":{"session_id":"ses_1","turn_index":3}}"#;
+    let stub = Stub::answering(201, body).await;
+    let ended = Cli::of(&stub).run(&["session", "fork", "ses_1"]).await;
+    assert_eq!((ended.exit, ended.stdout.as_str(), ended.stderr.as_str()), (Exit::Done, "ses_2\n", ""));
+    let args =
+        ["session", "fork", "ses_1", "--model", "opus", "--effort", "low", "--mode", "plan", "--meta", "{}", "--json"];
+    let ended = Cli::of(&stub).run(&args).await;
+    assert_eq!((ended.exit, ended.stdout), (Exit::Done, format!("{body}\n")));
+    let bodies: Vec<_> = stub.asked().iter().map(|asked| (asked.path.clone(), asked.json())).collect();
+    let path = "/v1/sessions/ses_1/fork".to_owned();
+    let all = json!({ "model": "opus", "effort": "low", "mode": "plan", "meta": {} });
+    assert_eq!(bodies, [(path.clone(), json!({})), (path, all)]);
+}
+
 #[test]
 fn words_outside_the_contract_are_refused_by_the_command_line() {
     for args in [
@@ -73,6 +90,8 @@ fn words_outside_the_contract_are_refused_by_the_command_line() {
         &["session", "turn", "id"],
         &["session", "turn", "id", "x", "--timeout", "soon"],
         &["session", "get"],
+        &["session", "fork"],
+        &["session", "fork", "id", "--meta", "[1]"],
         &["session", "close"],
         &["session", "chat", "id", "--agent", "claude"],
         &["session", "chat", "id", "--model", "opus"],

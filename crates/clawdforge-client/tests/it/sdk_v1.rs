@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clawdforge_client::shapes::SessionRequest;
+use clawdforge_client::shapes::{ForkRequest, SessionRequest};
 use clawdforge_client::{ClientError, PageQuery, RunRequest, TurnRequest};
 use serde_json::json;
 
@@ -22,7 +22,7 @@ fn answer(asked: &Asked) -> axum::response::Response {
         ("GET", "runs") => page(&run),
         (_, "runs" | "runs/run_1" | "runs/run_1/cancel") => run,
         ("GET", "sessions") => page(session),
-        (_, "sessions" | "sessions/ses_1") => session.to_owned(),
+        (_, "sessions" | "sessions/ses_1" | "sessions/ses_1/fork") => session.to_owned(),
         ("GET", "sessions/ses_1/events") => page(event),
         ("GET", "sessions/ses_1/turns") => page(&turn),
         (_, "sessions/ses_1/turns" | "sessions/ses_1/turns/trn_1" | "sessions/ses_1/turns/trn_1/cancel") => turn,
@@ -99,6 +99,16 @@ async fn each_method_asks_its_route() {
         assert_eq!((asked[place].header("prefer"), asked[place].header("idempotency-key")), (prefer, key), "{place}");
     }
     assert_eq!((asked[0].json(), asked[8].json()), (json!({ "prompt": "hi" }), json!({ "prompt": "hi" })));
+}
+
+#[tokio::test]
+async fn a_fork_sends_what_differs_and_null_for_what_is_taken_away() {
+    let stub = Stub::with(answer).await;
+    let changes = ForkRequest { model: Some(None), effort: Some(Some("low".to_owned())), mode: None, meta: None };
+    assert_eq!(stub.client().fork_session("ses_1", &changes, Some("k")).await.unwrap().forked_from, None);
+    let asked = stub.only();
+    assert_eq!((line(&asked).as_str(), asked.header("idempotency-key")), ("POST /v1/sessions/ses_1/fork", Some("k")));
+    assert_eq!(asked.json(), json!({ "model": null, "effort": "low" }));
 }
 
 #[tokio::test]

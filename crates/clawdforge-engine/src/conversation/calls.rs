@@ -541,7 +541,7 @@ impl Shared {
 }
 
 /// Whether an app's sessions may have these tool servers.
-fn may_give(by: &AppToken, servers: &[String]) -> Result<(), EngineError> {
+pub(super) fn may_give(by: &AppToken, servers: &[String]) -> Result<(), EngineError> {
     match servers.is_empty() || by.may_give_tool_servers {
         true => Ok(()),
         false => Err(EngineError::ToolServersForbidden),

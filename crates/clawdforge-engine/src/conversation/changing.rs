@@ -29,7 +29,7 @@ pub struct SessionChange {
 }
 
 impl SessionChange {
-    fn of(self, before: &Conversation) -> Conversation {
+    pub(super) fn of(self, before: &Conversation) -> Conversation {
         Conversation {
             model: self.model.unwrap_or_else(|| before.model.clone()),
             effort: self.effort.unwrap_or(before.effort),

@@ -7,6 +7,7 @@
 mod beginning;
 pub(crate) mod calls;
 mod changing;
+mod forking;
 pub(crate) mod mailbox;
 mod opening;
 pub(crate) mod owner;

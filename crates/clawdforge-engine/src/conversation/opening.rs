@@ -12,7 +12,7 @@ use clawdforge_core::id::{FileId, SessionId};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_core::ledger::{AgentAsked, TurnFacts};
 use clawdforge_core::output::OutputSchema;
-use clawdforge_core::session::{OnContextLoss, Session, SessionRecord};
+use clawdforge_core::session::{ForkPoint, OnContextLoss, Session, SessionRecord};
 use clawdforge_process::TreeMark;
 use tokio_util::sync::CancellationToken;
 
@@ -70,7 +70,8 @@ pub(super) fn opening(
     let (index, given_up, is_warm) = (player.log.turn.index, player.given_up.clone(), player.warm.is_some());
     let meter = player.meter.clone();
     Box::pin(async move {
-        let SessionRecord { session, resume_key, .. } = record;
+        let SessionRecord { session, resume_key, forked_from, .. } = record;
+        let folder = folder_of(index, &session, forked_from);
         let Asked { mut text, instruction, files, .. } = asked;
         text.extend(instruction);
         let prepared = async {
@@ -81,7 +82,7 @@ pub(super) fn opening(
             // A warm agent has its directories already.
             match is_warm && files.is_empty() {
                 true => Ok(Vec::new()),
-                false => prepare(&shared, &session, files, index, &given_up).await,
+                false => prepare(&shared, &session, files, folder, &given_up).await,
             }
         };
         let prepared = prepared.await;
@@ -104,7 +105,7 @@ pub(super) fn opening(
         if link.context() == LinkContext::Resumed {
             return Ok(Opened { link: Some(link), prompt, context: Some(ContextSource::Resumed) });
         }
-        match before_fresh(&shared, &session, head).await {
+        match before_fresh(&shared, &session, forked_from, head).await {
             Ok((before, source)) => {
                 prompt.before = before;
                 Ok(Opened { link: Some(link), prompt, context: Some(source) })
@@ -163,7 +164,7 @@ async fn start_ahead(
     let Some(SessionRecord { session, .. }) = record.filter(|record| record.closed_at.is_none()) else {
         return Err(Failure::new(FailureKind::SessionClosed, "the session was closed"));
     };
-    prepare(shared, &session, Vec::new(), 0, &given_up).await?;
+    prepare(shared, &session, Vec::new(), String::new(), &given_up).await?;
     // The process is on record before it is there.
     let noted =
         |process: String| Commit { writes: vec![Write::NoteLink(session.id, Some(process))], ..Commit::default() };
@@ -179,19 +180,27 @@ async fn start_ahead(
     Ok(link)
 }
 
+/// The folder of a turn's attachments. In a fork, those of the turns before it are there as well.
+fn folder_of(index: u32, session: &Session, forked_from: Option<ForkPoint>) -> String {
+    match forked_from {
+        None => format!("turn-{index}"),
+        Some(_) => format!("turn-{index}-of-{}", session.id),
+    }
+}
+
 /// The directory with the attachments of a turn, whose paths come back.
 async fn prepare(
     shared: &Shared,
     session: &Session,
     files: Vec<(File, PathBuf)>,
-    index: u32,
+    folder: String,
     given_up: &CancellationToken,
 ) -> Result<Vec<PathBuf>, Failure> {
     let workspace = shared.workspaces.of_conversation(session.id);
     let home = shared.home_of(session.app, &session.agent, &workspace).await?;
     let wanted = given_up.clone();
     let prepared =
-        tokio::task::spawn_blocking(move || workspace.prepare_turn(index, home.as_ref(), &files, &wanted)).await;
+        tokio::task::spawn_blocking(move || workspace.prepare_turn(&folder, home.as_ref(), &files, &wanted)).await;
     prepared.map_err(|error| unprepared(&error.to_string()))?
 }
 
@@ -232,8 +241,16 @@ async fn link_for(
 async fn before_fresh(
     shared: &Shared,
     session: &Session,
+    forked_from: Option<ForkPoint>,
     head: EventSeq,
 ) -> Result<(Option<String>, ContextSource), Failure> {
+    if forked_from.is_some() {
+        // What the fork began with is in no log of its own, and a part must not pass for the whole.
+        return Err(Failure::new(
+            FailureKind::ContextLost,
+            "the agent has forgotten what this fork began with; fork the session that it came from again, or open a new one",
+        ));
+    }
     let before = transcript(&*shared.store.events, session.id, head).await;
     let chosen = session.conversation.as_ref();
     let rebuild = chosen.is_none_or(|chosen| chosen.on_context_loss == OnContextLoss::Rebuild);

@@ -195,14 +195,15 @@ fn left_out(error: Errno) -> LeftOut {
     if matches!(error, Errno::ACCESS | Errno::PERM) { LeftOut::Closed } else { LeftOut::Failed(error) }
 }
 
-const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+pub(crate) const FOLDER: OFlags =
+    OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
 fn open_root(path: &Path) -> rustix::io::Result<OwnedFd> {
     openat(CWD, path, FOLDER, Mode::empty())
 }
 
 /// Opens a folder below another one, with no link anywhere on the way.
-fn open_below(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+pub(crate) fn open_below(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     if path.as_os_str().is_empty() {
         return openat(root, ".", FOLDER, Mode::empty());
     }

@@ -17,8 +17,8 @@ use clawdforge_store::{CommitDoor, CommitError, EndedTurn, ReadError, RunRecord,
 
 use crate::scene::Scene;
 
-/// A store that, once it is told to, does not say what came of the next turn or change: the commit is done or not, its
-/// answer is lost, and the next look at a prompt fails.
+/// A store that, once it is told to, does not say what came of the next turn, change or fork: the commit is done or not,
+/// its answer is lost, and the next look at a prompt fails.
 #[derive(Default)]
 struct Doubt {
     is_due: AtomicBool,
@@ -33,7 +33,8 @@ impl CommitDoor for Door {
     async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
         let Self(inner, doubt) = self;
         let mut writes = commit.writes.iter();
-        let is_meant = writes.any(|write| matches!(write, Write::QueueTurn(..) | Write::ChangeConversation(..)));
+        let is_meant = writes
+            .any(|write| matches!(write, Write::QueueTurn(..) | Write::ChangeConversation(..) | Write::NoteFork(..)));
         if !is_meant || !doubt.is_due.swap(false, Ordering::SeqCst) {
             return inner.commit(commit).await;
         }
@@ -175,5 +176,27 @@ async fn a_change_in_doubt_is_told_as_done_only_where_it_is_on_record() {
             Err(EngineError::RecordsUnavailable(_)) => assert_eq!((model, does_nothing), (None, true)),
             Err(other) => panic!("{other}"),
         }
+    }
+}
+
+#[tokio::test]
+async fn a_fork_in_doubt_is_told_as_made_only_where_it_is_on_record_and_else_leaves_nothing() {
+    for does_nothing in [false, true] {
+        let (scene, doubt) = scene(does_nothing).await;
+        let session = scene.open().await;
+        scene.answered(session, "hello").await;
+        doubt.is_due.store(true, Ordering::SeqCst);
+        let request = scene.engine.request_id();
+        let told = scene.engine.fork_session(&scene.by, session, SessionChange::default(), request, None).await;
+        let there = scene.engine.sessions(&scene.by, true).await.unwrap().len();
+        let folders = std::fs::read_dir(scene.dir.path().join("sessions")).unwrap().count();
+        let forgotten = scene.talker.forgotten.lock().unwrap().len();
+        assert_eq!(
+            (told.is_ok(), there, folders, forgotten),
+            match does_nothing {
+                false => (true, 2, 2, 0),
+                true => (false, 1, 1, 1),
+            }
+        );
     }
 }

@@ -8,6 +8,7 @@ mod doubtful;
 mod erasing;
 mod faults;
 mod following;
+mod forking;
 mod owner;
 mod quota;
 mod resting;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clawdforge_agent::{
     AgentDriver, AgentHost, AgentLimits, AgentLink, CloseReport, ForgetReport, Forgotten, HostSpec, Hosting,
-    LinkContext, OpenSpec, Presence, Prompt,
+    LinkContext, NotForked, OpenSpec, Presence, Prompt,
 };
-use clawdforge_core::agent::{AgentName, AgentSignal, Exit, Failure, TurnEnd};
+use clawdforge_core::agent::{AgentName, AgentSignal, Exit, Failure, FailureKind, TurnEnd};
 use clawdforge_process::TreeMark;
 use tokio::sync::Semaphore;
 
@@ -37,8 +37,27 @@ pub struct Talker {
     pub forgotten: Mutex<Vec<(Forgotten, bool)>>,
     /// What comes of telling it to forget.
     pub memory: Mutex<Memory>,
+    /// What it was asked to fork: the specifications.
+    pub forked: Mutex<Vec<OpenSpec>>,
+    /// What comes of asking it for a fork.
+    pub forks: Mutex<Forks>,
     /// The mark of the process in which it hangs while it is to forget.
     pub forgetting_at: Mutex<Option<TreeMark>>,
+}
+
+/// What comes of asking an agent for a fork.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forks {
+    /// One with a key of its own.
+    Made,
+    NotOffered,
+    Unknown,
+    /// Its driver has no way to ask.
+    NoWay,
+    /// It ends instead.
+    Broken,
+    /// It waits for a permit of `go`, and then makes one.
+    Waits,
 }
 
 /// What comes of telling an agent to forget.
@@ -68,6 +87,8 @@ impl Talker {
             survivors: AtomicUsize::new(0),
             forgotten: Mutex::default(),
             memory: Mutex::new(Memory::KeepsFirst(0)),
+            forked: Mutex::default(),
+            forks: Mutex::new(Forks::Made),
             forgetting_at: Mutex::default(),
         })
     }
@@ -121,6 +142,35 @@ impl AgentDriver for TalkerDriver {
         talker.alive.fetch_add(1, Ordering::SeqCst);
         let key = Some(format!("key-{number}"));
         Ok(Box::new(TalkerLink { talker, resumed, number, key, turn: Turn::None, ready: VecDeque::new(), gone: false }))
+    }
+
+    fn cannot_fork(&self) -> Option<&'static str> {
+        (*self.0.forks.lock().unwrap() == Forks::NoWay).then_some("there is no way")
+    }
+
+    async fn fork(&self, spec: OpenSpec) -> Result<Box<dyn AgentLink>, NotForked> {
+        let talker = Arc::clone(&self.0);
+        let (forks, given_up) = (*talker.forks.lock().unwrap(), spec.given_up.clone());
+        let number = {
+            let mut forked = talker.forked.lock().unwrap();
+            forked.push(spec);
+            forked.len()
+        };
+        let failed = |kind, message: &str| Err(NotForked::Failed(Failure::new(kind, message)));
+        match forks {
+            Forks::Made => {}
+            Forks::Waits => tokio::select! {
+                permit = talker.go.acquire() => permit.unwrap().forget(),
+                () = given_up.cancelled() => return failed(FailureKind::Interrupted, "it was given up"),
+            },
+            Forks::NotOffered | Forks::NoWay => return Err(NotForked::NotOffered),
+            Forks::Unknown => return Err(NotForked::Unknown),
+            Forks::Broken => return failed(FailureKind::StartFailed, "it ended"),
+        }
+        talker.alive.fetch_add(1, Ordering::SeqCst);
+        let key = Some(format!("fork-{number}"));
+        let ready = VecDeque::new();
+        Ok(Box::new(TalkerLink { talker, resumed: true, number, key, turn: Turn::None, ready, gone: false }))
     }
 
     fn hosting(&self) -> Option<&dyn Hosting> {

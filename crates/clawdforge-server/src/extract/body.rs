@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use bytes::Bytes;
@@ -73,6 +73,18 @@ impl FromRequest<App> for JsonBody {
             return Err(Refusal::Invalid(vec![validate::missing_body()]));
         }
         Ok(body)
+    }
+}
+
+/// For a body that may be left out.
+impl OptionalFromRequest<App> for JsonBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, app: &App) -> Result<Option<Self>, Refusal> {
+        if request.body().is_end_stream() {
+            return Ok(None);
+        }
+        <Self as FromRequest<App>>::from_request(request, app).await.map(Some)
     }
 }
 

@@ -119,6 +119,12 @@ impl Operation {
         ])
     }
 
+    /// As [`Self::body`], where it may be left out.
+    pub fn optional_body(self, kind: &str, content: Value) -> Self {
+        let body = json!({ "required": false, "content": { kind: content.clone() } });
+        Self { body: Some(body), ..self.body(kind, content) }
+    }
+
     /// With a further problem as an answer.
     pub fn refuses(mut self, codes: &[Code]) -> Self {
         let new = codes.iter().filter(|code| !self.codes.contains(code));

@@ -29,8 +29,8 @@ const ID: &str = "$response.body#/id";
 /// Where a turn has the id of its session.
 const SESSION_ID: &str = "$response.body#/session_id";
 const OF_RUN: [&str; 3] = ["getRun", "cancelRun", "followRun"];
-const OF_SESSION: [&str; 6] =
-    ["getSession", "changeSession", "closeSession", "followSession", "submitTurn", "listTurns"];
+const OF_SESSION: [&str; 7] =
+    ["getSession", "changeSession", "closeSession", "forkSession", "followSession", "submitTurn", "listTurns"];
 const OF_TURN: [&str; 4] = ["getTurn", "cancelTurn", "deleteTurn", "followTurn"];
 
 /// Why work that was asked for can be refused.
@@ -140,6 +140,26 @@ fn sessions() -> Vec<Operation> {
             .of([parts::session()])
             .answers(200, "The session, which is closed.", "Session")
             .refuses(&[Code::Stopping]),
+        post("/v1/sessions/{session}/fork", "forkSession", "sessions", "Fork a session: a new one that knows what it knows now.")
+            .about(
+                "With its agent, its choices but for what the body changes, and a copy of its workspace. From then on neither \
+                 sees the other's turns. Only while no turn of it is under way or waits, and where its agent offers forks.",
+            )
+            .of([parts::session()])
+            .with([parts::idempotency_key()])
+            .optional_body("application/json", parts::fork_body())
+            .answers(201, "The fork.", "Session")
+            .headers(201, &[LOCATION, REPLAYED])
+            .refuses(&[
+                Code::SessionClosed,
+                Code::SessionBusy,
+                Code::ForkImpossible,
+                Code::Busy,
+                Code::KeyReused,
+                Code::IsolationTooWeak,
+                Code::AgentUnavailable,
+                Code::DiskFull,
+            ]),
         get("/v1/sessions/{session}/events", "followSession", "sessions", "The events of a session.")
             .of([parts::session()])
             .query(parts::after())

@@ -176,6 +176,16 @@ pub(super) fn change_body() -> Value {
     json!({ "schema": body.schema(), "example": { "meta": { "ticket": 18 } } })
 }
 
+/// The content of the body of a fork.
+pub(super) fn fork_body() -> Value {
+    let body = Object::new("What differs in the fork: null takes it away, what is absent is as in the session.")
+        .maybe("model", session_model())
+        .maybe("effort", effort())
+        .maybe("mode", mode())
+        .maybe("meta", meta());
+    json!({ "schema": body.schema(), "example": { "meta": { "attempt": 2 } } })
+}
+
 fn session_model() -> Value {
     or_null(bounded("The model; null leaves it to the agent.", MODEL_CHARS_MAX, SESSION_MODEL))
 }

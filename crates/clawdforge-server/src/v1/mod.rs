@@ -3,6 +3,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod files;
+pub(crate) mod forks;
 pub(crate) mod places;
 pub(crate) mod problems;
 mod render;

@@ -40,6 +40,9 @@ pub(super) fn session(view: SessionView) -> v1::Session {
         created_at: session.created_at.to_string(),
         last_turn_at: record.last_turn_at.map(|at| at.to_string()),
         closed_at: record.closed_at.map(|at| at.to_string()),
+        forked_from: record
+            .forked_from
+            .map(|from| v1::ForkPoint { session_id: from.session.to_string(), turn_index: from.turn_index }),
     }
 }
 

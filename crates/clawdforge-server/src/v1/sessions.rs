@@ -17,7 +17,7 @@ use crate::legacy::sessions::session_id;
 use crate::validate::Fields;
 
 /// Where a session is.
-fn path(id: SessionId) -> String {
+pub(super) fn path(id: SessionId) -> String {
     format!("/v1/sessions/{id}")
 }
 
@@ -32,7 +32,14 @@ pub(crate) async fn open(
     let key = key_of(&headers, "/v1/sessions", &body.bytes)?;
     match app.engine.open_session(&by.token, wish, by.request, key).await? {
         Submitted::New(session) => {
-            let record = SessionRecord { session, closed_at: None, resume_key: None, turns: 0, last_turn_at: None };
+            let record = SessionRecord {
+                session,
+                closed_at: None,
+                resume_key: None,
+                turns: 0,
+                last_turn_at: None,
+                forked_from: None,
+            };
             let location = path(record.session.id);
             let view = render::session(SessionView { record, is_warm: false });
             Ok(located(StatusCode::CREATED, &location, view))

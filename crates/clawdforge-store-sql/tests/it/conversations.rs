@@ -4,7 +4,7 @@ use clawdforge_core::commit::{Expect, Write};
 use clawdforge_core::event::EventBody;
 use clawdforge_core::id::AppId;
 use clawdforge_core::run::SystemMode;
-use clawdforge_core::session::{Conversation, DriverName, Equipment, OnContextLoss, Session, SessionRecord};
+use clawdforge_core::session::{Conversation, DriverName, Equipment, ForkPoint, OnContextLoss, Session, SessionRecord};
 use clawdforge_core::tools::{NamedSecret, Remote, ToolServer, Transport};
 use clawdforge_core::turn::Turn;
 
@@ -54,7 +54,8 @@ async fn a_conversation_is_read_as_it_was_opened_and_a_run_is_none() {
     fixture.write([Write::OpenSession(session(2))]).await.unwrap();
     let fixture = fixture.reopen().await;
     let session = conversation(1, 5);
-    let expected = SessionRecord { session, closed_at: None, resume_key: None, turns: 0, last_turn_at: None };
+    let expected =
+        SessionRecord { session, closed_at: None, resume_key: None, turns: 0, last_turn_at: None, forked_from: None };
     assert_eq!(record(&fixture, 1).await, Some(expected));
     assert_eq!(record(&fixture, 2).await, None, "a run");
     assert_eq!(record(&fixture, 3).await, None, "nothing");
@@ -81,6 +82,20 @@ async fn what_an_agent_is_given_is_kept_apart_and_erased_with_its_conversation()
     fixture.write([Write::EraseSession(session_id(1))]).await.unwrap();
     assert_eq!(sessions.equipment(session_id(1)).await, Ok(Equipment::default()));
     assert!(fixture.write([Write::EquipSession(session_id(1), given)]).await.is_err(), "there is no such session");
+}
+
+#[tokio::test]
+async fn a_fork_names_what_it_came_from_once_and_outlives_it() {
+    let fixture = Fixture::with_app().await;
+    open(&fixture, 1, 5).await;
+    open(&fixture, 2, 6).await;
+    let from = ForkPoint { session: session_id(1), turn_index: 3 };
+    fixture.write([Write::NoteFork(session_id(2), from)]).await.unwrap();
+    assert_eq!(record(&fixture, 2).await.unwrap().forked_from, Some(from));
+    let again = fixture.write([Write::NoteFork(session_id(2), from)]).await;
+    assert_eq!(again, Err(unexpected(0)), "it came from somewhere already");
+    fixture.write([Write::EraseSession(session_id(1))]).await.unwrap();
+    assert_eq!(record(&fixture, 2).await.unwrap().forked_from, Some(from));
 }
 
 #[tokio::test]

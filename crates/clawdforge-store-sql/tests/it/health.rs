@@ -10,7 +10,7 @@ async fn a_healthy_store_has_no_problems_and_tells_its_size() {
     let fixture = Fixture::with_app().await;
     let check = fixture.opened.check().await.unwrap();
     assert_eq!(check.problems, [""; 0]);
-    assert_eq!((check.schema, check.page_bytes), (12, 4_096));
+    assert_eq!((check.schema, check.page_bytes), (13, 4_096));
     assert!(check.pages > 10 && check.log_bytes > 0, "{check:?}");
 }
 

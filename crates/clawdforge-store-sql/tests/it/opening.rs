@@ -118,10 +118,10 @@ async fn a_database_of_a_newer_version_is_refused_and_left_alone() {
     fixture.opened.close().await.unwrap();
     tamper(&path, "PRAGMA user_version = 99").await;
     let error = error_of(&path).await;
-    assert_eq!(error, OpenError::NewerSchema { path: path.clone(), found: 99, known: 12 });
-    assert!(error.to_string().contains("newer version (schema 99, this one knows 12)"), "{error}");
+    assert_eq!(error, OpenError::NewerSchema { path: path.clone(), found: 99, known: 13 });
+    assert!(error.to_string().contains("newer version (schema 99, this one knows 13)"), "{error}");
 
-    tamper(&path, "PRAGMA user_version = 12").await;
+    tamper(&path, "PRAGMA user_version = 13").await;
     let opened = open(SqliteOptions::at(&path)).await.unwrap();
     assert_eq!(opened.store.tokens.app(&app().name).await.unwrap(), Some(app()));
 }

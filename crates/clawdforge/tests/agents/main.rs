@@ -14,6 +14,7 @@ mod dialects;
 mod endings;
 mod failures;
 mod files;
+mod forks;
 mod given;
 mod homes;
 mod isolation;

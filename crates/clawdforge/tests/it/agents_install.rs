@@ -266,7 +266,7 @@ async fn agents_list_tells_what_the_agents_of_sessions_declare() -> anyhow::Resu
     };
     let demo = find("demo");
     assert_eq!((&demo["driver"], &demo["usable"]), (&"acp".into(), &true.into()), "{demo}");
-    assert_eq!(demo["capabilities"], serde_json::json!(["close", "embeddedContext", "load", "resume"]));
+    assert_eq!(demo["capabilities"], serde_json::json!(["close", "embeddedContext", "fork", "load", "resume"]));
     let broken = find("broken");
     assert_eq!((&broken["present"], &broken["usable"]), (&true.into(), &false.into()), "{broken}");
     assert!(broken["note"].as_str().is_some_and(|note| note.contains("ended before a conversation")), "{broken}");
@@ -274,6 +274,6 @@ async fn agents_list_tells_what_the_agents_of_sessions_declare() -> anyhow::Resu
 
     let (out, _) = said(&machine.clawdforge(&["agents", "list", "--config", &config]).await?, 0);
     let line = out.lines().find(|line| line.starts_with("demo") && line.contains("acp")).unwrap_or_default();
-    assert!(line.ends_with("close embeddedContext load resume"), "{out}");
+    assert!(line.ends_with("close embeddedContext fork load resume"), "{out}");
     Ok(())
 }

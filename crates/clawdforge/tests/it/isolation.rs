@@ -120,6 +120,9 @@ fn asks(route: &Route, things: &Things) -> Option<Vec<Ask>> {
         ("PATCH", "/v1/sessions/{session}") => {
             vec![ask(Names::Session, &v1_session, Body::Json(json!({ "meta": {"a": 1} })))]
         }
+        ("POST", "/v1/sessions/{session}/fork") => {
+            vec![ask(Names::Session, &format!("{v1_session}/fork"), Body::Json(json!({})))]
+        }
         ("GET", "/v1/sessions/{session}/events") => {
             vec![ask(Names::Session, &format!("{v1_session}/events"), Body::None)]
         }

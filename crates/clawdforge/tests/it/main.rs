@@ -46,6 +46,7 @@ mod sign_ins;
 mod support;
 mod v1;
 mod v1_followers;
+mod v1_forks;
 mod v1_output;
 mod v1_session_mode;
 mod v1_session_system;

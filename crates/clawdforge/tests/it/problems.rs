@@ -46,6 +46,8 @@ fn made_by(code: Code) -> MadeBy {
         | Code::InvalidRequest
         | Code::NotFound
         | Code::SessionClosed
+        | Code::SessionBusy
+        | Code::ForkImpossible
         | Code::AlreadyEnded
         | Code::KeyReused
         | Code::UnknownAgent
@@ -115,7 +117,8 @@ async fn whoever_is_not_let_in_is_told_by_which_gate() -> anyhow::Result<()> {
 async fn whoever_asks_for_what_cannot_be_is_told_why() -> anyhow::Result<()> {
     let absent = "[agents.absent]\ndialect = \"acp\"\ncommand = \"/nowhere/agent\"\n";
     let deaf = "[agents.deaf]\ndialect = \"demo\"\ntakes_system_prompt = false\n";
-    let setup = setup().demo().config(format!("{absent}{deaf}")).arg("--upload-max-bytes=10");
+    let setup =
+        setup().demo().config(format!("{absent}{deaf}")).arg("--upload-max-bytes=10").arg("--drain-deadline-secs=0");
     let setup = setup.arg("--isolation-mode=off").arg("--isolation-require=off").arg("--isolation-off-as-root");
     let app = setup.start().await?;
     let session = call(&app, Method::POST, "/v1/sessions", json!({})).await?;
@@ -141,6 +144,10 @@ async fn whoever_asks_for_what_cannot_be_is_told_why() -> anyhow::Result<()> {
         async move { call(app, Method::POST, &path, body).await }
     };
     let turns = format!("{session}/turns");
+    let fresh = post("/v1/sessions", json!({})).await?.headers["location"].to_str()?.to_owned();
+    let busy = post("/v1/sessions", json!({})).await?.headers["location"].to_str()?.to_owned();
+    let hang = ask(&app, Method::POST, &format!("{busy}/turns"))?.json(&json!({ "prompt": "hang" }));
+    read(hang.header("prefer", "respond-async")).await?;
     let isolated = json!({ "prompt": "x", "isolation": "namespaces" });
     let answers = [
         (Code::NoSuchRoute, call(&app, Method::GET, "/v1/nothing", Value::Null).await?),
@@ -151,6 +158,8 @@ async fn whoever_asks_for_what_cannot_be_is_told_why() -> anyhow::Result<()> {
         (Code::InvalidRequest, post("/v1/runs", json!({})).await?),
         (Code::NotFound, call(&app, Method::GET, "/v1/runs/run_nobodys", Value::Null).await?),
         (Code::SessionClosed, post(&turns, json!({ "prompt": "x" })).await?),
+        (Code::SessionBusy, post(&format!("{busy}/fork"), json!({})).await?),
+        (Code::ForkImpossible, post(&format!("{fresh}/fork"), json!({})).await?),
         (Code::AlreadyEnded, post(&format!("{run}/cancel"), Value::Null).await?),
         (Code::KeyReused, read(keyed("say: y")?).await?),
         (Code::UnknownAgent, post("/v1/sessions", json!({ "agent": "nobody" })).await?),

@@ -24,6 +24,7 @@
 mod attack;
 mod calls;
 mod chain;
+mod greed;
 mod hunt;
 mod launcher;
 mod namespaces;

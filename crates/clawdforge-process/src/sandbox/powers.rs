@@ -26,6 +26,10 @@ pub(super) const PROCESSES_MAX: u64 = 4_096;
 /// system has.
 pub(super) const OPEN_FILES_MAX: u64 = 65_536;
 
+/// How much sooner than the service an agent is taken where memory runs out: as if it had half of all memory there is, of
+/// the machine or of its group. So it is never the service that is chosen, unless that has taken as much.
+const OOM_SCORE: i16 = 500;
+
 /// Numbers of capabilities beyond every kernel's; the first one it does not know ends the list.
 const CAPABILITIES_MAX: u32 = 64;
 
@@ -47,7 +51,17 @@ pub(super) fn limit_resources(own_user: bool) -> io::Result<()> {
     if own_user {
         at_most(Resource::Nproc, PROCESSES_MAX)?;
     }
-    Ok(())
+    goes_first()
+}
+
+/// Has the kernel rather take this process, and all that it starts, than the service. The way back is closed: nothing of
+/// `/proc` is an agent's to write.
+fn goes_first() -> io::Result<()> {
+    let path = "/proc/self/oom_score_adj";
+    let is = std::fs::read_to_string(path)?;
+    // Whoever started the service may have given it more.
+    let has_more = is.trim().parse::<i16>().is_ok_and(|is| is >= OOM_SCORE);
+    if has_more { Ok(()) } else { std::fs::write(path, OOM_SCORE.to_string()) }
 }
 
 /// Becomes another user, gives up every capability and every way to get one.

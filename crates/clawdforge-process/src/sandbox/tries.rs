@@ -1,8 +1,9 @@
 //! What a hostile agent would try beyond the [attacks](super::Attack) of the probe: tricks around a refusal, tries at
-//! what is not bounded, and a search for a secret in everything that can be seen.
+//! what is [not endless](greed), and a search for a secret in everything that can be seen.
 //!
 //! Each is one line of words, a verb and what it aims at, so that the demo agent can be told to; each answers
-//! `outcome errno`. What a try needs, it makes in its working directory; what it takes, it gives back.
+//! `outcome errno`. What a try needs, it makes in its working directory; what it takes, it gives back, but for what is
+//! taken in order to be missed by others.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -11,32 +12,20 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::process::{Pid, Resource, getrlimit, prlimit, setrlimit};
+use rustix::process::{Pid, Resource, prlimit};
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
 use super::attack::Outcome;
+use super::greed;
 use super::hunt::hunt;
-use super::powers::{FILE_BYTES_MAX, OPEN_FILES_MAX, PROCESSES_MAX};
 
 /// How long a race is run; some ten thousand rounds.
 const RACE: Duration = Duration::from_millis(300);
-
-/// Stack of a thread that only waits.
-const STACK_BYTES: usize = 16 * 1024;
-
-/// Threads beyond what a user of agents may have.
-const THREADS: u64 = PROCESSES_MAX + 104;
-
-/// Bytes that are written where a smaller quota is expected: more than a kernel keeps to itself without a place for them.
-const FILL_BYTES: u64 = 64 << 20;
-
-/// Bytes of memory that no machine has: 1 TiB.
-const MEMORY_BYTES: usize = 1 << 40;
 
 /// How long a neighbour on this machine may take to answer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -69,11 +58,14 @@ pub fn try_one(words: impl Iterator<Item = OsString>) -> Option<String> {
         "renice" => renice(number(0)?),
         "pin" => pin(number(0)?),
         "ask" => ask(u16::try_from(number(0)?).ok()?, rest.get(1)?.to_str()?),
-        "many-threads" => many_threads(),
-        "many-handles" => many_handles(),
-        "huge-file" => huge_file(),
-        "fill-disk" => fill_disk(),
-        "huge-memory" => huge_memory(),
+        "many-threads" => greed::many_threads(),
+        "huge-file" => greed::huge_file(),
+        "fill-disk" => greed::fill_disk(),
+        "fork-bomb" => greed::fork_bomb(),
+        "huge-memory" => greed::huge_memory(),
+        "many-handles" => greed::many_handles(),
+        "spin" => greed::spin(),
+        "spare-me" => spare_me(),
         "hunt" => hunt(&from_hex(rest.first()?.to_str()?)?, rest.iter().skip(1).map(PathBuf::from).collect()),
         _ => return None,
     };
@@ -94,7 +86,7 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     (!text.is_empty() && text.len().is_multiple_of(2)).then(|| (0..text.len()).step_by(2).map(byte).collect())?
 }
 
-fn errno(number: i32) -> io::Error {
+pub(super) fn errno(number: i32) -> io::Error {
     io::Error::from_raw_os_error(number)
 }
 
@@ -275,6 +267,11 @@ fn pin(number: i32) -> io::Result<()> {
     Ok(sched_setaffinity(Some(other), &sched_getaffinity(Some(other))?)?)
 }
 
+/// Has the kernel take others than oneself where memory runs out.
+fn spare_me() -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", "0")
+}
+
 /// Asks a service on this machine for a page, without a token; refused is what it answers with 401 or 403.
 fn ask(port: u16, path: &str) -> io::Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -289,77 +286,6 @@ fn ask(port: u16, path: &str) -> io::Result<()> {
         Some("401" | "403") => Err(errno(libc::EACCES)),
         _ => Err(errno(libc::EPROTO)),
     }
-}
-
-/// Makes more threads than a user of agents may have; the kernel counts them as it does processes.
-fn many_threads() -> io::Result<()> {
-    let gate = Arc::new(Mutex::new(()));
-    let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
-    let start = |_| {
-        let gate = Arc::clone(&gate);
-        std::thread::Builder::new()
-            .name("waits".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn(move || drop(gate.lock().unwrap_or_else(PoisonError::into_inner)))
-    };
-    let mut waiting = Vec::new();
-    let mut tried = Ok(());
-    for number in 0..THREADS {
-        match start(number) {
-            Ok(thread) => waiting.push(thread),
-            Err(error) => {
-                tried = Err(error);
-                break;
-            }
-        }
-    }
-    drop(closed);
-    for thread in waiting {
-        thread.join().map_err(|_| errno(libc::EIO))?;
-    }
-    tried
-}
-
-/// Opens more files than a process of agents may, as far up as it can set its own limit.
-fn many_handles() -> io::Result<()> {
-    let before = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: before.maximum, maximum: before.maximum })?;
-    let opened: io::Result<Vec<File>> = (0..=OPEN_FILES_MAX).map(|_| File::open("/dev/null")).collect();
-    setrlimit(Resource::Nofile, before)?;
-    opened.map(drop)
-}
-
-/// Makes a file that is longer than any may be; it takes no place on the disk.
-fn huge_file() -> io::Result<()> {
-    #[expect(unsafe_code, reason = "no safe wrapper offers to ignore the signal that comes with the refusal")]
-    // SAFETY: plain numbers; nothing of this process acts on that signal.
-    unsafe {
-        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-    }
-    let tried = File::create("huge").and_then(|file| file.set_len(FILE_BYTES_MAX + 1));
-    fs::remove_file("huge")?;
-    tried
-}
-
-/// Writes, and leaves it there: whoever has a quota sees it at the next look.
-fn fill_disk() -> io::Result<()> {
-    let chunk = vec![1_u8; 1 << 20];
-    let mut file = File::create("filling")?;
-    let chunks = FILL_BYTES / (1 << 20);
-    (0..chunks).try_for_each(|_| file.write_all(&chunk))?;
-    file.sync_all()
-}
-
-/// Asks for more memory than there is, without using it.
-fn huge_memory() -> io::Result<()> {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    #[expect(unsafe_code, reason = "no safe wrapper of this crate offers plain memory")]
-    // SAFETY: a new place of the kernel's choice, which is given back untouched.
-    let refused = unsafe {
-        let place = libc::mmap(std::ptr::null_mut(), MEMORY_BYTES, libc::PROT_NONE, flags, -1, 0);
-        if place == libc::MAP_FAILED { true } else { libc::munmap(place, MEMORY_BYTES) != 0 }
-    };
-    if refused { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]

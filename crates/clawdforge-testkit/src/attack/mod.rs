@@ -5,7 +5,9 @@
 //! which level on, what stays open and under which name that is published, and that it works without isolation, which
 //! shows that it is an attack.
 
+mod memory;
 mod rows;
+mod siege;
 mod stage;
 mod table;
 
@@ -31,6 +33,9 @@ pub struct Ground {
     pub root: bool,
     /// The version of Landlock's interface.
     pub landlock_abi: u32,
+    /// Whether the memory of the whole service can be bounded from outside, as its unit or container would; it is, while
+    /// the memory is taken.
+    pub bounds_memory: bool,
 }
 
 impl Ground {
@@ -38,7 +43,13 @@ impl Ground {
     #[must_use]
     pub fn here(level: Isolation) -> Self {
         let root = geteuid().is_root();
-        Self { level, users: root && level >= Isolation::Uid, root, landlock_abi: landlock_abi() }
+        Self {
+            level,
+            users: root && level >= Isolation::Uid,
+            root,
+            landlock_abi: landlock_abi(),
+            bounds_memory: memory::Bound::make().is_some(),
+        }
     }
 }
 
@@ -57,6 +68,8 @@ pub enum Barrier {
     Users(&'static str),
     /// Landlock, on kernels that judge ports, and the filter of system calls with it. The gap of this name.
     Ports(&'static str),
+    /// A bound around the whole service, which the operator sets; without, the gap of this name.
+    Memory(&'static str),
     /// Nothing yet: the gap of this name.
     Nothing(&'static str),
 }
@@ -117,6 +130,7 @@ pub fn expected(barrier: Barrier, control: Control, ground: Ground) -> Expected 
         Barrier::ScopeAlone(gap) => open_unless(scoped, gap),
         Barrier::Users(gap) => open_unless(ground.users, gap),
         Barrier::Ports(gap) => open_unless(ground.landlock_abi >= PORTS_ABI, gap),
+        Barrier::Memory(gap) => open_unless(ground.bounds_memory, gap),
         Barrier::Nothing(gap) => Expected::Open(gap),
     }
 }
@@ -126,7 +140,7 @@ mod tests {
     use super::*;
 
     fn ground(level: Isolation) -> Ground {
-        Ground { level, users: level == Isolation::Uid, root: true, landlock_abi: 7 }
+        Ground { level, users: level == Isolation::Uid, root: true, landlock_abi: 7, bounds_memory: true }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use clawdforge_core::isolation::Isolation::{Landlock, Namespaces, Uid};
 
-use super::Barrier::{self, Always, From, Nothing, Ports, Scope, ScopeAlone, Users};
+use super::Barrier::{self, Always, From, Memory, Nothing, Ports, Scope, ScopeAlone, Users};
 use super::Control::{self, AsItIs, Works, WorksAsRoot};
 
 /// One attack.
@@ -34,11 +34,25 @@ pub(super) enum How {
     /// The attacker fills its workspace in a session and stays; the suite looks whether the turn is ended for it, and no
     /// other begun.
     Fills(&'static str),
+    /// The attacker takes all there is of something in a session, says how far it came, and keeps it.
+    Takes(&'static str),
+    /// Whether the service, app A's warm agent, and a new one of A's are kept from answering meanwhile: the row in which it
+    /// is taken.
+    Starves(&'static str),
     /// The attacker leaves a process behind; the suite looks whether it is gone.
     Survivor,
+    /// Whether anything of what was taken is left when its session is closed.
+    Remains,
 }
 
-use How::{Alone, Fills, LeftInHome, LeftInWorkspace, Survivor, Told, Variable};
+impl How {
+    /// Whether it is about what is not endless, and others that need some of it.
+    pub(super) fn is_siege(self) -> bool {
+        matches!(self, Takes(_) | Fills(_) | Starves(_) | Remains)
+    }
+}
+
+use How::{Alone, Fills, LeftInHome, LeftInWorkspace, Remains, Starves, Survivor, Takes, Told, Variable};
 
 /// The gap of a level that has no named one for it: what has one is refused there.
 const NONE: &str = "none";
@@ -56,11 +70,15 @@ const fn by_root(name: &'static str, tries: &'static str, prompt: &'static str, 
     row(name, tries, Told(prompt), barrier, WorksAsRoot)
 }
 
+const fn starves(name: &'static str, tries: &'static str, taker: &'static str) -> Row {
+    row(name, tries, Starves(taker), Always, Works)
+}
+
 const REFUSED: Barrier = From(Landlock, NONE);
 const HIDDEN: Barrier = From(Namespaces, "read_service_arguments");
 
 /// All of them, in the order they are tried: what does harm without isolation comes last.
-pub(super) const ALL: [Row; 72] = [
+pub(super) const ALL: &[Row] = &[
     // The service's files.
     told("read_database", "read the database", "attack read_database", REFUSED),
     told("read_wal", "read its write-ahead log", "attack read_database database={data}/clawdforge.sqlite-wal", REFUSED),
@@ -258,16 +276,37 @@ pub(super) const ALL: [Row; 72] = [
     ),
     // What is not endless.
     row("many_threads", "make 4,200 threads", Told("try: many-threads"), Users("unbounded_processes"), AsItIs),
-    row("many_handles", "open 65,537 files", Told("try: many-handles"), REFUSED, AsItIs),
     row("huge_file", "make a file of more than 16 GiB", Told("try: huge-file"), REFUSED, AsItIs),
+    told("spare_itself", "have the kernel take others where memory runs out", "try: spare-me", REFUSED),
     row(
-        "huge_memory",
-        "ask for 1 TiB of memory",
-        Told("try: huge-memory"),
-        Nothing("unbounded_memory_and_cpu"),
+        "fork_bomb",
+        "fork in all processes, without end: 4,200, deaf, in sessions of their own",
+        Takes("try: fork-bomb"),
+        Users("unbounded_processes"),
         AsItIs,
     ),
+    starves("starve_by_fork_bomb", "keep others waiting by that", "fork_bomb"),
+    row(
+        "huge_memory",
+        "take 1 GiB of memory, 16 MiB in each process, and write into all of it",
+        Takes("try: huge-memory"),
+        Memory("unbounded_memory_and_cpu"),
+        AsItIs,
+    ),
+    row(
+        "starve_by_memory",
+        "keep others waiting by that, or have the service ended for it",
+        Starves("huge_memory"),
+        REFUSED,
+        AsItIs,
+    ),
+    row("spin", "use all of every processor", Takes("try: spin"), Nothing("unbounded_memory_and_cpu"), Works),
+    starves("starve_by_spinning", "keep others waiting by that", "spin"),
+    row("many_handles", "open 65,537 files in each of four processes", Takes("try: many-handles"), REFUSED, AsItIs),
+    starves("starve_by_handles", "keep others waiting by that", "many_handles"),
+    row("outlive_siege", "leave a process of these behind", Remains, Always, Works),
     row("fill_disk", "write 64 MiB into a workspace that may take 32", Fills("try: fill-disk"), Always, Works),
+    starves("starve_by_disk", "keep others waiting by that", "fill_disk"),
     // And then the harm.
     by_root("truncate_upload", "cut A's upload", "attack truncate_database database={upload}", REFUSED),
 ];
@@ -296,9 +335,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_starves_others_does_so_by_what_a_row_takes() {
+        for row in ALL {
+            let Starves(taker) = row.how else { continue };
+            let taken = ALL.iter().find(|other| other.name == taker).map(|other| other.how);
+            assert!(matches!(taken, Some(Takes(_) | Fills(_))), "{}", row.name);
+        }
+    }
+
+    #[test]
     fn a_gap_without_a_name_is_no_gap() {
         for row in ALL {
-            if let Users(gap) | Nothing(gap) | Scope(gap) | ScopeAlone(gap) = row.barrier {
+            if let Users(gap) | Memory(gap) | Nothing(gap) | Scope(gap) | ScopeAlone(gap) = row.barrier {
                 assert_ne!(gap, NONE, "{}", row.name);
             }
         }

@@ -12,7 +12,6 @@ use std::time::Instant;
 use anyhow::{Context as _, ensure};
 use clawdforge_core::isolation::Isolation;
 use clawdforge_process::sandbox::Outcome;
-use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -30,22 +29,19 @@ const SECRET: &str = "cf-canary";
 /// What a workspace may take: half of what the attacker writes, and far more than all else that is left in one.
 const WORKSPACE_BYTES_MAX: &str = "32MiB";
 
-/// How an attacker's turn, and the next one, end that has filled its workspace.
-const FULL: &str = "workspace_full";
-
-/// Seconds that a turn which fills the workspace may take: many times what the quota is looked at in.
-const FILLING_SECS_MAX: u64 = 30;
-
 /// Before the answer of each row.
 const HEADING: &str = "row ";
 
-/// A hole that is made on purpose.
+/// A hole that is made on purpose. With one, nothing is taken that is not endless: what is tried about that says nothing
+/// about the hole, and takes its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weakness {
     /// As it should be.
     None,
     /// `isolation_read` names a folder in which an operator keeps a copy of what the service holds.
     ReadableBackup,
+    /// What comes of it is held against more than the level promises.
+    Overrated,
 }
 
 /// Runs all rows on a ground; `None` where this machine does not let the service make namespaces.
@@ -64,7 +60,7 @@ pub async fn run(setup: Setup, ground: Ground, weakness: Weakness) -> anyhow::Re
         }
         Err(error) => return Err(error),
     };
-    Stage::set(app, props).await?.play(ground).await.map(Some)
+    Stage::set(app, props, weakness).await?.play(ground).await.map(Some)
 }
 
 /// What is aimed at outside of the service. Gone when dropped.
@@ -121,7 +117,7 @@ impl Props {
     fn given_to(&self, setup: Setup, ground: Ground, weakness: Weakness) -> Setup {
         let at = |name: &str| self.dir.path().join(name).display().to_string();
         let read = match weakness {
-            Weakness::None => at("programs"),
+            Weakness::None | Weakness::Overrated => at("programs"),
             Weakness::ReadableBackup => format!("{},{}", at("programs"), at("backup")),
         };
         let setup = setup
@@ -139,17 +135,20 @@ impl Props {
     }
 }
 
-struct Stage {
-    app: TestApp,
+pub(super) struct Stage {
+    pub(super) app: TestApp,
     /// The attacker's token; app A is the demo's.
-    attacker: String,
+    pub(super) attacker: String,
+    /// App A's session, which is warm.
+    pub(super) session: String,
     /// What the names in the rows' prompts stand for.
     names: BTreeMap<&'static str, String>,
     props: Props,
+    weakness: Weakness,
 }
 
 impl Stage {
-    async fn set(app: TestApp, props: Props) -> anyhow::Result<Self> {
+    async fn set(app: TestApp, props: Props, weakness: Weakness) -> anyhow::Result<Self> {
         let (owner, attacker) = (app.demo_token()?, app.mint("attacker").await?);
         let data = app.data_dir().canonicalize()?;
         // App A: a session that is warm, with a secret in its prompt and its workspace, an upload, a transcript, and the
@@ -201,12 +200,13 @@ impl Stage {
             ("secret_login", hex(&props.secrets["login"])),
             ("secret_token", hex(&app.admin_token()?)),
         ]);
-        Ok(Self { app, attacker, names, props })
+        Ok(Self { app, attacker, session, names, props, weakness })
     }
 
     async fn play(self, ground: Ground) -> anyhow::Result<Report> {
         let observed = self.observed().await?;
-        let lines = ALL.iter().map(|row| {
+        let is_left_out = |row: &&Row| self.weakness != Weakness::None && row.how.is_siege();
+        let lines = ALL.iter().filter(|row| !is_left_out(row)).map(|row| {
             let observed = observed.get(row.name).copied().unwrap_or(Outcome::Unknown);
             Line { row: *row, expected: expected(row.barrier, row.control, ground), observed }
         });
@@ -221,19 +221,22 @@ impl Stage {
         let mut observed = self.ask(&self.attacker, &before).await?;
         observed.extend(self.left().await?);
         observed.insert("outlive_session", self.survivor().await?);
-        for row in ALL.iter().filter(|row| matches!(row.how, How::Fills(_))) {
-            observed.insert(row.name, self.filled(&self.prompt(row).unwrap_or_default()).await?);
+        if self.weakness == Weakness::None {
+            observed.extend(self.besieged().await?);
         }
         for row in ALL.iter().filter(|row| matches!(row.how, How::Alone(_))) {
             observed.extend(self.told_of(&self.attacker, &[(row.name, self.prompt(row).unwrap_or_default())]).await?);
         }
         observed.extend(self.ask(&self.attacker, &harm).await?);
+        if self.weakness == Weakness::None {
+            self.besieged_in_memory(&mut observed).await?;
+        }
         Ok(observed)
     }
 
     /// Everything that one process of an agent can be told to try.
     async fn ask(&self, bearer: &str, rows: &[Row]) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
-        let together = rows.iter().filter(|row| !matches!(row.how, How::Alone(_) | How::Fills(_)));
+        let together = rows.iter().filter(|row| !matches!(row.how, How::Alone(_) | How::Fills(_) | How::Takes(_)));
         let prompts: Vec<_> = together.filter_map(|row| Some((row.name, self.prompt(row)?))).collect();
         self.told_of(bearer, &prompts).await
     }
@@ -261,23 +264,25 @@ impl Stage {
     }
 
     /// The line that tells the demo agent what to try.
-    fn prompt(&self, row: &Row) -> Option<String> {
+    pub(super) fn prompt(&self, row: &Row) -> Option<String> {
         let template = match row.how {
-            How::Told(prompt) | How::Alone(prompt) | How::Fills(prompt) => match prompt.strip_prefix("attack ") {
-                // The later of two targets of a name counts.
-                Some(rest) => {
-                    let (name, targets) = rest.split_once(' ').unwrap_or((rest, ""));
-                    format!(
-                        "attack: {name} database={{data}}/clawdforge.sqlite workspace={{workspace}} tmp={{shared}} \
+            How::Told(prompt) | How::Alone(prompt) | How::Fills(prompt) | How::Takes(prompt) => {
+                match prompt.strip_prefix("attack ") {
+                    // The later of two targets of a name counts.
+                    Some(rest) => {
+                        let (name, targets) = rest.split_once(' ').unwrap_or((rest, ""));
+                        format!(
+                            "attack: {name} database={{data}}/clawdforge.sqlite workspace={{workspace}} tmp={{shared}} \
                          service={{service}} abstract=x socket=/x tcp=1 udp=1 {targets}"
-                    )
+                        )
+                    }
+                    None => prompt.to_owned(),
                 }
-                None => prompt.to_owned(),
-            },
+            }
             How::LeftInHome(file) => format!("try: plant {{home_b}}/{file}"),
             How::LeftInWorkspace(file) => format!("try: plant {file}"),
             How::Variable(name) => format!("env: {name}"),
-            How::Survivor => return None,
+            How::Survivor | How::Starves(_) | How::Remains => return None,
         };
         let fill = |text: String, (name, value): (&&str, &String)| text.replace(&format!("{{{name}}}"), value);
         Some(self.names.iter().fold(template, fill))
@@ -292,23 +297,6 @@ impl Stage {
         });
         let looks: Vec<_> = looks.collect();
         self.told_of(&self.app.demo_token()?, &looks).await
-    }
-
-    /// Whether a turn that fills its workspace goes on until it is told, or another one begins after it.
-    async fn filled(&self, prompt: &str) -> anyhow::Result<Outcome> {
-        let opened = self.app.call(Method::POST, "/sessions", &self.attacker, json!({})).await?.json();
-        let session = opened["session_id"].as_str().with_context(|| format!("no session: {opened}"))?.to_owned();
-        for prompt in [format!("{prompt}\nhang"), "say: hello".to_owned()] {
-            let body = json!({ "prompt": prompt, "timeout_secs": FILLING_SECS_MAX });
-            let turn = format!("/sessions/{session}/turn");
-            let answer = self.app.call(Method::POST, &turn, &self.attacker, body).await?.json();
-            match answer["code"].as_str() {
-                Some(FULL) => {}
-                Some("timed_out") | None => return Ok(Outcome::Open),
-                Some(_) => return Ok(Outcome::Unknown),
-            }
-        }
-        Ok(Outcome::Denied)
     }
 
     /// Whether a process that does not want to end is there after its run.
@@ -335,7 +323,7 @@ fn published(log: &str) -> Vec<String> {
 }
 
 /// What a line of the attacker's says: `outcome errno`, before it perhaps the attack's name; or the value of a variable.
-fn outcome(line: &str) -> Outcome {
+pub(super) fn outcome(line: &str) -> Outcome {
     let words: Vec<&str> = line.split(' ').collect();
     match words.as_slice() {
         ["not", "set"] => Outcome::Denied,

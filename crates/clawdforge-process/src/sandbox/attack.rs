@@ -20,8 +20,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clawdforge_core::isolation::Isolation;
+use rustix::fs::inotify;
 use rustix::process::{Pid, test_kill_process};
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+
+use super::ipc;
 
 /// How long a connection to a neighbour on this machine may take.
 const CONNECT_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -82,6 +85,12 @@ pub enum Attack {
     ListenTcp,
     /// Sends a datagram over UDP.
     SendUdp,
+    /// Finds what another process of the user has made of System V: shared memory, semaphores, messages.
+    ReachSystemV,
+    /// Opens a queue of POSIX that another process of the user has made.
+    ReachQueue,
+    /// Has itself told of all that happens in another workspace.
+    WatchOtherWorkspace,
     /// Takes a capability back.
     RaiseCapability,
     /// Opens a socket of a kind that agents do not need.
@@ -92,15 +101,15 @@ pub enum Attack {
 
 use Attack::{
     ChangeDatabaseMode, ConnectAbstract, ConnectPath, ConnectTcp, CopyServiceMemory, LinkDatabase, ListServiceFiles,
-    ListenTcp, NestUserNamespace, OpenRareSocket, RaiseCapability, ReadDatabase, ReadDatabaseByLink,
-    ReadOtherWorkspace, ReadServiceArguments, ReadServiceEnvironment, ReadServiceMemory, ReadShadow,
-    ReadThroughServiceRoot, SendUdp, SignalService, StatDatabase, TraceService, TruncateDatabase, WriteEtc,
-    WriteOtherWorkspace, WriteSharedTmp, WriteUsr,
+    ListenTcp, NestUserNamespace, OpenRareSocket, RaiseCapability, ReachQueue, ReachSystemV, ReadDatabase,
+    ReadDatabaseByLink, ReadOtherWorkspace, ReadServiceArguments, ReadServiceEnvironment, ReadServiceMemory,
+    ReadShadow, ReadThroughServiceRoot, SendUdp, SignalService, StatDatabase, TraceService, TruncateDatabase,
+    WatchOtherWorkspace, WriteEtc, WriteOtherWorkspace, WriteSharedTmp, WriteUsr,
 };
 
 /// What is published about each: its name, and the weakest level that must refuse it; none where no level
 /// does yet. In the order they are tried: the last one changes the process that tries it.
-const TABLE: [(Attack, &str, Option<Isolation>); 28] = [
+const TABLE: [(Attack, &str, Option<Isolation>); 31] = [
     (ReadDatabase, "read_database", Some(Isolation::Landlock)),
     (ReadDatabaseByLink, "read_database_by_link", Some(Isolation::Landlock)),
     (LinkDatabase, "link_database", Some(Isolation::Landlock)),
@@ -127,6 +136,9 @@ const TABLE: [(Attack, &str, Option<Isolation>); 28] = [
     (ConnectTcp, "connect_tcp", None),
     (ListenTcp, "listen_tcp", None),
     (SendUdp, "send_udp", None),
+    (ReachSystemV, "reach_system_v_ipc", Some(Isolation::Landlock)),
+    (ReachQueue, "reach_posix_queue", Some(Isolation::Landlock)),
+    (WatchOtherWorkspace, "watch_other_workspace", Some(Isolation::Uid)),
     (RaiseCapability, "raise_capability", Some(Isolation::Landlock)),
     (OpenRareSocket, "open_rare_socket", Some(Isolation::Landlock)),
     (NestUserNamespace, "nest_user_namespace", Some(Isolation::Landlock)),
@@ -225,6 +237,10 @@ pub struct Targets {
     pub tcp: u16,
     /// A UDP port of loopback that the service listens on.
     pub udp: u16,
+    /// The key of what the service has made of System V.
+    pub ipc: i32,
+    /// The name of a queue that the service has made.
+    pub queue: String,
 }
 
 impl Targets {
@@ -247,6 +263,8 @@ impl Targets {
             arg("socket", self.socket.as_os_str()),
             number("tcp", self.tcp.to_string()),
             number("udp", self.udp.to_string()),
+            number("ipc", self.ipc.to_string()),
+            number("queue", self.queue.clone()),
         ]
     }
 
@@ -268,9 +286,14 @@ impl Targets {
             socket: take("socket")?.into(),
             tcp: take("tcp")?.to_str()?.parse().ok()?,
             udp: take("udp")?.to_str()?.parse().ok()?,
+            ipc: take("ipc").map_or(Some(NOBODYS_KEY), |key| key.to_str()?.parse().ok())?,
+            queue: take("queue").map_or(Some("/nobodys".to_owned()), |name| name.into_string().ok())?,
         })
     }
 }
+
+/// A key under which nothing is looked for: where none is named. Not 0, under which everybody finds something new.
+const NOBODYS_KEY: i32 = i32::MAX;
 
 /// Exit code of an attacker that was not told what to attack.
 const USAGE: u8 = 2;
@@ -377,6 +400,12 @@ fn attempt(attack: Attack, targets: &Targets) -> io::Result<()> {
             socket.connect((Ipv4Addr::LOCALHOST, targets.udp))?;
             // That nobody is there is told with the next one.
             socket.send(b"x").and_then(|_| socket.send(b"x")).map(drop)
+        }
+        ReachSystemV => ipc::reach_system_v(targets.ipc),
+        ReachQueue => ipc::reach_queue(&targets.queue),
+        WatchOtherWorkspace => {
+            let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+            Ok(inotify::add_watch(&watch, &targets.workspace, inotify::WatchFlags::ALL_EVENTS).map(drop)?)
         }
         RaiseCapability => {
             let one = CapabilitySet::SYS_ADMIN;
@@ -521,6 +550,8 @@ mod tests {
             socket: "/s".into(),
             tcp: 1,
             udp: 2,
+            ipc: -3,
+            queue: "/q=".into(),
         };
         assert_eq!(Targets::of_args(targets.args().into_iter()), Some(targets.clone()));
         assert_eq!(Targets::of_args(targets.args().into_iter().skip(1)), None);

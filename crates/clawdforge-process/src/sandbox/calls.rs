@@ -78,6 +78,24 @@ const FORBIDDEN: &[libc::c_long] = &[
 const UNKNOWN: &[libc::c_long] =
     &[libc::SYS_clone3, libc::SYS_io_uring_setup, libc::SYS_io_uring_enter, libc::SYS_io_uring_register];
 
+/// Refused as unknown as well, as of a kernel without them, where others of the same user are met by them: what System V has, and
+/// queues of POSIX. Those that are open are not met by anybody else.
+const MEETING: &[libc::c_long] = &[
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semtimedop,
+    libc::SYS_semctl,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
+];
+
 /// Kinds of sockets that are left: local ones, the Internet's, and the one that lists network interfaces.
 const SOCKETS: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
@@ -156,16 +174,27 @@ impl CallsError {
     }
 }
 
+/// What the other layers leave to the filter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Left {
+    /// Cutting files by their path.
+    pub truncation: bool,
+    /// The network, but for ports of TCP.
+    pub network: bool,
+    /// Meeting others of the same user without a file.
+    pub meeting: bool,
+}
+
 /// Filters this thread for good.
-pub(super) fn enforce(truncation_is_judged: bool, network_is_closed: bool) -> Result<(), CallsError> {
-    for program in filters(truncation_is_judged, network_is_closed)? {
+pub(super) fn enforce(left: Left) -> Result<(), CallsError> {
+    for program in filters(left)? {
         apply_filter(&program)?;
     }
     Ok(())
 }
 
 /// Prepared before a change of user is made, so that an error is one of ours.
-fn filters(truncation_is_judged: bool, network_is_closed: bool) -> Result<[BpfProgram; 2], CallsError> {
+fn filters(left: Left) -> Result<[BpfProgram; 2], CallsError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
     let compile = |rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32| -> Result<BpfProgram, CallsError> {
         let errno = u32::try_from(errno).unwrap_or_default();
@@ -184,17 +213,18 @@ fn filters(truncation_is_judged: bool, network_is_closed: bool) -> Result<[BpfPr
     for (call, user) in OF_PROCESSES {
         forbidden.insert(call, vec![is_none_of(1, [0])?, is(0, user)?]);
     }
-    if network_is_closed {
+    if left.network {
         forbidden.entry(libc::SYS_socket).or_default().extend(all_but_tcp()?);
         for (call, flags) in SENDING {
             forbidden.insert(call, vec![has_flag(flags, libc::MSG_FASTOPEN)?]);
         }
     }
-    if !truncation_is_judged {
+    if left.truncation {
         // By path; what is open for writing can still be cut with `ftruncate`.
         forbidden.insert(libc::SYS_truncate, Vec::new());
     }
-    let unknown = UNKNOWN.iter().map(|call| (*call, Vec::new())).collect();
+    let meeting = if left.meeting { MEETING } else { &[] };
+    let unknown = UNKNOWN.iter().chain(meeting).map(|call| (*call, Vec::new())).collect();
     let mut first = compile(forbidden, libc::EPERM)?;
     bar_x32(&mut first);
     Ok([first, compile(unknown, libc::ENOSYS)?])
@@ -275,11 +305,13 @@ mod tests {
 
     #[test]
     fn the_filters_can_be_made_on_this_machine() {
-        assert!(filters(true, true).is_ok() && filters(false, false).is_ok());
+        for all in [true, false] {
+            assert!(filters(Left { truncation: all, network: all, meeting: all }).is_ok());
+        }
     }
 
     #[test]
     fn no_call_is_refused_in_two_ways() {
-        assert!(UNKNOWN.iter().all(|call| !FORBIDDEN.contains(call)));
+        assert!(UNKNOWN.iter().chain(MEETING).all(|call| !FORBIDDEN.contains(call)));
     }
 }

@@ -3,9 +3,11 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use super::roots::of_the_system;
 
 /// How long one search may take. One that is not through by then has found nothing out.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -22,11 +24,30 @@ const CHUNK_BYTES: u64 = 1 << 20;
 /// Folders below each other that are gone into.
 const DEPTH_MAX: usize = 12;
 
+/// Where the kernel tells of itself.
+const KERNELS_OWN: [&str; 2] = ["proc", "sys"];
+
 /// What everybody shares.
 const SHARED: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
 
 /// Files of a process that tell of it.
-const TELLING: [&str; 4] = ["environ", "cmdline", "comm", "mountinfo"];
+const TELLING: [&str; 12] = [
+    "environ",
+    "cmdline",
+    "comm",
+    "mountinfo",
+    "mountstats",
+    "maps",
+    "status",
+    "stat",
+    "cgroup",
+    "limits",
+    "io",
+    "stack",
+];
+
+/// Files that tell of all processes.
+const TELLING_OF_ALL: [&str; 6] = ["net/unix", "keys", "key-users", "locks", "sysvipc/shm", "sysvipc/msg"];
 
 /// Looks for the needle: first in the places that are named, then in everything else. Those that are folders of processes
 /// come first among the processes.
@@ -43,6 +64,42 @@ pub(super) fn hunt(needle: &[u8], places: Vec<PathBuf>) -> io::Result<()> {
         true => Ok(()),
         false if hunter.is_late() => Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)),
         false => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+    }
+}
+
+/// Looks for any of the needles in every file that changed since then: in the places that are named, then in all that a
+/// sandbox lets be read, and what else can be listed. What is older cannot hold them.
+///
+/// # Errors
+/// As [`hunt`].
+pub(super) fn comb(needles: &[Vec<u8>], since: i64, places: Vec<PathBuf>) -> io::Result<()> {
+    let until = Instant::now() + TIME_MAX;
+    let hunters: Vec<Hunter<'_>> = needles.iter().map(|needle| Hunter { needle, until }).collect();
+    let system = of_the_system().into_iter().map(|rule| rule.path).filter(|path| path.is_dir());
+    let own = [PathBuf::from("."), PathBuf::from("/etc"), PathBuf::from("/")];
+    for place in places.into_iter().chain(system).chain(own) {
+        let mut fresh = Vec::new();
+        changed_below(&place, since, DEPTH_MAX, until, &mut fresh);
+        if fresh.iter().any(|path| hunters.iter().any(|hunter| hunter.bytes_of(path))) {
+            return Ok(());
+        }
+    }
+    Err(io::Error::from_raw_os_error(if Instant::now() > until { libc::ETIMEDOUT } else { libc::ENOENT }))
+}
+
+/// The files below a place that changed since then; nothing of the kernel's own, which is looked at by process.
+fn changed_below(path: &Path, since: i64, depth: usize, until: Instant, fresh: &mut Vec<PathBuf>) {
+    let Ok(found) = fs::symlink_metadata(path) else { return };
+    if found.is_file() {
+        fresh.extend((found.ctime() >= since).then(|| path.to_owned()));
+    } else if found.is_dir()
+        && depth > 0
+        && Instant::now() < until
+        && !KERNELS_OWN.iter().any(|own| path.ends_with(own))
+    {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            changed_below(&entry.path(), since, depth - 1, until, fresh);
+        }
     }
 }
 
@@ -80,6 +137,11 @@ impl Hunter<'_> {
         found.is_file() && self.bytes_of(path)
     }
 
+    /// As [`Self::file`]; and what waits in a pipe, such as the standard input of a child, unless it is one's own.
+    fn open_file(&self, path: &Path, found: &Metadata, own: bool) -> bool {
+        self.file(path, found) || (!own && found.file_type().is_fifo() && self.bytes_of(path))
+    }
+
     fn bytes_of(&self, path: &Path) -> bool {
         let mut bytes = Vec::new();
         let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
@@ -89,6 +151,9 @@ impl Hunter<'_> {
     }
 
     fn processes(&self, named: Vec<PathBuf>, files: &[PathBuf]) -> bool {
+        if TELLING_OF_ALL.iter().any(|name| self.bytes_of(&Path::new("/proc").join(name))) {
+            return true;
+        }
         let Ok(entries) = fs::read_dir("/proc") else { return false };
         let is_number =
             |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok());
@@ -105,7 +170,8 @@ impl Hunter<'_> {
         // Its own memory holds what it looks for.
         let own = process.file_name().is_some_and(|name| name.to_string_lossy() == std::process::id().to_string());
         TELLING.iter().any(|name| self.bytes_of(&process.join(name)))
-            || open().any(|entry| fs::metadata(entry.path()).is_ok_and(|found| self.file(&entry.path(), &found)))
+            || open()
+                .any(|entry| fs::metadata(entry.path()).is_ok_and(|found| self.open_file(&entry.path(), &found, own)))
             || files.iter().any(|place| self.below(&root(place), DEPTH_MAX))
             || (!own && (self.folder(&process.join("cwd"), 2) || self.memory(process)))
     }
@@ -164,6 +230,18 @@ mod tests {
         fs::write(dir.path().join("a/file"), "before secret-a7 behind").unwrap();
         assert_eq!(found("secret-a7", dir.path()), None);
         assert_eq!(found("secret-b9", dir.path()), None);
+    }
+
+    #[test]
+    fn what_changed_since_is_combed_for_every_secret_and_what_did_not_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "before secret-c3 behind").unwrap();
+        let now = fs::metadata(dir.path().join("file")).unwrap().ctime();
+        let mut fresh = Vec::new();
+        changed_below(dir.path(), now + 1, 2, Instant::now() + TIME_MAX, &mut fresh);
+        assert_eq!(fresh, Vec::<PathBuf>::new());
+        let needles = [b"secret-d4".to_vec(), b"secret-c3".to_vec()];
+        assert!(comb(&needles, now, vec![dir.path().to_owned()]).is_ok());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::process::{Command, ExitCode};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Pid;
 
+use super::calls::Left;
 use super::namespaces::Side;
 use super::policy::{POLICY_BYTES_MAX, Policy};
 use super::rules::RulesError;
@@ -167,9 +168,13 @@ fn become_program(
     }
     rules::enforce(held, policy.ports.as_ref())
         .map_err(|error| Failed { step: Step::Files, errno: errno_of(&error) })?;
-    let judges_truncation = rules::landlock_abi() >= TRUNCATION_ABI;
-    calls::enforce(judges_truncation, policy.ports.is_some())
-        .map_err(|error| Failed { step: Step::Calls, errno: error.errno() })?;
+    let left = Left {
+        truncation: rules::landlock_abi() < TRUNCATION_ABI,
+        network: policy.ports.is_some(),
+        // A user of its own meets nobody by what is the user's alone.
+        meeting: policy.identity.is_none() && policy.hidden.is_none(),
+    };
+    calls::enforce(left).map_err(|error| Failed { step: Step::Calls, errno: error.errno() })?;
     if let Some(lifeline) = lifeline {
         namespaces::beget(lifeline, socket).map_err(Failed::at(Step::Namespaces))?;
     }

@@ -26,6 +26,7 @@ mod calls;
 mod chain;
 mod greed;
 mod hunt;
+mod ipc;
 mod launcher;
 mod namespaces;
 mod network;
@@ -48,6 +49,7 @@ use clawdforge_core::isolation::Isolation;
 
 pub use attack::{Attack, Outcome, Targets, attack_main, try_all};
 pub use chain::start_chains;
+pub use ipc::Meeting;
 pub use launcher::launcher_main;
 pub(crate) use launcher::{Failed, Step};
 use policy::{Policy, Rule};

@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use super::attack::{Attack, Outcome, SHARED_TMP, Targets};
-use super::{Confinement, Identity, Ports, Sandbox, landlock_abi};
+use super::{Confinement, Identity, Meeting, Ports, Sandbox, landlock_abi};
 use crate::error::SpawnError;
 use crate::mark::{BadTreeMark, TreeMark};
 use crate::spawner::Spawner;
@@ -114,9 +114,24 @@ pub async fn measure(
     sandboxed: bool,
     ports: Option<Ports>,
 ) -> Result<Findings, ProbeError> {
+    measure_as(spawner, confinement, identity, ports, |sandbox| Ok(sandboxed.then_some(sandbox))).await
+}
+
+/// The same in a sandbox that differs from the usual one as `shape` says, or in none.
+///
+/// # Errors
+/// As [`measure`]; what `shape` fails with is [`ProbeError::NoVictim`].
+pub async fn measure_as(
+    spawner: &Spawner,
+    confinement: &Arc<Confinement>,
+    identity: Option<Identity>,
+    ports: Option<Ports>,
+    shape: impl FnOnce(Sandbox) -> io::Result<Option<Sandbox>>,
+) -> Result<Findings, ProbeError> {
     let victim = Victim::make(confinement.private(), identity).map_err(ProbeError::NoVictim)?;
     let sandbox = Sandbox { write: vec![victim.own.clone()], identity, ports, ..Sandbox::of(confinement) };
-    let made = if sandboxed { sandbox.level() } else { Isolation::Off };
+    let sandbox = shape(sandbox).map_err(ProbeError::NoVictim)?;
+    let made = sandbox.as_ref().map_or(Isolation::Off, Sandbox::level);
     let helper = confinement.helper();
     let mut args = vec![helper.attack.clone(), "all".into()];
     args.extend(victim.targets.args());
@@ -127,7 +142,7 @@ pub async fn measure(
         cwd: victim.own.clone(),
         mark: TreeMark::new(format!("isolation.{}", std::process::id()))?,
         stdin: StdinMode::Null,
-        sandbox: sandboxed.then_some(sandbox),
+        sandbox,
     };
     let mut tree = spawner.spawn(spec).await?;
     let heard = timeout(ANSWER_WAIT_MAX, hear(&mut tree)).await;
@@ -198,6 +213,7 @@ struct Victim {
     own: PathBuf,
     made: Vec<PathBuf>,
     _listening: (UnixListener, UnixListener, TcpListener, UdpSocket),
+    _meeting: Meeting,
 }
 
 impl Victim {
@@ -231,6 +247,7 @@ impl Victim {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
             UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
         );
+        let meeting = Meeting::make();
         let targets = Targets {
             database,
             workspace,
@@ -240,8 +257,11 @@ impl Victim {
             socket,
             tcp: listening.2.local_addr()?.port(),
             udp: listening.3.local_addr()?.port(),
+            ipc: meeting.key(),
+            queue: meeting.queue().to_owned(),
         };
-        Ok(Self { targets, own, made: std::mem::take(&mut guard.0), _listening: listening })
+        let made = std::mem::take(&mut guard.0);
+        Ok(Self { targets, own, made, _listening: listening, _meeting: meeting })
     }
 }
 

@@ -22,7 +22,7 @@ use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
 use super::attack::Outcome;
 use super::greed;
-use super::hunt::hunt;
+use super::hunt::{comb, hunt};
 
 /// How long a race is run; some ten thousand rounds.
 const RACE: Duration = Duration::from_millis(300);
@@ -49,6 +49,7 @@ pub fn try_one(words: impl Iterator<Item = OsString>) -> Option<String> {
     let tried = match verb.to_str()? {
         "read" => look(&path(0)?),
         "plant" => plant(&path(0)?),
+        "link" => link(&path(0)?, &path(1)?),
         "dotdot" => by_dots(&path(0)?),
         "rename-race" => rename_race(&path(0)?),
         "mount" => mount(&path(0)?),
@@ -67,6 +68,10 @@ pub fn try_one(words: impl Iterator<Item = OsString>) -> Option<String> {
         "spin" => greed::spin(),
         "spare-me" => spare_me(),
         "hunt" => hunt(&from_hex(rest.first()?.to_str()?)?, rest.iter().skip(1).map(PathBuf::from).collect()),
+        "comb" => {
+            let needles: Vec<_> = rest.first()?.to_str()?.split(',').map(from_hex).collect::<Option<_>>()?;
+            comb(&needles, number(1)?.into(), rest.iter().skip(2).map(PathBuf::from).collect())
+        }
         _ => return None,
     };
     let errno = tried.as_ref().err().and_then(io::Error::raw_os_error).unwrap_or(0);
@@ -106,6 +111,16 @@ fn plant(path: &Path) -> io::Result<()> {
         _ => {}
     }
     fs::write(path, "{}")
+}
+
+/// Lays a link in the place of a folder or a file of one's own.
+fn link(path: &Path, target: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
+    };
+    removed.and_then(|()| std::os::unix::fs::symlink(target, path))
 }
 
 /// Up beyond the top, and down again.
@@ -221,7 +236,7 @@ fn renice(number: i32) -> io::Result<()> {
 }
 
 /// Of several ways: well where one is open, else what is the least of a refusal, so that no failure hides behind one.
-fn any_of<const N: usize>(ways: [io::Result<()>; N]) -> io::Result<()> {
+pub(super) fn any_of<const N: usize>(ways: [io::Result<()>; N]) -> io::Result<()> {
     let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     let mut told = None;
     for way in ways {

@@ -24,6 +24,7 @@ const GAPS_OF_LANDLOCK: &[Attack] = &[
     Attack::ConnectTcp,
     Attack::ListenTcp,
     Attack::SendUdp,
+    Attack::WatchOtherWorkspace,
 ];
 const GAPS_OF_UID: &[Attack] =
     &[Attack::StatDatabase, Attack::ReadServiceArguments, Attack::ConnectTcp, Attack::ListenTcp, Attack::SendUdp];
@@ -129,6 +130,9 @@ attacks! {
     the_service_is_reached_over_tcp: ConnectTcp,
     a_port_is_listened_on: ListenTcp,
     datagrams_are_sent: SendUdp,
+    what_system_v_has_is_reached: ReachSystemV,
+    a_queue_is_reached: ReachQueue,
+    another_workspace_is_watched: WatchOtherWorkspace,
     a_capability_is_taken_back: RaiseCapability,
     a_rare_socket_is_opened: OpenRareSocket,
     a_user_namespace_is_made: NestUserNamespace,

@@ -36,6 +36,8 @@ async fn attacker(
         socket: nowhere,
         tcp: port,
         udp: port,
+        ipc: 1,
+        queue: "/none".to_owned(),
     };
     let mut spec = bench.spec(env!("CARGO_BIN_EXE_process-test-helper"), &["attack", attacks]);
     spec.args.extend(targets.args());

@@ -29,6 +29,8 @@ pub(super) enum How {
     LeftInHome(&'static str),
     /// The attacker leaves a file in its workspace; app A's next agent looks into its own.
     LeftInWorkspace(&'static str),
+    /// The attacker lays links to app A's home in the place of these folders of its own; its next agent looks through them.
+    Bends(&'static [&'static str]),
     /// The attacker is asked for a variable of the service's environment.
     Variable(&'static str),
     /// The attacker fills its workspace in a session and stays; the suite looks whether the turn is ended for it, and no
@@ -52,7 +54,7 @@ impl How {
     }
 }
 
-use How::{Alone, Fills, LeftInHome, LeftInWorkspace, Remains, Starves, Survivor, Takes, Told, Variable};
+use How::{Alone, Bends, Fills, LeftInHome, LeftInWorkspace, Remains, Starves, Survivor, Takes, Told, Variable};
 
 /// The gap of a level that has no named one for it: what has one is refused there.
 const NONE: &str = "none";
@@ -205,6 +207,25 @@ pub(super) const ALL: &[Row] = &[
         "attack connect_abstract_socket abstract={abstract}",
         ScopeAlone("connect_abstract_socket"),
     ),
+    // Where processes of one user meet without a file.
+    told(
+        "reach_system_v_ipc",
+        "find the service's shared memory, semaphores or messages (System V)",
+        "attack reach_system_v_ipc ipc={ipc}",
+        REFUSED,
+    ),
+    told(
+        "reach_posix_queue",
+        "open a message queue of the service's (POSIX)",
+        "attack reach_posix_queue queue={queue}",
+        REFUSED,
+    ),
+    told(
+        "watch_other_workspace",
+        "be told of all that happens in A's workspace (inotify)",
+        "attack watch_other_workspace",
+        From(Uid, "watch_other_workspace"),
+    ),
     // More power.
     by_root("mount_other_workspace", "mount A's workspace over a folder", "try: mount {workspace}", REFUSED),
     by_root(
@@ -246,6 +267,13 @@ pub(super) const ALL: &[Row] = &[
         Always,
         Works,
     ),
+    row(
+        "bend_next_sandbox",
+        "have its next sandbox open A's home, by links in the place of `.acpx` and other folders of its own",
+        Bends(&[".acpx", ".claude", ".codex", ".config", ".cache", ".local"]),
+        REFUSED,
+        Works,
+    ),
     row("smuggle_ld_preload", "get `LD_PRELOAD` of the service's environment", Variable("LD_PRELOAD"), Always, Works),
     row(
         "smuggle_node_options",
@@ -272,6 +300,12 @@ pub(super) const ALL: &[Row] = &[
         "find_login",
         "find what a login file in the service's home says",
         "try: hunt {secret_login} {places}",
+        REFUSED,
+    ),
+    told(
+        "find_elsewhere",
+        "find any of these in all that changed since and that it may read",
+        "try: comb {secrets} {since} {places}",
         REFUSED,
     ),
     // What is not endless.

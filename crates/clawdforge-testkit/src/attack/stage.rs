@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use clawdforge_core::isolation::Isolation;
-use clawdforge_process::sandbox::Outcome;
+use clawdforge_process::sandbox::{Meeting, Outcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -69,6 +69,9 @@ struct Props {
     /// A folder in `/tmp` that everybody may write.
     shared: TempDir,
     abstract_name: String,
+    meeting: Meeting,
+    /// When the secrets were made, in seconds of the clock.
+    since: i64,
     loopback: TcpListener,
     _listening: (UnixListener, UnixListener, UdpSocket),
     secrets: BTreeMap<&'static str, String>,
@@ -111,7 +114,9 @@ impl Props {
             UdpSocket::bind(loopback.local_addr()?)?,
         );
         fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
-        Ok(Self { dir, shared, abstract_name, loopback, _listening: listening, secrets })
+        let since = fs::metadata(&cat)?.ctime();
+        let meeting = Meeting::make();
+        Ok(Self { dir, shared, abstract_name, meeting, since, loopback, _listening: listening, secrets })
     }
 
     fn given_to(&self, setup: Setup, ground: Ground, weakness: Weakness) -> Setup {
@@ -180,6 +185,8 @@ impl Stage {
         ];
         let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
         let port = app.authority().rsplit_once(':').context("the address has a port")?.1.to_owned();
+        let admin = app.admin_token()?;
+        let secrets = [&*props.secrets["environment"], &props.secrets["database"], &props.secrets["login"], &admin];
         let names = BTreeMap::from([
             ("data", shown(&data)),
             ("workspace", shown(&workspace)),
@@ -195,10 +202,14 @@ impl Stage {
             ("shared", shown(props.shared.path())),
             ("programs", shown(&dir.join("programs"))),
             ("places", places.iter().map(|place| shown(place)).collect::<Vec<_>>().join(" ")),
+            ("ipc", props.meeting.key().to_string()),
+            ("queue", props.meeting.queue().to_owned()),
+            ("since", props.since.to_string()),
+            ("secrets", secrets.map(hex).join(",")),
             ("secret_environment", hex(&props.secrets["environment"])),
             ("secret_database", hex(&props.secrets["database"])),
             ("secret_login", hex(&props.secrets["login"])),
-            ("secret_token", hex(&app.admin_token()?)),
+            ("secret_token", hex(&admin)),
         ]);
         Ok(Self { app, attacker, session, names, props, weakness })
     }
@@ -220,6 +231,7 @@ impl Stage {
         let (before, harm): (Vec<Row>, Vec<Row>) = ALL.iter().partition(|row| row.name != "truncate_upload");
         let mut observed = self.ask(&self.attacker, &before).await?;
         observed.extend(self.left().await?);
+        observed.extend(self.bent().await?);
         observed.insert("outlive_session", self.survivor().await?);
         if self.weakness == Weakness::None {
             observed.extend(self.besieged().await?);
@@ -282,7 +294,7 @@ impl Stage {
             How::LeftInHome(file) => format!("try: plant {{home_b}}/{file}"),
             How::LeftInWorkspace(file) => format!("try: plant {file}"),
             How::Variable(name) => format!("env: {name}"),
-            How::Survivor | How::Starves(_) | How::Remains => return None,
+            How::Survivor | How::Bends(_) | How::Starves(_) | How::Remains => return None,
         };
         let fill = |text: String, (name, value): (&&str, &String)| text.replace(&format!("{{{name}}}"), value);
         Some(self.names.iter().fold(template, fill))
@@ -297,6 +309,23 @@ impl Stage {
         });
         let looks: Vec<_> = looks.collect();
         self.told_of(&self.app.demo_token()?, &looks).await
+    }
+
+    /// What the attacker's next agents, one of a run and one of a session, reach by links that it has laid.
+    async fn bent(&self) -> anyhow::Result<Option<(&'static str, Outcome)>> {
+        let found =
+            ALL.iter().find_map(|row| if let How::Bends(places) = row.how { Some((row, places)) } else { None });
+        let Some((row, places)) = found else { return Ok(None) };
+        let [own, other] = [&self.names["home_b"], &self.names["home_a"]];
+        let links = places.iter().map(|place| (*place, format!("try: link {own}/{place} {other}")));
+        let laid = self.told_of(&self.attacker, &links.collect::<Vec<_>>()).await?;
+        ensure!(laid.len() == places.len() && laid.values().all(|laid| *laid == Outcome::Open), "not laid: {laid:?}");
+        let looks: Vec<_> =
+            places.iter().map(|place| (*place, format!("try: read {own}/{place}/transcript"))).collect();
+        // One that does not start reaches nothing.
+        let seen = self.told_of(&self.attacker, &looks).await.unwrap_or_default();
+        let worst = if seen.values().any(|seen| *seen == Outcome::Open) { Outcome::Open } else { Outcome::Denied };
+        Ok(Some((row.name, worst)))
     }
 
     /// Whether a process that does not want to end is there after its run.

@@ -10,6 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use clawdforge_agent::acpx;
+use clawdforge_agent::home::Home;
 use clawdforge_core::isolation::Isolation;
 use clawdforge_engine::AgentHome;
 use clawdforge_process::sandbox::probe::{self, ProbeError};
@@ -177,6 +179,8 @@ pub struct Standing {
     pub level: Isolation,
     /// What the probe found; nothing where isolation is off.
     pub findings: Option<probe::Findings>,
+    /// The same for agents behind acpx, whose sandbox is another one.
+    pub acpx: Option<probe::Findings>,
     /// What keeps the rules about the network.
     pub network: Strength,
     /// Named gaps, the measured ones and those that are known.
@@ -252,6 +256,7 @@ pub async fn measure(
         return Ok(Standing {
             level: Isolation::Off,
             findings: None,
+            acpx: None,
             network,
             gaps: Vec::new(),
             confinement: None,
@@ -281,12 +286,22 @@ pub async fn measure(
             broken.join(", ")
         );
     }
+    let acpx = behind_acpx(config, spawner, &confinement, identity).await?;
     let mut gaps: Vec<_> = findings.gaps().map(|(attack, _)| attack.name()).collect();
     let bounds = cgroups.clone().unwrap_or_default();
     gaps.extend(known_gaps(config, level, identity.is_some(), bounds));
     let network = network::strength(config, level, Some((&confinement, &findings)));
     let confinement = Some(confinement);
-    Ok(Standing { level, findings: Some(findings), network, gaps, confinement, no_namespaces, cgroups })
+    Ok(Standing {
+        level,
+        findings: Some(findings),
+        acpx: Some(acpx),
+        network,
+        gaps,
+        confinement,
+        no_namespaces,
+        cgroups,
+    })
 }
 
 /// Gaps that no probe looks for, because it is known when there is one.
@@ -306,6 +321,9 @@ fn known_gaps(
     ];
     known.into_iter().filter(|(_, is_there)| *is_there).map(|(gap, _)| gap)
 }
+
+/// The home that a trial of acpx's sandbox names, in the data directory. Nobody makes it.
+const HOME_OF_TRIAL: &str = "isolation-probe-acpx";
 
 /// What it means that a trial failed.
 const UNKNOWN: &str = "what agents are kept from could not be found out";
@@ -353,10 +371,39 @@ async fn tried(
     Ok((plain, findings, lacking))
 }
 
+/// What agents behind acpx are kept from: their sandbox has no namespaces, and a folder more to write in.
+async fn behind_acpx(
+    config: &Config,
+    spawner: &Spawner,
+    confinement: &Arc<Confinement>,
+    identity: Option<Identity>,
+) -> anyhow::Result<probe::Findings> {
+    // Always the same, so that what a killed one left is there for the next.
+    let home = Home { path: config.data_dir.join(HOME_OF_TRIAL), owner: identity, is_passing: true };
+    let sockets = acpx::socket_folder(&home.path);
+    let path = home.path.clone();
+    let shape = move |sandbox| acpx::around_calls(sandbox, &path, Some(&home)).map(Some);
+    let findings = probe::measure_as(spawner, confinement, identity, network::ports_of_trial(config), shape)
+        .await
+        .context(UNKNOWN)?;
+    if let Err(error) = std::fs::remove_dir(&sockets) {
+        tracing::debug!(path = %sockets.display(), %error, "what a trial left could not be removed");
+    }
+    let (level, made) = (findings.level(), findings.made);
+    if level < made.min(config.isolation_require.max(Isolation::Landlock)) {
+        let broken: Vec<_> = findings.broken(made).map(Attack::name).collect();
+        bail!(
+            "agents behind acpx would not be kept from what `{made}` promises: a trial succeeded with {}; see \
+             `isolation_write` and `isolation_read` for what was opened, or lower `isolation_require`",
+            broken.join(", ")
+        );
+    }
+    Ok(findings)
+}
+
 /// What came of each attack, by name.
-pub fn outcomes(standing: &Standing) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let found = standing.findings.iter().flat_map(|findings| &findings.outcomes);
-    found.map(|(attack, outcome): &(Attack, Outcome)| (attack.name(), outcome.as_str()))
+pub fn outcomes(findings: &probe::Findings) -> impl Iterator<Item = (&'static str, &'static str)> {
+    findings.outcomes.iter().map(|(attack, outcome): &(Attack, Outcome)| (attack.name(), outcome.as_str()))
 }
 
 /// A home around the data directory is opened piece by piece, without what is made in it later.

@@ -16,6 +16,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use clawdforge_process::Sandbox;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
 use sha2::{Digest as _, Sha256};
 
@@ -92,6 +93,22 @@ children.spawn = function (...args) {
 };
 require('node:module').syncBuiltinESMExports();
 "#;
+
+/// The sandbox of a call, made of that of an agent which has this home: with what a call needs beside it, and where what one
+/// leaves behind is found by the next. Blocking.
+///
+/// # Errors
+/// When a folder that acpx needs is in somebody else's hands, or cannot be made.
+pub fn around_calls(sandbox: Sandbox, path: &Path, home: Option<&Home>) -> io::Result<Sandbox> {
+    let mut sandbox = sandbox;
+    sandbox.write.extend(prepare(path, home)?);
+    Ok(without_namespaces(sandbox))
+}
+
+/// What a call leaves behind stays, and the next call looks for it by its number.
+pub(super) fn without_namespaces(sandbox: Sandbox) -> Sandbox {
+    Sandbox { namespaces: false, ..sandbox }
+}
 
 /// Makes what a sandboxed acpx cannot make itself, for the home it gets; what it may write beside that home comes back.
 /// Blocking.

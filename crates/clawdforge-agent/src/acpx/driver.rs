@@ -139,15 +139,13 @@ impl AcpxDriver {
         let write = vec![spec.workspace.clone(), tmp_dir(&spec.scratch)];
         let Some(mut sandbox) = confine::sandbox(&self.profile, env, home, write) else { return Ok(None) };
         sandbox.read.push(spec.scratch.clone());
-        // What a call leaves behind stays, and the next call looks for it by its number.
-        sandbox.namespaces = false;
         sandbox.programs.push(agent.to_owned());
-        if let Some(path) = env.get(OsStr::new("HOME")).map(PathBuf::from) {
-            let owned = spec.home.clone();
-            let made = tokio::task::spawn_blocking(move || confined::prepare(&path, owned.as_ref())).await;
-            sandbox.write.extend(made.map_err(io::Error::other)??);
-        }
-        Ok(Some(sandbox))
+        let Some(path) = env.get(OsStr::new("HOME")).map(PathBuf::from) else {
+            return Ok(Some(confined::without_namespaces(sandbox)));
+        };
+        let owned = spec.home.clone();
+        let made = tokio::task::spawn_blocking(move || confined::around_calls(sandbox, &path, owned.as_ref())).await;
+        Ok(Some(made.map_err(io::Error::other)??))
     }
 
     /// Has acpx, and what it starts, load what they lack.

@@ -25,5 +25,5 @@ mod records;
 mod stream;
 mod talk;
 
-pub use confined::socket_folder;
+pub use confined::{around_calls, socket_folder};
 pub use driver::{AcpxDriver, VERSION_MIN};

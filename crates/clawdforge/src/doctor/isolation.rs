@@ -2,6 +2,7 @@
 
 use clawdforge_core::isolation::Isolation;
 use clawdforge_process::Spawner;
+use clawdforge_process::sandbox::probe::Findings;
 use serde_json::{Map, Value, json};
 
 use super::Check;
@@ -43,13 +44,17 @@ fn judge(standing: &Standing, todo: &str) -> Check {
         }
         Isolation::Landlock | Isolation::Uid | Isolation::Namespaces => Check::ok(NAME, standing.sentence()),
     };
-    let attacks: Map<String, Value> =
-        isolation::outcomes(standing).map(|(name, outcome)| (name.to_owned(), outcome.into())).collect();
+    let attacks = |findings: &Option<Findings>| -> Map<String, Value> {
+        let all = findings.iter().flat_map(isolation::outcomes);
+        all.map(|(name, outcome)| (name.to_owned(), outcome.into())).collect()
+    };
+    let acpx = standing.acpx.as_ref().map(Findings::level);
     let abi = standing.findings.as_ref().map(|found| found.landlock_abi);
     let details = json!({
         "level": standing.level.as_str(),
         "landlock_abi": abi,
-        "attacks": attacks,
+        "attacks": attacks(&standing.findings),
+        "acpx": { "level": acpx.map(Isolation::as_str), "attacks": attacks(&standing.acpx) },
         "network": standing.network.as_str(),
         "gaps": standing.gaps,
         "no_namespaces": standing.no_namespaces,

@@ -159,10 +159,15 @@ async fn stand(config: &Config, spawner: &Spawner, cgroups: &Result<Cgroups, Str
             "agents are not isolated: each may do all that the service may"
         );
     } else {
+        let acpx = standing.acpx.as_ref();
+        let gaps_of_acpx: Vec<_> =
+            acpx.iter().flat_map(|found| found.gaps()).map(|(attack, _)| attack.name()).collect();
         tracing::info!(
             isolation.level = level,
             isolation.network = network,
             isolation.gaps = gaps,
+            isolation.acpx.level = acpx.map(|found| found.level().as_str()),
+            isolation.acpx.gaps = gaps_of_acpx.join(", "),
             "agents are isolated"
         );
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::support::script;
@@ -278,5 +278,24 @@ async fn a_warning_is_healthy() -> anyhow::Result<()> {
     let (verdict, what, _) = found.check("configuration");
     assert_eq!((found.code, verdict), (Some(0), "warn"), "{:#}", found.report);
     assert!(what.contains("CLAWDFORGE_SLOT"), "{what}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_agents_behind_acpx_are_kept_from_is_tried_in_their_own_sandbox() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let report = doctor_at("127.0.0.1:0", &app.data_dir()).await?.report;
+    let mut checks = report["checks"].as_array().into_iter().flatten();
+    let isolation = &checks.find(|check| check["name"] == "isolation").context("it is a check")?["details"];
+    let (usual, behind_acpx) = (&isolation["attacks"], &isolation["acpx"]["attacks"]);
+    assert_eq!(isolation["acpx"]["level"], "landlock", "{isolation:#}");
+    assert_eq!(behind_acpx.as_object().map(Map::len), usual.as_object().map(Map::len));
+    assert_eq!((&behind_acpx["read_database"], &behind_acpx["stat_database"]), (&json!("denied"), &json!("open")));
+    let hidden = if isolation["level"] == "namespaces" { "denied" } else { "open" };
+    assert_eq!(usual["stat_database"], hidden, "the usual one is another: {isolation:#}");
+    let log = app.log()?;
+    assert!(log.contains(r#""isolation.acpx.level":"landlock""#), "the start says it: {log}");
+    let trial = app.data_dir().join("isolation-probe-acpx");
+    assert!(!clawdforge_agent::acpx::socket_folder(&trial).exists(), "nothing is left of it");
     Ok(())
 }

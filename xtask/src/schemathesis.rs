@@ -13,7 +13,7 @@ use std::process::{Child, Stdio};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
-use crate::paths::root;
+use crate::paths::{built, root};
 use crate::program::{program, run, version};
 use crate::say;
 
@@ -126,7 +126,7 @@ impl Service {
     fn start(scratch: &Path) -> Result<Self> {
         let log = scratch.join("log");
         let log = fs::File::create(&log).with_context(|| format!("could not create {}", log.display()))?;
-        let binary = root().join("target/debug/clawdforge");
+        let binary = built("clawdforge")?;
         let mut command =
             program(&binary.to_string_lossy(), &["serve", "--demo", "--listen", "127.0.0.1:0", "--data-dir"]);
         command.arg(scratch.join("data")).env_clear().env("PATH", AGENTS_PATH);

@@ -5,7 +5,7 @@
 
 use anyhow::Result;
 
-use crate::paths::root;
+use crate::paths::built;
 use crate::program::{program, run};
 use crate::say;
 
@@ -33,5 +33,5 @@ pub fn build_and_run(options: Options) -> Result<()> {
     say::line("==> the attacks");
     let mut arguments = vec!["attack-suite"];
     arguments.extend(options.write.then_some("--write"));
-    run(&mut program(&root().join("target/debug/xtask").to_string_lossy(), &arguments))
+    run(&mut program(&built("xtask")?.to_string_lossy(), &arguments))
 }

@@ -7,7 +7,7 @@ use clawdforge_testkit::attack::{self, Ground, Report, Weakness};
 use tokio::runtime::Builder;
 
 use super::Options;
-use crate::paths::root;
+use crate::paths::{built, root};
 use crate::say;
 
 const PAGE: &str = "docs/security/attack-suite.md";
@@ -50,7 +50,7 @@ async fn everywhere() -> Result<Vec<Report>> {
     }
     let mut reports = Vec::new();
     for ground in grounds {
-        let setup = Setup::new(root().join("target/debug/clawdforge"));
+        let setup = Setup::new(built("clawdforge")?);
         match attack::run(setup, ground, Weakness::None).await? {
             Some(report) => {
                 say::line(format_args!("\n{report}"));

@@ -148,6 +148,12 @@ impl Setup {
         }
     }
 
+    /// The binary under test.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// With the demo agent as default and a ready token.
     #[must_use]
     pub fn demo(self) -> Self {

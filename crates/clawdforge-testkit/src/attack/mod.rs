@@ -7,6 +7,7 @@
 
 mod memory;
 mod rows;
+mod shell;
 mod siege;
 mod stage;
 mod table;
@@ -16,7 +17,8 @@ use clawdforge_process::sandbox::{Outcome, PORTS_ABI, landlock_abi};
 use rustix::process::geteuid;
 
 pub use rows::Row;
-pub use stage::{Weakness, run};
+pub use shell::Shell;
+pub use stage::{Weakness, run, run_in};
 pub use table::{Report, matrix};
 
 /// The version of Landlock's interface from which on signals and abstract sockets are judged.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::rows::{ALL, How, Row};
+use super::shell::Shell;
 use super::table::{Line, Report};
 use super::{Ground, expected};
 use crate::app::{PATIENCE, Setup, TestApp, poll_pause};
@@ -28,6 +29,9 @@ const SECRET: &str = "cf-canary";
 
 /// What a workspace may take: half of what the attacker writes, and far more than all else that is left in one.
 const WORKSPACE_BYTES_MAX: &str = "32MiB";
+
+/// The row that says whether a process is left behind.
+const SURVIVOR: &str = "outlive_session";
 
 /// Before the answer of each row.
 const HEADING: &str = "row ";
@@ -49,7 +53,27 @@ pub enum Weakness {
 /// # Errors
 /// When the service does not start, or the stage cannot be set.
 pub async fn run(setup: Setup, ground: Ground, weakness: Weakness) -> anyhow::Result<Option<Report>> {
+    staged(setup, ground, weakness, None).await
+}
+
+/// The same by the shell of another agent, without what is not endless.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_in(shell: Shell, setup: Setup, ground: Ground) -> anyhow::Result<Option<Report>> {
+    staged(setup, ground, Weakness::None, Some(shell)).await
+}
+
+async fn staged(
+    setup: Setup,
+    ground: Ground,
+    weakness: Weakness,
+    shell: Option<Shell>,
+) -> anyhow::Result<Option<Report>> {
     let props = Props::make(weakness)?;
+    if let Some(shell) = &shell {
+        shell.bring_along(setup.binary(), &props.dir.path().join("programs"))?;
+    }
     let app = match props.given_to(setup, ground, weakness).start().await {
         Ok(app) => app,
         Err(error)
@@ -60,7 +84,7 @@ pub async fn run(setup: Setup, ground: Ground, weakness: Weakness) -> anyhow::Re
         }
         Err(error) => return Err(error),
     };
-    Stage::set(app, props, weakness).await?.play(ground).await.map(Some)
+    Stage::set(app, props, weakness, shell).await?.play(ground).await.map(Some)
 }
 
 /// What is aimed at outside of the service. Gone when dropped.
@@ -149,11 +173,14 @@ pub(super) struct Stage {
     /// What the names in the rows' prompts stand for.
     names: BTreeMap<&'static str, String>,
     props: Props,
-    weakness: Weakness,
+    /// Whether what is not endless is taken as well.
+    besieges: bool,
+    /// The attacker's, where it is not the demo agent.
+    shell: Option<Shell>,
 }
 
 impl Stage {
-    async fn set(app: TestApp, props: Props, weakness: Weakness) -> anyhow::Result<Self> {
+    async fn set(app: TestApp, props: Props, weakness: Weakness, shell: Option<Shell>) -> anyhow::Result<Self> {
         let (owner, attacker) = (app.demo_token()?, app.mint("attacker").await?);
         let data = app.data_dir().canonicalize()?;
         // App A: a session that is warm, with a secret in its prompt and its workspace, an upload, a transcript, and the
@@ -168,7 +195,10 @@ impl Stage {
         let upload = the_entry(&data.join("files"))?;
         let victim = *app.wait_for_programs(|found| found.len() == 1).await?.first().context("A's agent is warm")?;
         let home_a = PathBuf::from(home(&app, &owner).await?);
-        let home_b = PathBuf::from(home(&app, &attacker).await?);
+        let home_b = match &shell {
+            Some(shell) => PathBuf::from(shell.said(&app, &attacker, "env: HOME").await?),
+            None => PathBuf::from(home(&app, &attacker).await?),
+        };
         write_as_owner(&home_a, "transcript", "what A was told")?;
         write_as_owner(&app.home(), ".login.json", &props.secrets["login"])?;
 
@@ -211,12 +241,13 @@ impl Stage {
             ("secret_login", hex(&props.secrets["login"])),
             ("secret_token", hex(&admin)),
         ]);
-        Ok(Self { app, attacker, session, names, props, weakness })
+        let besieges = weakness == Weakness::None && shell.is_none();
+        Ok(Self { app, attacker, session, names, props, besieges, shell })
     }
 
     async fn play(self, ground: Ground) -> anyhow::Result<Report> {
         let observed = self.observed().await?;
-        let is_left_out = |row: &&Row| self.weakness != Weakness::None && row.how.is_siege();
+        let is_left_out = |row: &&Row| !self.besieges && row.how.is_siege();
         let lines = ALL.iter().filter(|row| !is_left_out(row)).map(|row| {
             let observed = observed.get(row.name).copied().unwrap_or(Outcome::Unknown);
             Line { row: *row, expected: expected(row.barrier, row.control, ground), observed }
@@ -229,50 +260,85 @@ impl Stage {
     async fn observed(&self) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
         // What is left behind, before anything is cut.
         let (before, harm): (Vec<Row>, Vec<Row>) = ALL.iter().partition(|row| row.name != "truncate_upload");
-        let mut observed = self.ask(&self.attacker, &before).await?;
+        let mut observed = match &self.shell {
+            Some(shell) => self.all_in(shell, &before, &harm).await?,
+            None => {
+                let mut observed = self.told_of(&self.attacker, &self.together(&before)).await?;
+                observed.insert(SURVIVOR, self.survivor(self.said(&self.attacker, "grandchild")).await?);
+                observed
+            }
+        };
         observed.extend(self.left().await?);
-        observed.extend(self.bent().await?);
-        observed.insert("outlive_session", self.survivor().await?);
-        if self.weakness == Weakness::None {
+        if self.besieges {
             observed.extend(self.besieged().await?);
         }
-        for row in ALL.iter().filter(|row| matches!(row.how, How::Alone(_))) {
-            observed.extend(self.told_of(&self.attacker, &[(row.name, self.prompt(row).unwrap_or_default())]).await?);
+        if self.shell.is_none() {
+            for prompt in self.alone() {
+                observed.extend(self.told_of(&self.attacker, &[prompt]).await?);
+            }
+            observed.extend(self.told_of(&self.attacker, &self.together(&harm)).await?);
         }
-        observed.extend(self.ask(&self.attacker, &harm).await?);
-        if self.weakness == Weakness::None {
+        // After this the attacker's agents may not start any more.
+        observed.extend(self.bent().await?);
+        if self.besieges {
             self.besieged_in_memory(&mut observed).await?;
         }
         Ok(observed)
     }
 
-    /// Everything that one process of an agent can be told to try.
-    async fn ask(&self, bearer: &str, rows: &[Row]) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
-        let together = rows.iter().filter(|row| !matches!(row.how, How::Alone(_) | How::Fills(_) | How::Takes(_)));
-        let prompts: Vec<_> = together.filter_map(|row| Some((row.name, self.prompt(row)?))).collect();
-        self.told_of(bearer, &prompts).await
+    /// The same in one session of a real agent, whose start takes its time: each of several processes after the other.
+    async fn all_in(
+        &self,
+        shell: &Shell,
+        before: &[Row],
+        harm: &[Row],
+    ) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
+        let mut prompts = vec![self.together(before)];
+        prompts.extend(self.alone().map(|prompt| vec![prompt]));
+        prompts.push(self.together(harm));
+        let lines = prompts.iter().map(|prompts| lines(prompts));
+        let lines: Vec<String> = lines.chain(["grandchild".to_owned()]).collect();
+        let mut said = Vec::new();
+        let leaving = async {
+            said = shell.said_each(&self.app, &self.attacker, &lines).await?;
+            said.pop().context("the last one says whom it left behind")
+        };
+        let survivor = self.survivor(leaving).await?;
+        let mut observed: BTreeMap<_, _> =
+            prompts.iter().zip(&said).flat_map(|(prompts, said)| heard(prompts, said)).collect();
+        observed.insert(SURVIVOR, survivor);
+        Ok(observed)
     }
 
-    /// One run of prompts of one line each.
+    /// Everything that one process of an agent can be told to try.
+    fn together(&self, rows: &[Row]) -> Vec<(&'static str, String)> {
+        let rows = rows.iter().filter(|row| !matches!(row.how, How::Alone(_) | How::Fills(_) | How::Takes(_)));
+        rows.filter_map(|row| Some((row.name, self.prompt(row)?))).collect()
+    }
+
+    /// What takes a process for each.
+    fn alone(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let rows = ALL.iter().filter(|row| matches!(row.how, How::Alone(_)));
+        rows.filter_map(|row| Some((row.name, self.prompt(row)?)))
+    }
+
+    /// What came of prompts of one line each, in one process.
     async fn told_of(
         &self,
         bearer: &str,
         prompts: &[(&'static str, String)],
     ) -> anyhow::Result<BTreeMap<&'static str, Outcome>> {
-        let lines: Vec<_> = prompts.iter().map(|(name, prompt)| format!("say: {HEADING}{name}\n{prompt}")).collect();
-        let answer = self.app.run(bearer, json!({ "prompt": lines.join("\n") })).await?.json();
-        let said = answer["result"].as_str().unwrap_or_default();
-        ensure!(answer["ok"] == true, "the attacker did not come to its end: {answer}; log:\n{}", self.app.log()?);
-        let mut outcomes = BTreeMap::new();
-        let mut row = None;
-        for line in said.lines() {
-            if let Some(name) = line.strip_prefix(HEADING) {
-                row = prompts.iter().map(|(name, _)| *name).find(|known| *known == name);
-            } else if let Some(row) = row {
-                outcomes.insert(row, outcome(line));
-            }
+        Ok(heard(prompts, &self.said(bearer, &lines(prompts)).await?))
+    }
+
+    /// What an agent says to a prompt of the demo agent's.
+    async fn said(&self, bearer: &str, prompt: &str) -> anyhow::Result<String> {
+        if let Some(shell) = self.shell.as_ref().filter(|_| bearer == self.attacker) {
+            return shell.said(&self.app, bearer, prompt).await;
         }
-        Ok(outcomes)
+        let answer = self.app.run(bearer, json!({ "prompt": prompt })).await?.json();
+        ensure!(answer["ok"] == true, "the agent did not come to its end: {answer}; log:\n{}", self.app.log()?);
+        Ok(answer["result"].as_str().map_or_else(|| answer["result"].to_string(), str::to_owned))
     }
 
     /// The line that tells the demo agent what to try.
@@ -318,8 +384,10 @@ impl Stage {
         let Some((row, places)) = found else { return Ok(None) };
         let [own, other] = [&self.names["home_b"], &self.names["home_a"]];
         let links = places.iter().map(|place| (*place, format!("try: link {own}/{place} {other}")));
-        let laid = self.told_of(&self.attacker, &links.collect::<Vec<_>>()).await?;
-        ensure!(laid.len() == places.len() && laid.values().all(|laid| *laid == Outcome::Open), "not laid: {laid:?}");
+        // An agent may fall over the links itself.
+        let laid = self.told_of(&self.attacker, &links.collect::<Vec<_>>()).await;
+        let is_laid = |place: &&&str| Path::new(own).join(place).is_symlink();
+        ensure!(places.iter().filter(is_laid).count() == places.len(), "not laid: {laid:?}");
         let looks: Vec<_> =
             places.iter().map(|place| (*place, format!("try: read {own}/{place}/transcript"))).collect();
         // One that does not start reaches nothing.
@@ -328,11 +396,11 @@ impl Stage {
         Ok(Some((row.name, worst)))
     }
 
-    /// Whether a process that does not want to end is there after its run.
-    async fn survivor(&self) -> anyhow::Result<Outcome> {
+    /// Whether a process that does not want to end is there after the work of whoever left it.
+    async fn survivor(&self, leaving: impl Future<Output = anyhow::Result<String>>) -> anyhow::Result<Outcome> {
         let before = self.app.agent_processes();
-        let answer = self.app.run(&self.attacker, json!({ "prompt": "grandchild" })).await?.json();
-        ensure!(answer["result"].is_u64(), "nobody was left behind: {answer}");
+        let said = leaving.await?;
+        ensure!(said.parse::<u32>().is_ok(), "nobody was left behind: {said}");
         let began = Instant::now();
         while self.app.agent_processes().iter().any(|pid| !before.contains(pid)) {
             if began.elapsed() > PATIENCE {
@@ -342,6 +410,26 @@ impl Stage {
         }
         Ok(Outcome::Denied)
     }
+}
+
+/// One prompt of many, which says before each of them whose answer comes.
+fn lines(prompts: &[(&'static str, String)]) -> String {
+    let lines: Vec<_> = prompts.iter().map(|(name, prompt)| format!("say: {HEADING}{name}\n{prompt}")).collect();
+    lines.join("\n")
+}
+
+/// What was said to it.
+fn heard(prompts: &[(&'static str, String)], said: &str) -> BTreeMap<&'static str, Outcome> {
+    let mut outcomes = BTreeMap::new();
+    let mut row = None;
+    for line in said.lines() {
+        if let Some(name) = line.strip_prefix(HEADING) {
+            row = prompts.iter().map(|(name, _)| *name).find(|known| *known == name);
+        } else if let Some(row) = row {
+            outcomes.insert(row, outcome(line));
+        }
+    }
+    outcomes
 }
 
 /// The gaps that a service has named in its log, which is in JSON where nobody watches.

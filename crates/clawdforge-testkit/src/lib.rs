@@ -4,9 +4,9 @@ pub mod agents;
 pub mod app;
 #[cfg(feature = "attack")]
 pub mod attack;
-#[cfg(feature = "crash")]
 pub mod chaos_proxy;
 pub mod container;
+#[cfg(feature = "crash")]
 pub mod crash;
 pub mod mock_model;
 pub mod sse;

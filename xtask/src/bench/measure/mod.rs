@@ -79,6 +79,8 @@ struct Scene {
     claude: PathBuf,
     /// What the operator configured for claude.
     claude_env: BTreeMap<String, String>,
+    /// Host and port of the model, on loopback, which is closed to agents unless the operator names it.
+    model: String,
 }
 
 /// Measures everything, prints it, and writes it down if asked to.
@@ -96,9 +98,9 @@ pub fn run(options: Options) -> Result<()> {
         scratch: tempfile::Builder::new().prefix("cf").tempdir_in(SCRATCH)?,
         claude_env: BTreeMap::from([
             ("ANTHROPIC_BASE_URL".to_owned(), model.base_url()),
-            ("CLAWDFORGE_AGENT_NETWORK_ALWAYS".to_owned(), model.endpoint()),
             ("ANTHROPIC_API_KEY".to_owned(), "sk-of-a-model-that-is-none".to_owned()),
         ]),
+        model: model.endpoint(),
         claude,
     };
     let machine = machine::describe(scene.scratch.path(), &agents::claude_version(&scene.claude)?)?;
@@ -173,7 +175,11 @@ impl Scene {
 
     /// A service with claude as its default agent, as an operator with a model would have it.
     fn plain<'a>(&self, data_dir: &'a Path, home: &'a Path) -> Setup<'a> {
-        let mut config = format!("[agents.claude]\ncommand = \"{}\"\n[agents.claude.env]\n", self.claude.display());
+        let mut config = format!(
+            "[agents.claude]\ncommand = \"{}\"\nnetwork_always = [\"{}\"]\n[agents.claude.env]\n",
+            self.claude.display(),
+            self.model
+        );
         for (name, value) in &self.claude_env {
             config.push_str(&format!("{name} = \"{value}\"\n"));
         }

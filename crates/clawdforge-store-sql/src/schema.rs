@@ -43,9 +43,20 @@ pub(crate) async fn bring_up_to_date(connection: &mut SqliteConnection, path: &P
         Ok(done) if done <= known => done,
         _ => return Err(OpenError::NewerSchema { path: path.to_owned(), found: found.version, known }),
     };
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
-        apply(connection, migration, index + 1).await.map_err(|error| open_error(path, &error))?;
+    if done < known {
+        upgrade(connection, done).await.map_err(|error| open_error(path, &error))?;
     }
+    Ok(())
+}
+
+/// Applies all migrations but the first `done`. They are not flushed one by one: the first commit behind them takes them
+/// along, and where the power fails before it, the next start applies them again.
+async fn upgrade(connection: &mut SqliteConnection, done: usize) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
+    for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        apply(connection, migration, index + 1).await?;
+    }
+    sqlx::raw_sql("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
     Ok(())
 }
 
@@ -77,4 +88,22 @@ async fn apply(connection: &mut SqliteConnection, migration: &'static str, versi
     sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {version}"))).execute(&mut *connection).await?;
     sqlx::raw_sql("COMMIT").execute(&mut *connection).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SqliteOptions, connect};
+
+    #[tokio::test]
+    async fn commits_behind_the_migrations_are_flushed() {
+        const FULL: i64 = 2;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let options = connect::writer(&path, &SqliteOptions::at(&path)).create_if_missing(true);
+        let mut connection = connect::writing(&options).await.unwrap();
+        bring_up_to_date(&mut connection, &path).await.unwrap();
+        let row = sqlx::query("PRAGMA synchronous").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(row.get::<i64, _>(0), FULL);
+    }
 }

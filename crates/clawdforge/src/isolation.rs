@@ -266,7 +266,10 @@ pub async fn measure(
     };
     let identity =
         config.isolation_users.map(|users| users.first).filter(|_| users(config).is_ok_and(|all| all.is_some()));
-    let (confinement, findings, no_namespaces) = tried(config, spawner, plain, identity, wanted).await?;
+    // Both at once: whoever starts the service waits for them.
+    let (usual, acpx) =
+        tokio::join!(tried(config, spawner, &plain, identity, wanted), behind_acpx(config, spawner, &plain, identity));
+    let (confinement, findings, no_namespaces) = usual?;
     let made = findings.made;
     let level = findings.level();
     if made < config.isolation_require {
@@ -286,7 +289,7 @@ pub async fn measure(
             broken.join(", ")
         );
     }
-    let acpx = behind_acpx(config, spawner, &confinement, identity).await?;
+    let acpx = acpx?;
     let mut gaps: Vec<_> = findings.gaps().map(|(attack, _)| attack.name()).collect();
     let bounds = cgroups.clone().unwrap_or_default();
     gaps.extend(known_gaps(config, level, identity.is_some(), bounds));
@@ -325,6 +328,9 @@ fn known_gaps(
 /// The home that a trial of acpx's sandbox names, in the data directory. Nobody makes it.
 const HOME_OF_TRIAL: &str = "isolation-probe-acpx";
 
+/// What that trial is called, beside the usual one.
+const TRIAL_OF_ACPX: &str = "acpx";
+
 /// What it means that a trial failed.
 const UNKNOWN: &str = "what agents are kept from could not be found out";
 
@@ -333,7 +339,7 @@ const UNKNOWN: &str = "what agents are kept from could not be found out";
 async fn tried(
     config: &Config,
     spawner: &Spawner,
-    plain: Arc<Confinement>,
+    plain: &Arc<Confinement>,
     identity: Option<Identity>,
     wanted: Isolation,
 ) -> anyhow::Result<(Arc<Confinement>, probe::Findings, Option<String>)> {
@@ -343,7 +349,7 @@ async fn tried(
     };
     let mut lacking = None;
     if wanted == Isolation::Namespaces {
-        let apart = (*plain).clone().with_namespaces();
+        let apart = (**plain).clone().with_namespaces();
         // Where everything is open to agents, there is nothing that a network of their own would be for.
         let with_network = ports.is_some().then(|| apart.clone().with_own_network());
         for kind in with_network.into_iter().chain([apart]) {
@@ -367,8 +373,8 @@ async fn tried(
             }
         }
     }
-    let findings = trial(&plain).await.context(UNKNOWN)?;
-    Ok((plain, findings, lacking))
+    let findings = trial(plain).await.context(UNKNOWN)?;
+    Ok((Arc::clone(plain), findings, lacking))
 }
 
 /// What agents behind acpx are kept from: their sandbox has no namespaces, and a folder more to write in.
@@ -383,9 +389,10 @@ async fn behind_acpx(
     let sockets = acpx::socket_folder(&home.path);
     let path = home.path.clone();
     let shape = move |sandbox| acpx::around_calls(sandbox, &path, Some(&home)).map(Some);
-    let findings = probe::measure_as(spawner, confinement, identity, network::ports_of_trial(config), shape)
-        .await
-        .context(UNKNOWN)?;
+    let findings =
+        probe::measure_as(TRIAL_OF_ACPX, spawner, confinement, identity, network::ports_of_trial(config), shape)
+            .await
+            .context(UNKNOWN)?;
     if let Err(error) = std::fs::remove_dir(&sockets) {
         tracing::debug!(path = %sockets.display(), %error, "what a trial left could not be removed");
     }

@@ -20,14 +20,14 @@ use clawdforge_core::session::{Conversation, DriverName, Equipment, OnContextLos
 use clawdforge_core::tools::ToolServer;
 use clawdforge_core::turn::{Turn, TurnState};
 use clawdforge_store::{CommitError, ReadError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::beginning::{Acceptance, Began};
 use super::mailbox::{Accepted, Order};
 use super::registry::Caller;
 use crate::engine::Shared;
 use crate::error::EngineError;
-use crate::hub::{Ended, Follower, Publisher};
+use crate::hub::{Ended, Follower, Live, Publisher};
 use crate::keys::{self, Submitted};
 use crate::slots::{Ticket, Use};
 
@@ -72,6 +72,8 @@ pub struct TurnRequest {
     pub timeout: Duration,
     /// What the answer is to fit; `None` takes any.
     pub output_schema: Option<OutputSchema>,
+    /// Whether somebody is about to follow it: what its agent says is not held back then, as for those who follow already.
+    pub is_watched: bool,
 }
 
 /// A conversation as its app sees it.
@@ -93,6 +95,8 @@ pub struct TurnTicket {
     pub index: u32,
     shared: Arc<Shared>,
     follower: Follower,
+    /// Counts as a follower until there is one: the agent may be faster than whoever asked.
+    _watch: Option<watch::Receiver<Live>>,
 }
 
 impl TurnTicket {
@@ -310,13 +314,16 @@ impl Shared {
             timeout: request.timeout,
         };
         let files = attachments.iter().map(|file| file.id).collect();
+        let is_watched = request.is_watched;
         let commit = self.acceptance(&record, &turn, request, files, key);
         let expects = commit.expects.clone();
         // From the commit on somebody may ask for it to be stopped.
         let cancel = self.cancels.of(turn.id);
-        let publisher = Publisher::new(self.tails.of(session));
+        let tail = self.tails.of(session);
+        let watch = is_watched.then(|| tail.listen());
+        let publisher = Publisher::new(tail);
         let (follower, id, index) = (publisher.follow(), turn.id, turn.index);
-        let ticket = TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower };
+        let ticket = TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower, _watch: watch };
         let acceptance = Acceptance { turn, commit, publisher, cancel };
         let result = match caller.begin(acceptance).await? {
             Began::NotNow(acceptance) => self.accept(&caller, *acceptance, place).await,

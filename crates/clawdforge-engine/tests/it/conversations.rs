@@ -359,7 +359,13 @@ async fn a_session_of_another_app_is_not_found_and_neither_is_an_unknown_one() {
     let not_found = Some(EngineError::NotFound("session"));
     for (by, session) in [(&other, session), (&scene.by, unknown)] {
         assert_eq!(scene.engine.session(by, session).await.err(), not_found);
-        let request = TurnRequest { prompt: "hi".into(), files: Vec::new(), timeout: DEADLINE, output_schema: None };
+        let request = TurnRequest {
+            prompt: "hi".into(),
+            files: Vec::new(),
+            timeout: DEADLINE,
+            output_schema: None,
+            is_watched: false,
+        };
         let id = scene.engine.request_id();
         assert_eq!(scene.engine.submit_turn(by, session, request, id, None).await.err(), not_found);
         assert_eq!(scene.engine.close_session(by, session, id).await.err(), not_found);
@@ -511,8 +517,13 @@ async fn attachments_lie_in_the_workspace_of_the_session_turn_by_turn() {
     let wish = UploadWish { name: "a.txt".into(), ..UploadWish::default() };
     let (file, _) = scene.engine.finish_upload(upload, &scene.by, wish, id).await.unwrap().fresh().unwrap();
     for index in 1..=2 {
-        let request =
-            TurnRequest { prompt: "look".into(), files: vec![file.id], timeout: DEADLINE, output_schema: None };
+        let request = TurnRequest {
+            prompt: "look".into(),
+            files: vec![file.id],
+            timeout: DEADLINE,
+            output_schema: None,
+            is_watched: false,
+        };
         let ticket = scene.engine.submit_turn(&scene.by, session, request, id, None).await.unwrap().fresh().unwrap();
         assert_eq!(ended(ticket).await.outcome.failure, None);
         let attached = scene.talker.asked.lock().unwrap().last().unwrap().attachments.clone();
@@ -524,6 +535,7 @@ async fn attachments_lie_in_the_workspace_of_the_session_turn_by_turn() {
         files: vec![clawdforge_core::id::FileId::from_u128(1)],
         timeout: DEADLINE,
         output_schema: None,
+        is_watched: false,
     };
     let refused = scene.engine.submit_turn(&scene.by, session, unknown, id, None).await.err();
     assert_eq!(refused, Some(EngineError::NotFound("file")));

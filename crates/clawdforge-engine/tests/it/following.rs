@@ -217,6 +217,27 @@ async fn the_first_word_is_seen_when_it_is_said_and_not_when_enough_is_gathered(
 }
 
 #[tokio::test]
+async fn an_agent_that_answers_before_its_follower_is_there_is_not_held_back_either() {
+    let gather = |options: &mut EngineOptions| options.event_gather = Duration::from_secs(3_600);
+    let scene = Scene::with(true, gather).await;
+    let session = scene.open().await;
+    scene.answered(session, "first").await;
+    let running = scene.submit_watched(session, "mutter").await.unwrap();
+    let has_spoken = async || {
+        let page = scene.engine.events(&scene.by, session, 0, 100).await.unwrap();
+        page.events.iter().any(|event| matches!(&event.body, EventBody::Text { content } if content == "mutter"))
+    };
+    soon(async {
+        while !has_spoken().await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    scene.talker.go.add_permits(1);
+    assert_eq!(ended(running).await.outcome.failure, None);
+}
+
+#[tokio::test]
 async fn a_run_that_waits_when_the_service_stops_is_followed_to_its_real_end() {
     let scene = Scene::with(true, |options| options.slots = 1).await;
     let session = scene.open().await;

@@ -74,11 +74,19 @@ impl Scene {
         prompt: &str,
         timeout: Duration,
     ) -> Result<TurnTicket, EngineError> {
-        let request = TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout, output_schema: None };
-        self.engine
-            .submit_turn(&self.by, session, request, self.engine.request_id(), None)
-            .await
-            .and_then(Submitted::fresh)
+        let request = asked(prompt, timeout);
+        self.submit_request(session, request).await
+    }
+
+    /// By somebody who is about to follow what the agent says.
+    pub async fn submit_watched(&self, session: SessionId, prompt: &str) -> Result<TurnTicket, EngineError> {
+        let request = TurnRequest { is_watched: true, ..asked(prompt, Duration::from_secs(60)) };
+        self.submit_request(session, request).await
+    }
+
+    async fn submit_request(&self, session: SessionId, request: TurnRequest) -> Result<TurnTicket, EngineError> {
+        let submitted = self.engine.submit_turn(&self.by, session, request, self.engine.request_id(), None).await;
+        submitted.and_then(Submitted::fresh)
     }
 
     /// A turn to its end.
@@ -131,6 +139,10 @@ impl Scene {
 
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("it takes too long")
+}
+
+fn asked(prompt: &str, timeout: Duration) -> TurnRequest {
+    TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout, output_schema: None, is_watched: false }
 }
 
 pub async fn until(mut is_so: impl FnMut() -> bool) {

@@ -32,6 +32,9 @@ const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 /// How long it may take to end once it was heard.
 const GRACE: Duration = Duration::from_millis(200);
 
+/// The name of a probe of the usual sandbox.
+const USUAL: &str = "usual";
+
 /// Names that are tried for a folder where others may be making theirs.
 const NAMES_MAX: u32 = 64;
 
@@ -114,21 +117,23 @@ pub async fn measure(
     sandboxed: bool,
     ports: Option<Ports>,
 ) -> Result<Findings, ProbeError> {
-    measure_as(spawner, confinement, identity, ports, |sandbox| Ok(sandboxed.then_some(sandbox))).await
+    measure_as(USUAL, spawner, confinement, identity, ports, |sandbox| Ok(sandboxed.then_some(sandbox))).await
 }
 
-/// The same in a sandbox that differs from the usual one as `shape` says, or in none.
+/// The same in a sandbox that differs from the usual one as `shape` says, or in none. Probes of one process that run at the
+/// same time need names of their own, of letters.
 ///
 /// # Errors
 /// As [`measure`]; what `shape` fails with is [`ProbeError::NoVictim`].
 pub async fn measure_as(
+    name: &str,
     spawner: &Spawner,
     confinement: &Arc<Confinement>,
     identity: Option<Identity>,
     ports: Option<Ports>,
     shape: impl FnOnce(Sandbox) -> io::Result<Option<Sandbox>>,
 ) -> Result<Findings, ProbeError> {
-    let victim = Victim::make(confinement.private(), identity).map_err(ProbeError::NoVictim)?;
+    let victim = Victim::make(name, confinement.private(), identity).map_err(ProbeError::NoVictim)?;
     let sandbox = Sandbox { write: vec![victim.own.clone()], identity, ports, ..Sandbox::of(confinement) };
     let sandbox = shape(sandbox).map_err(ProbeError::NoVictim)?;
     let made = sandbox.as_ref().map_or(Isolation::Off, Sandbox::level);
@@ -140,7 +145,7 @@ pub async fn measure_as(
         args,
         env: std::collections::BTreeMap::new(),
         cwd: victim.own.clone(),
-        mark: TreeMark::new(format!("isolation.{}", std::process::id()))?,
+        mark: TreeMark::new(format!("isolation.{}.{name}", std::process::id()))?,
         stdin: StdinMode::Null,
         sandbox,
     };
@@ -217,9 +222,9 @@ struct Victim {
 }
 
 impl Victim {
-    fn make(private: &Path, identity: Option<Identity>) -> io::Result<Self> {
+    fn make(name: &str, private: &Path, identity: Option<Identity>) -> io::Result<Self> {
         let us = std::process::id();
-        let at = |what: &str| private.join(format!("{PREFIX}{us}{what}"));
+        let at = |what: &str| private.join(format!("{PREFIX}{us}-{name}{what}"));
         let (database, socket, folder) = (at(".sqlite"), at(".sock"), at(""));
         let made = vec![database.clone(), socket.clone(), folder.clone()];
         for stale in &made {
@@ -240,9 +245,9 @@ impl Victim {
         if let Some(identity) = identity {
             std::os::unix::fs::chown(&own, Some(identity.number()), Some(identity.number()))?;
         }
-        let abstract_name = format!("clawdforge-{PREFIX}{us}");
+        let (abstract_name, nameless) = abstract_listener(name)?;
         let listening = (
-            UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name)?)?,
+            nameless,
             UnixListener::bind(&socket)?,
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
             UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
@@ -262,6 +267,20 @@ impl Victim {
         };
         let made = std::mem::take(&mut guard.0);
         Ok(Self { targets, own, made, _listening: listening, _meeting: meeting })
+    }
+}
+
+/// A socket in the namespace without files, and its name there. Services in containers that share a network share the
+/// names, and may have the same number.
+fn abstract_listener(name: &str) -> io::Result<(String, UnixListener)> {
+    let us = std::process::id();
+    let mut number = 0;
+    loop {
+        let name = format!("{SHARED_PREFIX}{us}-{name}-{number}");
+        match UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && number + 1 < NAMES_MAX => number += 1,
+            bound => return Ok((name, bound?)),
+        }
     }
 }
 
@@ -317,6 +336,13 @@ mod tests {
     }
 
     #[test]
+    fn probes_of_services_with_the_same_number_and_network_are_not_in_each_others_way() {
+        let all: Vec<_> = (0..3).map(|_| abstract_listener("x").unwrap()).collect();
+        let names: std::collections::HashSet<_> = all.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), 3);
+    }
+
+    #[test]
     fn a_level_is_what_it_refuses_and_not_what_was_asked_for() {
         use Isolation::{Landlock, Off, Uid};
         assert_eq!(findings(Uid, &[Attack::ConnectTcp, Attack::StatDatabase]).level(), Uid);
@@ -333,7 +359,7 @@ mod tests {
         use std::os::unix::fs::MetadataExt as _;
         let dir = tempfile::tempdir().unwrap();
         let before = rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-        let victim = Victim::make(dir.path(), None);
+        let victim = Victim::make(USUAL, dir.path(), None);
         rustix::process::umask(before);
         let victim = victim.unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;

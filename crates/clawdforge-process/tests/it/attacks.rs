@@ -186,7 +186,7 @@ async fn where_the_network_is_closed_no_port_is_reached_but_those_named() {
 async fn a_configuration_that_opens_a_hole_is_caught() {
     let bench = Bench::new();
     // As if an operator had named the database among the places that agents may write.
-    let database = bench.private().join(format!("isolation-probe-{}.sqlite", std::process::id()));
+    let database = bench.private().join(format!("isolation-probe-{}-usual.sqlite", std::process::id()));
     let confinement = bench.confinement_with(vec![database]);
     let findings = measure(&bench.spawner, &confinement, None, true, None).await.unwrap();
     assert_eq!((findings.made, findings.level()), (Isolation::Landlock, Isolation::Off));

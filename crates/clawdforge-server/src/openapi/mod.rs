@@ -2,7 +2,7 @@
 //!
 //! The paths come from the table of routes; what each takes and answers stands in [`operations`], its schemas beside
 //! the types they describe ([`clawdforge_api::schema`]). A route that is described nowhere fails a test. Both documents
-//! are made once, when the service starts, and need nothing from elsewhere.
+//! are made once, when first asked for, and need nothing from elsewhere.
 
 mod operation;
 mod operations;
@@ -10,6 +10,8 @@ mod page;
 mod parts;
 #[cfg(test)]
 mod tests;
+
+use std::sync::OnceLock;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -32,8 +34,15 @@ const ABOUT: &str = "Runs coding agents for apps. Work that takes time answers a
     *not found* for every other. Fields that are not known are passed over, and may be added at any time. Errors are \
     problems (RFC 9457), each with a page below `/problems/`.";
 
-/// What the service says of itself, ready to be sent.
+/// What the service says of itself.
 pub(crate) struct Description {
+    timeout_secs_max: u64,
+    /// Written for whoever asks first: most services are never asked, and it takes megabytes to write.
+    written: OnceLock<Written>,
+}
+
+/// Both documents, ready to be sent.
+struct Written {
     document: Bytes,
     page: Bytes,
 }
@@ -41,21 +50,27 @@ pub(crate) struct Description {
 impl Description {
     /// Of a service whose runs and turns may take so long.
     pub fn of(timeout_secs_max: u64) -> Self {
-        let document = document(timeout_secs_max);
-        Self { page: page::write(&document).into(), document: document.to_string().into() }
+        Self { timeout_secs_max, written: OnceLock::new() }
+    }
+
+    fn written(&self) -> &Written {
+        self.written.get_or_init(|| {
+            let document = document(self.timeout_secs_max);
+            Written { page: page::write(&document).into(), document: document.to_string().into() }
+        })
     }
 }
 
 /// The description for programs.
 pub(crate) async fn for_programs(State(app): State<App>) -> Response {
     let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (kind, app.description.document.clone()).into_response()
+    (kind, app.description.written().document.clone()).into_response()
 }
 
 /// The description for people.
 pub(crate) async fn for_people(State(app): State<App>) -> Response {
     let kind = [(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))];
-    let mut response = (kind, app.description.page.clone()).into_response();
+    let mut response = (kind, app.description.written().page.clone()).into_response();
     response.extensions_mut().insert(OwnPolicy(page::POLICY));
     response
 }

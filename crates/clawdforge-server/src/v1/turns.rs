@@ -32,9 +32,10 @@ pub(crate) async fn submit(
     body: JsonBody,
 ) -> Result<Response, Refusal> {
     let session = session_id(&session)?;
-    let request = legacy::turns::read(&app.options, &body.bytes, true)?;
+    let mut request = legacy::turns::read(&app.options, &body.bytes, true)?;
     let key = key_of(&headers, &format!("/v1/sessions/{session}/turns"), &body.bytes)?;
     let hearing = Hearing::of(&headers, &app, &by)?;
+    request.is_watched = hearing.is_stream();
     let submitted = app.engine.submit_turn(&by.token, session, request, by.request, key).await?;
     drop(body);
     let (turn, ticket) = match submitted {

@@ -30,6 +30,11 @@ impl Hearing {
         })
     }
 
+    /// Whether events are told as they come.
+    pub fn is_stream(&self) -> bool {
+        matches!(self, Self::Stream(_))
+    }
+
     /// The answer about work that is at `location`: `outcome` waits for the end of what was just submitted and is not
     /// there where it had been submitted before, `follow` gives its events from the first on, `view` shows how it stands.
     pub async fn answer<T: Serialize>(

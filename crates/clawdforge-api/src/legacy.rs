@@ -352,7 +352,7 @@ pub struct FileReply {
 }
 
 /// Body of `POST /admin/tokens`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct MintRequest {
     /// The app's name.
     pub name: String,

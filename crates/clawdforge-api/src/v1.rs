@@ -88,9 +88,9 @@ pub struct ForkPoint {
     pub turn_index: u32,
 }
 
-/// What may differ in a fork; what is absent is as in the session that is forked, an explicit null takes it away.
+/// What is to be different in a session, or in a fork of it: what is absent stays as it is, an explicit null takes it away.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
-pub struct ForkRequest {
+pub struct SessionChanges {
     /// The model by the agent's own name for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Option<String>>,

@@ -123,7 +123,7 @@ impl Client {
         sign(request, self.app.as_ref(), TokenKind::App)
     }
 
-    fn as_admin(&self, request: RequestBuilder) -> Result<RequestBuilder, ClientError> {
+    pub(crate) fn as_admin(&self, request: RequestBuilder) -> Result<RequestBuilder, ClientError> {
         sign(request, self.admin.as_ref(), TokenKind::Admin)
     }
 }
@@ -156,7 +156,7 @@ pub(crate) fn time_limit(timeout_secs: Option<u64>) -> Duration {
 }
 
 /// A name becomes part of a path, so nothing but a name is sent.
-fn app_name(text: &str) -> Result<String, ClientError> {
+pub(crate) fn app_name(text: &str) -> Result<String, ClientError> {
     let name: AppName = text.parse().map_err(|bad| ClientError::Invalid(format!("{bad}")))?;
     Ok(name.as_str().to_owned())
 }

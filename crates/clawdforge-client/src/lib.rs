@@ -66,8 +66,8 @@ mod v1;
 pub use builder::{BuildError, ClientBuilder};
 pub use clawdforge_api::admin::{LedgerEntry, LedgerPage};
 pub use clawdforge_api::legacy::{
-    FileReply, Health, RunFailure, RunReply, RunRequest, SessionList, SessionRequest as SessionOptions, SessionState,
-    TokenRow, TurnEvent, TurnFailure, TurnReply as TurnResult, TurnRequest, TurnUsage, ValidationFault,
+    FileReply, Health, MintRequest, RunFailure, RunReply, RunRequest, SessionList, SessionRequest as SessionOptions,
+    SessionState, TokenRow, TurnEvent, TurnFailure, TurnReply as TurnResult, TurnRequest, TurnUsage, ValidationFault,
 };
 pub use clawdforge_api::{problem, v1 as shapes};
 pub use clawdforge_core::event::{ContextSource, EventBody, EventSeq, TurnOutcome};
@@ -79,4 +79,4 @@ pub use run::RunReplyExt;
 pub use secrecy::{ExposeSecret, SecretString};
 pub use session::Session;
 pub use token::MintedToken;
-pub use v1::PageQuery;
+pub use v1::{MintedV1Token, PageQuery};

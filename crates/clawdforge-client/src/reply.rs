@@ -30,6 +30,7 @@ impl Client {
         let broken = |error: reqwest::Error| self.broken(error, deadline);
         let response = call.request.send().await.map_err(broken)?;
         let limit = self.reply_bytes_max;
+        let has_body = response.status() != StatusCode::NO_CONTENT;
         if !response.status().is_success() {
             return Err(refusal(response).await);
         }
@@ -40,7 +41,8 @@ impl Client {
             Body::Whole(bytes) => bytes,
             Body::Cut(_) => return Err(ClientError::TooLarge { limit }),
         };
-        match serde_json::from_slice(&bytes) {
+        // What has nothing to tell reads as `()`.
+        match serde_json::from_slice(if has_body { &bytes } else { b"null" }) {
             Ok(value) => Ok(Reply { bytes, value }),
             Err(error) => Err(ClientError::BadReply(unreadable(&error, bytes.is_empty()))),
         }

@@ -46,9 +46,10 @@ pub use ledger::{LedgerArgs, LedgerExportArgs, LedgerFilter, LedgerFormat, Ledge
 pub use run::RunArgs;
 pub use runs::{RunsArgs, RunsCancelArgs, RunsGetArgs, RunsListArgs, RunsVerb};
 pub use session::{
-    SessionArgs, SessionCloseArgs, SessionGetArgs, SessionListArgs, SessionNewArgs, SessionTurnArgs, SessionVerb,
+    ChangeArgs, Choice, SessionArgs, SessionCloseArgs, SessionForkArgs, SessionGetArgs, SessionListArgs,
+    SessionNewArgs, SessionSetArgs, SessionTurnArgs, SessionVerb,
 };
-pub use token::{AdminArgs, AdminVerb, MintArgs, RevokeArgs, TokenArgs, TokenVerb};
+pub use token::{AdminArgs, AdminVerb, MintArgs, RevokeArgs, TokenArgs, TokenGetArgs, TokenListArgs, TokenVerb};
 pub use upload::UploadArgs;
 
 use failure::CommandError;
@@ -62,13 +63,13 @@ pub enum ClientCommand {
     Run(RunArgs),
     /// Look at runs and have them stopped
     Runs(RunsArgs),
-    /// Hold a conversation: open a session, give it turns, look at it, close it, or chat
+    /// Hold a conversation: open a session, give it turns, look at it, change it, close it, or chat
     Session(SessionArgs),
     /// Print what happened in a session or run, or follow it, one JSON line per event
     Events(EventsArgs),
     /// Upload a file, to attach to runs and turns by its token
     Upload(UploadArgs),
-    /// Mint, list and revoke app tokens (needs the admin token)
+    /// Mint, look at and revoke app tokens (needs the admin token)
     Token(TokenArgs),
     /// Read what happened and what it cost (needs the admin token)
     Ledger(LedgerArgs),

@@ -1,4 +1,6 @@
-//! `clawdforge token mint|list|revoke`, and the older `admin token-mint|token-list|token-revoke`.
+//! `clawdforge token mint|list|get|revoke`, and the older `admin token-mint|token-list|token-revoke`.
+//!
+//! What the older tool had speaks to `/admin/tokens`, whose replies scripts know; the rest to `/v1/tokens`.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -8,6 +10,7 @@ use super::connection::ConnectionArgs;
 use super::failure::CommandError;
 use super::io::Io;
 use super::settings;
+use crate::v1::PageQuery;
 
 /// Options of `token`.
 #[derive(Debug, Args)]
@@ -26,7 +29,9 @@ pub enum TokenVerb {
     /// Mint the token of an app; it is shown only once
     Mint(MintArgs),
     /// List live tokens, without the secrets
-    List,
+    List(TokenListArgs),
+    /// Look at the live token of an app, without the secret
+    Get(TokenGetArgs),
     /// Revoke the token of an app
     Revoke(RevokeArgs),
 }
@@ -70,6 +75,24 @@ pub struct MintArgs {
     pub mcp_servers: Option<String>,
 }
 
+/// Options of listing.
+#[derive(Debug, Args)]
+pub struct TokenListArgs {
+    /// Tokens on a page at most, 1 to 1,000, as a page of /v1 [default: all of them, in the older form]
+    #[arg(long)]
+    pub limit: Option<usize>,
+    /// The `next_cursor` of the page before
+    #[arg(long)]
+    pub cursor: Option<String>,
+}
+
+/// Options of looking.
+#[derive(Debug, Args)]
+pub struct TokenGetArgs {
+    /// Name of the app
+    pub name: String,
+}
+
 /// Options of revoking.
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
@@ -80,7 +103,9 @@ pub struct RevokeArgs {
 pub(super) async fn token(args: &TokenArgs, io: &mut Io) -> Result<(), CommandError> {
     match &args.verb {
         TokenVerb::Mint(mint_args) => mint(mint_args, &args.connection, io).await,
-        TokenVerb::List => list(&args.connection, io).await,
+        TokenVerb::List(TokenListArgs { limit: None, cursor: None }) => list(&args.connection, io).await,
+        TokenVerb::List(list_args) => page(list_args, &args.connection, io).await,
+        TokenVerb::Get(get_args) => get(get_args, &args.connection, io).await,
         TokenVerb::Revoke(revoke_args) => revoke(revoke_args, &args.connection, io).await,
     }
 }
@@ -117,6 +142,19 @@ fn network(given: &[String]) -> Option<Value> {
 async fn list(connection: &ConnectionArgs, io: &mut Io) -> Result<(), CommandError> {
     let client = settings::as_admin(connection, io)?;
     let reply = client.perform(client.tokens_call()?).await?;
+    Ok(io.print_json(&reply.bytes)?)
+}
+
+async fn page(args: &TokenListArgs, connection: &ConnectionArgs, io: &mut Io) -> Result<(), CommandError> {
+    let client = settings::as_admin(connection, io)?;
+    let page = PageQuery { cursor: args.cursor.clone(), limit: args.limit };
+    let reply = client.perform(client.tokens_page_call(&page)?).await?;
+    Ok(io.print_json(&reply.bytes)?)
+}
+
+async fn get(args: &TokenGetArgs, connection: &ConnectionArgs, io: &mut Io) -> Result<(), CommandError> {
+    let client = settings::as_admin(connection, io)?;
+    let reply = client.perform(client.token_get_call(&args.name)?).await?;
     Ok(io.print_json(&reply.bytes)?)
 }
 

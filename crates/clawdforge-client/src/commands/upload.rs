@@ -27,6 +27,9 @@ pub struct UploadArgs {
     /// How long the service keeps it, in seconds (60 to 86400) [default: the service's, 3600]
     #[arg(long, value_name = "SECS")]
     pub ttl: Option<u64>,
+    /// Upload it once, however often the same is sent with this key; prints the file of /v1, whose `id` is the token
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
     /// Where the service is.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -38,10 +41,17 @@ pub(super) async fn upload(args: &UploadArgs, io: &mut Io) -> Result<(), Command
     let read = Arc::new(AtomicU64::new(0));
     let broken = Arc::new(OnceLock::new());
     let counted = Counted { file: source.file, read: Arc::clone(&read) };
-    let call = client.upload_call(body::form(&source.name, counted, args.ttl, Arc::clone(&broken)))?;
+    let form = body::form(&source.name, counted, args.ttl, Arc::clone(&broken));
+    let sent = async {
+        // The first versions' endpoint would pass over a key; for the rest it stays the one that scripts know.
+        Ok(match args.idempotency_key.as_deref() {
+            None => client.perform(client.upload_call(form)?).await?.bytes,
+            key => client.perform(client.file_upload_call(form, key)?).await?.bytes,
+        })
+    };
     let line = |time| uploading(read.load(Ordering::Relaxed), source.size, time);
-    match progress::watch(io, line, client.perform(call)).await {
-        Ok(reply) => Ok(io.print_json(&reply.bytes)?),
+    match progress::watch(io, line, sent).await {
+        Ok(json) => Ok(io.print_json(&json)?),
         Err(error) => Err(body::cause(&broken, error).into()),
     }
 }

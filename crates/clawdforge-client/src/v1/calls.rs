@@ -1,9 +1,10 @@
-//! What each route of `/v1` is asked.
+//! What each route of `/v1` is asked by an app; by the operator, `tokens.rs`.
 
 use clawdforge_api::legacy::{RunRequest, TurnRequest};
-use clawdforge_api::v1::{Agent, File, ForkRequest, Page, Progress, Run, Session, SessionRequest, Turn, UsageSum};
+use clawdforge_api::v1::{Agent, File, Page, Progress, Run, Session, SessionChanges, SessionRequest, Turn, UsageSum};
 use clawdforge_core::event::EventSeq;
 use clawdforge_core::idempotency::{IdempotencyKey, KEY_BYTES_MAX};
+use reqwest::multipart::Form;
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -75,12 +76,17 @@ impl Client {
     pub(crate) fn session_fork_call(
         &self,
         id: &str,
-        changes: &ForkRequest,
+        changes: &SessionChanges,
         key: Option<&str>,
     ) -> Result<Call<Session>, ClientError> {
         let path = ["v1", "sessions", &session_part(id)?, "fork"];
         let post = self.as_app(self.to(Method::POST, &path)?)?.json(changes);
         Ok(call(keyed(post, key)?, Some(self.call_wait.max(FORK_WAIT_MAX))))
+    }
+
+    pub(crate) fn session_change_call(&self, id: &str, changes: &SessionChanges) -> Result<Call<Session>, ClientError> {
+        let patch = self.to(Method::PATCH, &["v1", "sessions", &session_part(id)?])?;
+        Ok(call(self.as_app(patch)?.json(changes), Some(self.call_wait)))
     }
 
     pub(super) fn session_get_call(&self, id: &str) -> Result<Call<Session>, ClientError> {
@@ -125,6 +131,11 @@ impl Client {
     /// How a run or turn stands.
     pub(crate) fn progress_call(&self, source: &EventSource) -> Result<Call<Progress>, ClientError> {
         self.get(&source.path())
+    }
+
+    pub(crate) fn file_upload_call(&self, form: Form, key: Option<&str>) -> Result<Call<File>, ClientError> {
+        let post = self.as_app(self.to(Method::POST, &["v1", "files"])?)?;
+        Ok(call(keyed(post, key)?.multipart(form), None))
     }
 
     pub(super) fn file_call(&self, id: &str) -> Result<Call<File>, ClientError> {

@@ -1,17 +1,21 @@
-//! `/v1`: runs, sessions and turns as resources, their events as streams, work in the background.
+//! `/v1`: runs, sessions, turns, files and tokens as resources, events as streams, work in the background.
 //!
 //! A request with an idempotency key makes one thing, however often it is sent; without one it must not be sent again
 //! unseen. Keys have 1 to 255 visible ASCII characters.
 
 mod calls;
+mod files;
 mod runs;
 mod sessions;
+mod tokens;
 
-use clawdforge_api::v1::{Agent, File, Page, UsageSum};
+use clawdforge_api::v1::{Agent, Page, UsageSum};
 use reqwest::Url;
 
 use crate::client::Client;
 use crate::error::ClientError;
+
+pub use tokens::MintedV1Token;
 
 /// Which page of a list; the default is its first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,14 +38,6 @@ impl PageQuery {
 }
 
 impl Client {
-    /// What is known of an upload, by its `ff_…`. Needs the app token.
-    ///
-    /// # Errors
-    /// [`ClientError::Api`] with code `not_found` when it has expired or the app has none of that id.
-    pub async fn get_file(&self, id: &str) -> Result<File, ClientError> {
-        Ok(self.perform(self.file_call(id)?).await?.value)
-    }
-
     /// The agents that sessions can be opened with. Needs the app token.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Sessions and turns of `/v1`. A session is named by its `ses_…` or its UUID.
 
 use clawdforge_api::legacy::TurnRequest;
-use clawdforge_api::v1::{ForkRequest, Page, Session, SessionRequest, Turn};
+use clawdforge_api::v1::{Page, Session, SessionChanges, SessionRequest, Turn};
 use clawdforge_core::event::EventSeq;
 
 use super::PageQuery;
@@ -27,10 +27,19 @@ impl Client {
     pub async fn fork_session(
         &self,
         id: &str,
-        changes: &ForkRequest,
+        changes: &SessionChanges,
         key: Option<&str>,
     ) -> Result<Session, ClientError> {
         Ok(self.perform(self.session_fork_call(id, changes, key)?).await?.value)
+    }
+
+    /// Changes a session: turns that begin from then on go by it, and its agent is started anew for another model, effort or
+    /// mode and takes the conversation up. Sent again it changes nothing. Needs the app token.
+    ///
+    /// # Errors
+    /// [`ClientError::Api`] with code `session_closed` or another one; the others as they say.
+    pub async fn change_session(&self, id: &str, changes: &SessionChanges) -> Result<Session, ClientError> {
+        Ok(self.perform(self.session_change_call(id, changes)?).await?.value)
     }
 
     /// A session. Needs the app token.

@@ -1,4 +1,4 @@
-//! `session new|turn|get|list|fork|close`: what is sent, what is printed, exit codes, the trace.
+//! `session new|turn|get|list|set|fork|close`: what is sent, what is printed, exit codes, the trace.
 
 use std::fs::{self, Permissions};
 use std::future::pending;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use crate::cli::{Cli, usage_error};
 use crate::sdk_sessions::{CLOSED, OPENED, STATE, TURN, service};
+use crate::streams::refused;
 use crate::stub::{Stub, reply};
 
 const GONE: &str = r#"{"detail":"session not found","error":"session not found"}"#;
@@ -77,6 +78,53 @@ async fn fork_prints_the_id_of_the_new_session_and_sends_what_differs() {
     assert_eq!(bodies, [(path.clone(), json!({})), (path, all)]);
 }
 
+#[tokio::test]
+async fn set_sends_what_differs_and_null_for_what_is_cleared_and_prints_the_session() {
+    let body = r#"{"id":"ses_1","state":"open","agent":"claude","warm":false,"turns":0,"created_at":"t","later":1}"#;
+    let stub = Stub::answering(200, body).await;
+    let options = "session set ses_1 --model opus --effort low --mode plan --meta {}";
+    for args in
+        [options, "session set ses_1 --clear model,effort,mode,meta", "session set ses_1 --mode auto --clear meta"]
+    {
+        let ended = Cli::of(&stub).run(&args.split(' ').collect::<Vec<_>>()).await;
+        assert_eq!((ended.exit, ended.stdout, ended.stderr.as_str()), (Exit::Done, format!("{body}\n"), ""));
+    }
+    let fork = Cli::of(&stub).run(&["session", "fork", "ses_1", "--clear", "model"]).await;
+    assert_eq!((fork.exit, fork.stdout.as_str()), (Exit::Done, "ses_1\n"));
+    let asked = stub.asked();
+    let bodies: Vec<_> = asked.iter().map(|asked| asked.json()).collect();
+    assert_eq!(
+        bodies,
+        [
+            json!({ "model": "opus", "effort": "low", "mode": "plan", "meta": {} }),
+            json!({ "model": null, "effort": null, "mode": null, "meta": null }),
+            json!({ "mode": "auto", "meta": null }),
+            json!({ "model": null }),
+        ]
+    );
+    assert!(asked[..3].iter().all(|asked| asked.method == "PATCH" && asked.path == "/v1/sessions/ses_1"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a_change_of_nothing_or_of_one_thing_twice_is_a_usage_error_and_a_refused_one_exits_with_4() {
+    let stub = Stub::with(|_| refused("session_closed", 410, None)).await;
+    for (verb, said) in [
+        ("set ses_1", "--clear"),
+        ("set ses_1 --mode plan --clear mode", "--mode and --clear mode"),
+        ("fork ses_1 --meta {} --clear model,meta", "--meta and --clear meta"),
+        ("set a/b --clear mode", "id has letters"),
+    ] {
+        let args: Vec<_> = ["session"].into_iter().chain(verb.split(' ')).collect();
+        let ended = Cli::of(&stub).run(&args).await;
+        assert_eq!((ended.exit, ended.stdout.as_str()), (Exit::Usage, ""), "{verb}");
+        assert!(ended.stderr.contains(said), "{ended:?}");
+    }
+    assert!(stub.asked().is_empty());
+    let ended = Cli::of(&stub).run(&["session", "set", "ses_1", "--clear", "mode"]).await;
+    assert_eq!((ended.exit, ended.stdout.as_str()), (Exit::Refused, ""));
+    assert!(ended.stderr.contains("because"), "{ended:?}");
+}
+
 #[test]
 fn words_outside_the_contract_are_refused_by_the_command_line() {
     for args in [
@@ -92,6 +140,9 @@ fn words_outside_the_contract_are_refused_by_the_command_line() {
         &["session", "get"],
         &["session", "fork"],
         &["session", "fork", "id", "--meta", "[1]"],
+        &["session", "set"],
+        &["session", "set", "id", "--effort", "most"],
+        &["session", "set", "id", "--clear", "agent"],
         &["session", "close"],
         &["session", "chat", "id", "--agent", "claude"],
         &["session", "chat", "id", "--model", "opus"],
@@ -242,7 +293,15 @@ async fn exit_codes_of_a_turn_follow_the_status() {
 #[tokio::test]
 async fn without_a_token_or_with_what_is_no_id_nothing_is_sent() {
     let stub = service().await;
-    for verb in [&["new"][..], &["turn", "s", "hi"], &["get", "s"], &["list"], &["close", "s"], &["chat"]] {
+    for verb in [
+        &["new"][..],
+        &["turn", "s", "hi"],
+        &["get", "s"],
+        &["set", "s", "--clear", "mode"],
+        &["list"],
+        &["close", "s"],
+        &["chat"],
+    ] {
         let args: Vec<&str> = ["session"].iter().chain(verb).copied().collect();
         let ended = Cli::bare().env("CLAWDFORGE_URL", &stub.url).run(&args).await;
         assert_eq!(ended.exit, Exit::TokenMissing, "{verb:?}: {ended:?}");

@@ -4,6 +4,7 @@ use clawdforge_client::commands::Exit;
 use serde_json::json;
 
 use crate::cli::Cli;
+use crate::streams::refused;
 use crate::stub::{ADMIN_TOKEN, Stub, reply};
 
 const MINTED: &str = r#"{"ok":true,"name":"app","token":"cf_new","ip_cidrs":["10.0.0.0/8","::1/128"]}"#;
@@ -35,6 +36,33 @@ async fn listing_prints_what_the_service_says() {
 }
 
 #[tokio::test]
+async fn pages_and_one_token_are_those_of_v1() {
+    let token = r#"{"name":"a","ip_cidrs":[],"network":null,"mcp_servers":"any","created_at":"t","later":true}"#;
+    let page = format!(r#"{{"data":[{token}],"next_cursor":"a"}}"#);
+    let body = page.clone();
+    let stub = Stub::with(move |asked| match asked.path.as_str() {
+        "/v1/tokens" => reply(200, &body),
+        "/v1/tokens/a" => reply(200, token),
+        _ => refused("not_found", 404, None),
+    })
+    .await;
+    for (args, printed) in [
+        (&["token", "list", "--limit", "1"][..], page.as_str()),
+        (&["token", "list", "--cursor", "a"], &page),
+        (&["token", "get", "a"], token),
+    ] {
+        let ended = Cli::of(&stub).run(args).await;
+        assert_eq!((ended.exit, ended.stdout, ended.stderr.as_str()), (Exit::Done, format!("{printed}\n"), ""));
+    }
+    assert_eq!(Cli::of(&stub).run(&["token", "get", "gone"]).await.exit, Exit::Refused);
+    let asked = stub.asked();
+    let queries: Vec<_> = asked.iter().map(|asked| asked.query.as_str()).collect();
+    assert_eq!(queries, ["limit=1", "cursor=a", "", ""]);
+    let bearer = format!("Bearer {ADMIN_TOKEN}");
+    assert!(asked.iter().all(|asked| asked.header("authorization") == Some(&bearer)), "{asked:?}");
+}
+
+#[tokio::test]
 async fn revoking_names_the_app_in_the_path() {
     let stub = Stub::with(|asked| match asked.path.as_str() {
         "/admin/tokens/known" => reply(200, r#"{"ok":true}"#),
@@ -53,7 +81,7 @@ async fn revoking_names_the_app_in_the_path() {
 #[tokio::test]
 async fn a_name_that_is_none_is_a_usage_error() {
     let stub = Stub::answering(200, MINTED).await;
-    for args in [["token", "revoke", "../run"], ["token", "mint", "Two Words"]] {
+    for args in [["token", "revoke", "../run"], ["token", "get", "../run"], ["token", "mint", "Two Words"]] {
         let ended = Cli::of(&stub).run(&args).await;
         assert_eq!(ended.exit, Exit::Usage);
         assert!(ended.stderr.contains("1 to 64"), "{ended:?}");

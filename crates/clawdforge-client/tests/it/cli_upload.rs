@@ -27,6 +27,23 @@ async fn a_file_is_uploaded_and_its_token_printed() {
 }
 
 #[tokio::test]
+async fn a_key_is_sent_to_v1_and_its_file_is_printed() {
+    let file = r#"{"id":"ff_1","name":"a.txt","size_bytes":3,"created_at":"t","expires_at":"t"}"#;
+    let stub = Stub::answering(201, file).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.txt");
+    fs::write(&path, b"abc").unwrap();
+    let path = path.to_str().unwrap();
+    let ended = Cli::of(&stub).run(&["upload", path, "--idempotency-key", "k-1"]).await;
+    assert_eq!((ended.exit, ended.stdout), (Exit::Done, format!("{file}\n")));
+    let wrong = Cli::of(&stub).run(&["upload", path, "--idempotency-key", "two words"]).await;
+    assert_eq!(wrong.exit, Exit::Usage, "{wrong:?}");
+    let asked = stub.only();
+    assert_eq!((asked.path.as_str(), asked.header("idempotency-key")), ("/v1/files", Some("k-1")));
+    assert_eq!(parts(&asked).await[0].2, b"abc");
+}
+
+#[tokio::test]
 async fn a_person_sees_how_far_it_is() {
     let stub = Stub::answering(200, FILE_REPLY).await;
     let folder = tempfile::tempdir().unwrap();

@@ -21,6 +21,7 @@ mod sdk_limits;
 mod sdk_sessions;
 mod sdk_sessions_close;
 mod sdk_streams;
+mod sdk_tokens;
 mod sdk_upload;
 mod sdk_v1;
 mod streams;

@@ -51,6 +51,34 @@ async fn a_file_is_sent_with_its_name_and_the_life_time_first() {
 }
 
 #[tokio::test]
+async fn an_upload_with_a_key_is_asked_of_v1_and_is_the_file_that_it_tells_of() {
+    let file = r#"{"id":"ff_1","name":"notes.txt","size_bytes":3,"created_at":"t","expires_at":"t"}"#;
+    let stub = Stub::answering(201, file).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, b"abc").unwrap();
+    let client = stub.client();
+    for key in [Some("k-1"), None] {
+        let sent = client.upload_v1_path(&path, Some(60), key).await.unwrap();
+        assert_eq!((sent.id.as_str(), sent.size_bytes), ("ff_1", 3));
+    }
+    let error = client.upload_v1_path(&path, None, Some("two words")).await.unwrap_err();
+    assert!(matches!(error, ClientError::Invalid(_)), "{error:?}");
+    let error = client.upload_v1_stream("x", Torn(9), None, Some("k-2")).await.unwrap_err();
+    assert!(matches!(&error, ClientError::Source(source) if source.to_string() == "the disk is torn"), "{error:?}");
+    let asked = stub.asked();
+    assert_eq!(
+        asked.iter().take(2).map(|asked| asked.header("idempotency-key")).collect::<Vec<_>>(),
+        [Some("k-1"), None]
+    );
+    for asked in &asked[..2] {
+        assert_eq!((asked.method.as_str(), asked.path.as_str()), ("POST", "/v1/files"));
+        let parts = parts(asked).await;
+        assert_eq!((parts[0].0.as_str(), parts[1].1.as_deref()), ("ttl_secs", Some("notes.txt")));
+    }
+}
+
+#[tokio::test]
 async fn a_long_stream_arrives_whole_and_chunked() {
     const LENGTH: u64 = 40 * 1024 * 1024 + 7;
     let stub = Stub::answering(200, FILE_REPLY).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clawdforge_client::shapes::{ForkRequest, SessionRequest};
+use clawdforge_client::shapes::{SessionChanges, SessionRequest};
 use clawdforge_client::{ClientError, PageQuery, RunRequest, TurnRequest};
 use serde_json::json;
 
@@ -104,11 +104,26 @@ async fn each_method_asks_its_route() {
 #[tokio::test]
 async fn a_fork_sends_what_differs_and_null_for_what_is_taken_away() {
     let stub = Stub::with(answer).await;
-    let changes = ForkRequest { model: Some(None), effort: Some(Some("low".to_owned())), mode: None, meta: None };
+    let changes = SessionChanges { model: Some(None), effort: Some(Some("low".to_owned())), mode: None, meta: None };
     assert_eq!(stub.client().fork_session("ses_1", &changes, Some("k")).await.unwrap().forked_from, None);
     let asked = stub.only();
     assert_eq!((line(&asked).as_str(), asked.header("idempotency-key")), ("POST /v1/sessions/ses_1/fork", Some("k")));
     assert_eq!(asked.json(), json!({ "model": null, "effort": "low" }));
+}
+
+#[tokio::test]
+async fn a_change_sends_what_differs_and_null_for_what_is_taken_away() {
+    let stub = Stub::with(answer).await;
+    let meta = Some(Some(json!({ "a": 1 })));
+    let changes = SessionChanges { model: Some(Some("opus".to_owned())), effort: Some(None), mode: None, meta };
+    let uuid = "0190f0a4-7c1e-7000-8000-000000000000";
+    assert_eq!(stub.client().change_session("ses_1", &changes).await.unwrap().id, "ses_1");
+    let unknown = stub.client().change_session(uuid, &SessionChanges::default()).await.unwrap_err();
+    assert_eq!(unknown.code(), Some("no_such_route"), "the stub knows one session");
+    let asked = stub.asked();
+    assert_eq!(line(&asked[0]), "PATCH /v1/sessions/ses_1");
+    assert_eq!(asked[0].json(), json!({ "model": "opus", "effort": null, "meta": {"a": 1} }));
+    assert!(asked[1].path.starts_with("/v1/sessions/ses_") && asked[1].json() == json!({}), "{:?}", asked[1]);
 }
 
 #[tokio::test]

@@ -5,8 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clawdforge_client::shapes::SessionRequest;
-use clawdforge_client::{Client, EventSource, EventStream, PageQuery, RunRequest, TurnRequest};
+use clawdforge_client::shapes::{SessionChanges, SessionRequest, Token};
+use clawdforge_client::{
+    Client, ClientError, EventSource, EventStream, MintRequest, PageQuery, RunRequest, TurnRequest,
+};
 use clawdforge_testkit::app::{PATIENCE, TestApp};
 use clawdforge_testkit::chaos_proxy::{ChaosProxy, Fault};
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,7 +16,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 use crate::setup;
-use crate::support::{cli, command, stdout};
+use crate::support::{cli, command, stdout, uploads_on_disk};
 
 /// Shorter than a heartbeat, for something comes all the time here.
 const SILENCE_MAX: Duration = Duration::from_millis(500);
@@ -213,5 +215,73 @@ async fn an_interrupted_run_goes_on_and_is_followed_and_cancelled_by_its_id() ->
     let listed: Value = serde_json::from_str(&stdout(&cli(&app, &["runs", "list", "--limit", "1"]).await?))?;
     assert_eq!((&listed["data"][0]["id"], &listed["data"][0]["outcome"]), (&id.into(), &"cancelled".into()));
     assert_eq!(cli(&app, &["runs", "cancel", "run_01m8j9p30bf0es9ar7nd5hjkgn"]).await?.status.code(), Some(4));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_is_changed_and_its_next_turns_go_by_it() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let id = stdout(&cli(&app, &["session", "new", "--effort", "low"]).await?).trim().to_owned();
+    let told = async |prompt: &str| anyhow::Ok(stdout(&cli(&app, &["session", "turn", &id, prompt]).await?));
+    for (args, mode) in [(["--mode", "plan"], "plan\n"), (["--clear", "mode"], "none\n")] {
+        let args = [&["session", "set", &id], &args[..]].concat();
+        let changed: Value = serde_json::from_str(&stdout(&cli(&app, &args).await?))?;
+        assert_eq!(changed["effort"], "low", "{changed}");
+        assert_eq!(told("mode").await?, mode);
+    }
+    let client = client_of(&app)?;
+    let changes = SessionChanges { model: Some(Some("large".to_owned())), effort: Some(None), ..Default::default() };
+    let changed = client.change_session(&id, &changes).await?;
+    assert_eq!((changed.model.as_deref(), changed.effort.as_deref()), (Some("large"), None));
+    assert_eq!(told("model").await?, "large\n");
+    client.close_v1_session(&id).await?;
+    let refused = client.change_session(&id, &changes).await;
+    assert_eq!(refused.map_err(|error| error.code().map(str::to_owned)), Err(Some("session_closed".to_owned())));
+    assert_eq!(cli(&app, &["session", "set", &id, "--clear", "model"]).await?.status.code(), Some(4));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_lets_an_app_in_looks_at_its_token_and_revokes_it() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let operator = Client::builder(app.url("")).admin_token(app.admin_token()?).build()?;
+    let wish = MintRequest { name: "kitchen".to_owned(), mcp_servers: Some("none".to_owned()), ..Default::default() };
+    let minted = operator.mint_v1_token(&wish).await?;
+    let kitchen = Client::builder(app.url("")).token(minted.secret).build()?;
+    assert_eq!(kitchen.list_runs(&PageQuery::default()).await?.data, []);
+    let shown: Token = serde_json::from_str(&stdout(&cli(&app, &["token", "get", "kitchen"]).await?))?;
+    assert_eq!((&shown, shown.mcp_servers.as_str()), (&minted.token, "none"));
+    let first: Value = serde_json::from_str(&stdout(&cli(&app, &["token", "list", "--limit", "1"]).await?))?;
+    let cursor = first["next_cursor"].as_str().context("there is a second page")?.to_owned();
+    let rest = operator.list_v1_tokens(&PageQuery { cursor: Some(cursor), limit: None }).await?;
+    assert_eq!((&first["data"][0]["name"], rest.data), (&"demo".into(), vec![minted.token]));
+    let twice = operator.mint_v1_token(&wish).await.err();
+    assert_eq!(twice.as_ref().and_then(ClientError::code), Some("name_taken"));
+    operator.revoke_v1_token("kitchen").await?;
+    assert_eq!(kitchen.list_runs(&PageQuery::default()).await.err().and_then(|error| error.status()), Some(401));
+    let gone = operator.revoke_v1_token("kitchen").await.err();
+    assert_eq!(gone.as_ref().and_then(ClientError::code), Some("not_found"));
+    assert_eq!(cli(&app, &["token", "get", "kitchen"]).await?.status.code(), Some(4));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_upload_with_a_key_is_one_file_whoever_sends_it_again() -> anyhow::Result<()> {
+    let app = setup().demo().start().await?;
+    let path = app.home().join("note.txt");
+    std::fs::write(&path, "plum")?;
+    let client = client_of(&app)?;
+    let file = client.upload_v1_path(&path, None, Some("once")).await?;
+    let args = ["upload", &path.display().to_string(), "--idempotency-key", "once"];
+    let again: Value = serde_json::from_str(&stdout(&cli(&app, &args).await?))?;
+    assert_eq!(again, serde_json::to_value(&file)?);
+    assert_eq!(uploads_on_disk(&app)?, [file.id.as_str()]);
+    let prompt = "read: attachments/turn-1/attachment-1.txt";
+    let id = stdout(&cli(&app, &["session", "new"]).await?).trim().to_owned();
+    assert_eq!(stdout(&cli(&app, &["session", "turn", &id, prompt, "--files", &file.id]).await?), "plum\n");
+    std::fs::write(&path, "pear")?;
+    let other = client.upload_v1_path(&path, None, Some("once")).await.err();
+    assert_eq!(other.as_ref().and_then(ClientError::code), Some("idempotency_key_reused"));
+    assert_eq!(cli(&app, &args).await?.status.code(), Some(4));
     Ok(())
 }

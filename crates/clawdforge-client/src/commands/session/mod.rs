@@ -1,5 +1,6 @@
-//! `clawdforge session new|turn|get|list|fork|close|chat`
+//! `clawdforge session new|turn|get|list|set|fork|close|chat`
 
+mod changes;
 mod fork;
 mod mcp_config;
 mod turn;
@@ -19,6 +20,7 @@ use super::io::Io;
 use super::settings;
 use crate::session::SessionKey;
 
+pub use changes::{ChangeArgs, Choice, SessionSetArgs};
 pub use fork::SessionForkArgs;
 pub use turn::SessionTurnArgs;
 
@@ -44,6 +46,8 @@ pub enum SessionVerb {
     Get(SessionGetArgs),
     /// List the app's sessions that are open, newest first
     List(SessionListArgs),
+    /// Change model, effort, mode or notes of an open session, and print it as it is then
+    Set(SessionSetArgs),
     /// Fork a session and print the id of the new one, which knows what this one knows now
     Fork(SessionForkArgs),
     /// Close a session; a turn under way ends. Closing it again is no error
@@ -131,6 +135,7 @@ pub(super) async fn session(args: &SessionArgs, io: &mut Io) -> Result<(), Comma
         SessionVerb::Turn(turn_args) => turn::turn(turn_args, connection, io).await,
         SessionVerb::Get(get_args) => get(get_args, connection, io).await,
         SessionVerb::List(list_args) => list(list_args, connection, io).await,
+        SessionVerb::Set(set_args) => changes::set(set_args, connection, io).await,
         SessionVerb::Fork(fork_args) => fork::fork(fork_args, connection, io).await,
         SessionVerb::Close(close_args) => close(close_args, connection, io).await,
         SessionVerb::Chat(chat_args) => chat::chat(chat_args, connection, io).await,

@@ -75,7 +75,8 @@ pub(crate) async fn get(
     Ok(Json(render::session(app.engine.session(&by.token, session_id(&session)?).await?)))
 }
 
-/// Changes model, effort, mode or notes of a session (a JSON merge patch, RFC 7396). Turns that begin from now on go by it.
+/// Changes model, effort, mode or notes of a session (a JSON merge patch, RFC 7396, but `meta` is replaced as a whole). Turns
+/// that begin from now on go by it.
 pub(crate) async fn change(
     State(app): State<App>,
     by: ByApp,

@@ -27,4 +27,5 @@ mod sessions;
 mod streams;
 mod surroundings;
 mod tools;
+mod whole;
 mod work;

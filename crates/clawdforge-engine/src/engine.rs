@@ -317,12 +317,12 @@ impl Engine {
         Ok(self.shared.store.events.events_after(session, after, limit.min(wanted)).await?)
     }
 
-    /// Begins an upload.
+    /// Begins an upload of about so many bytes; 0 where nobody said.
     ///
     /// # Errors
-    /// When its file cannot be made.
-    pub async fn begin_upload(&self) -> Result<Upload, EngineError> {
-        self.shared.files.begin(&self.shared.ids).await
+    /// [`EngineError::DiskFull`] where there is no room for so many, or when its file cannot be made.
+    pub async fn begin_upload(&self, announced: u64) -> Result<Upload, EngineError> {
+        self.shared.files.begin(&self.shared.ids, announced).await
     }
 
     /// Finishes an upload: from here on it can be attached, for the time also returned. With a key, the same bytes under the

@@ -103,7 +103,13 @@ impl Files {
         self.dir.join(id.to_string())
     }
 
-    pub async fn begin(&self, ids: &Ids) -> Result<Upload, EngineError> {
+    /// Begins an upload of about so many bytes, unless there is plainly no room for them.
+    pub async fn begin(&self, ids: &Ids, announced: u64) -> Result<Upload, EngineError> {
+        let dir = self.dir.clone();
+        let free = tokio::task::spawn_blocking(move || free_bytes(&dir)).await.ok().flatten();
+        if free.is_some_and(|free| free < announced.min(self.bytes_max)) {
+            return Err(EngineError::DiskFull);
+        }
         let id = ids.make(FileId::new);
         let path = self.dir.join(format!("{id}{PART_SUFFIX}"));
         let mut options = tokio::fs::OpenOptions::new();
@@ -235,6 +241,12 @@ pub(crate) fn open_to_pass(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
 }
 
+/// What the disk of a directory has left for us; none where it does not tell, as some network file systems do not.
+fn free_bytes(dir: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(dir).ok().filter(|found| found.f_blocks > 0)?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 async fn sync_dir(dir: &Path) -> io::Result<()> {
     tokio::fs::File::open(dir).await?.sync_all().await
 }
@@ -244,4 +256,30 @@ fn io_error(doing: &str, path: &Path, error: &io::Error) -> EngineError {
         return EngineError::DiskFull;
     }
     EngineError::Internal(format!("cannot {doing} ({}): {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_disk_without_room_is_told_as_such_and_an_upload_that_does_not_fit_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("begun");
+        std::fs::write(&path, "begun").unwrap();
+        let mut upload = Upload {
+            id: FileId::from_u128(1),
+            // It takes nothing, as a disk does that is full.
+            file: tokio::fs::OpenOptions::new().write(true).open("/dev/full").await.unwrap(),
+            part: PartFile { path: path.clone(), kept: false },
+            size: 0,
+            content: ContentHash::default(),
+            bytes_max: u64::MAX,
+        };
+        // The first piece is still on its way when it is taken.
+        let first = upload.write(b"first").await;
+        assert_eq!(first.and(upload.write(b"second").await), Err(EngineError::DiskFull));
+        drop(upload);
+        assert!(!path.exists());
+    }
 }

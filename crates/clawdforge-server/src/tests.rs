@@ -19,7 +19,6 @@ use clawdforge_core::session::DriverName;
 use clawdforge_core::time::{Clock, Timestamp};
 use clawdforge_engine::{EVENT_GATHER, Engine, EngineOptions, Ids, Parts};
 use clawdforge_process::Spawner;
-use clawdforge_store::Store;
 use clawdforge_store_sql::SqliteOptions;
 use http_body_util::BodyExt;
 use secrecy::ExposeSecret;
@@ -61,17 +60,21 @@ impl AgentDriver for Absent {
     }
 }
 
-async fn app(dir: &tempfile::TempDir) -> App {
-    app_over(dir, |store| store).await
+fn database(dir: &tempfile::TempDir) -> SqliteOptions {
+    SqliteOptions::at(dir.path().join("db"))
 }
 
-/// The same, with something done to its store.
-async fn app_over(dir: &tempfile::TempDir, alter: impl FnOnce(Store) -> Store) -> App {
+async fn app(dir: &tempfile::TempDir) -> App {
+    app_over(dir, |_| {}).await
+}
+
+/// The same, with something done to what it is made of.
+async fn app_over(dir: &tempfile::TempDir, alter: impl FnOnce(&mut Parts)) -> App {
     let name: AgentName = "claude".parse().unwrap();
     let absent: Arc<dyn AgentDriver> = Arc::new(Absent(name.clone()));
     let in_sessions = SessionAgent::new(DriverName::Acp, [(DriverName::Acp, Arc::clone(&absent))]);
-    let parts = Parts {
-        store: alter(clawdforge_store_sql::open(SqliteOptions::at(dir.path().join("db"))).await.unwrap().store.clone()),
+    let mut parts = Parts {
+        store: clawdforge_store_sql::open(database(dir)).await.unwrap().store.clone(),
         agents: Arc::new(Agents::new(name.clone(), [Arc::clone(&absent)]).unwrap()),
         session_agents: Arc::new(SessionAgents::new(name.clone(), [(name, in_sessions)]).unwrap()),
         acpx: absent,
@@ -102,6 +105,7 @@ async fn app_over(dir: &tempfile::TempDir, alter: impl FnOnce(Store) -> Store) -
             sweep_interval: Duration::from_secs(60),
         },
     };
+    alter(&mut parts);
     let options = ServerOptions {
         allow_cidrs: Vec::new(),
         trusted_proxies: Vec::new(),

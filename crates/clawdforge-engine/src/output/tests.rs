@@ -103,17 +103,34 @@ async fn a_schema_whose_work_doubles_at_every_step_is_given_up_in_time() {
 
 #[tokio::test]
 async fn the_deepest_that_is_taken_does_not_overflow_the_stack() {
-    let hops = SCHEMA_HOPS_MAX / 2 - 1;
-    let next = |link: usize| json!({"allOf": [{"$ref": format!("#/$defs/d{}", link + 1)}]});
-    let mut all: Map<_, _> = (0..hops).map(|link| (format!("d{link}"), next(link))).collect();
-    let last = json!({"properties": {"x": {"$ref": "#/$defs/d0"}}, "unevaluatedProperties": false});
-    all.insert(format!("d{hops}"), last);
-    let wanted = json!({"$ref": "#/$defs/d0", "$defs": all});
+    // Each way from one schema to the next about the same value, and how many schemas that makes.
+    type Way = fn(Value) -> Value;
+    let ways: [(usize, Way); 6] = [
+        (1, |next| next),
+        (2, |next| json!({"allOf": [next]})),
+        (2, |next| json!({"anyOf": [false, next]})),
+        (2, |next| json!({"oneOf": [next, false]})),
+        (2, |next| json!({"if": true, "then": next})),
+        (2, |next| json!({"dependentSchemas": {"x": next}})),
+    ];
     let deep = |inner: Value| (1..OUTPUT_DEPTH_MAX).fold(inner, |inner, _| json!({"x": inner}));
-    let fits = deep(json!({"x": 1}));
-    assert_eq!(check(&wanted, said(fits.to_string())).await, Verdict::Fits(fits));
-    let verdict = check(&wanted, said(deep(json!({"y": 1})).to_string())).await;
-    assert!(!places(&verdict).is_empty());
+    for (schemas, way) in ways {
+        let hops = (SCHEMA_HOPS_MAX - 2) / schemas;
+        let next = |link: usize| way(json!({"$ref": format!("#/$defs/d{}", link + 1)}));
+        let mut all: Map<_, _> = (0..hops).map(|link| (format!("d{link}"), next(link))).collect();
+        let last = json!({"properties": {"x": {"$ref": "#/$defs/d0"}}, "unevaluatedProperties": false});
+        all.insert(format!("d{hops}"), last);
+        let wanted = json!({"$ref": "#/$defs/d0", "$defs": all});
+        let fits = deep(json!({"x": 1}));
+        assert_eq!(check(&wanted, said(fits.to_string())).await, Verdict::Fits(fits), "{wanted}");
+        let verdict = check(&wanted, said(deep(json!({"y": 1})).to_string())).await;
+        // Where the last level has no `x`, a schema that depends on one says nothing.
+        assert_eq!(
+            matches!(verdict, Verdict::Fits(_)),
+            wanted.to_string().contains("dependentSchemas"),
+            "{wanted} {verdict:?}"
+        );
+    }
 }
 
 #[tokio::test]

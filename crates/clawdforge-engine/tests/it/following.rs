@@ -46,22 +46,30 @@ async fn seen_in_pieces(scene: &Scene, session: SessionId, pieces: &[usize]) -> 
     }
 }
 
+/// Bytes of a prompt, which stand in three events of its turn: few, as many as make a page of two events, and as many as make a
+/// page of one and let the live tail hold four.
+fn prompt_bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => Just(6), 1 => Just(40_000), 2 => Just(250_000)]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
     fn however_often_a_follower_comes_back_it_sees_each_number_once(
-        pieces in prop::collection::vec(1_usize..9, 0..12), before in 0_usize..3, meanwhile in 1_usize..4,
+        pieces in prop::collection::vec(1_usize..9, 0..12),
+        before in prop::collection::vec(prompt_bytes(), 0..3),
+        meanwhile in prop::collection::vec(prompt_bytes(), 1..4),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let scene = Scene::new(true).await;
             let session = scene.open().await;
-            for _ in 0..before {
-                scene.turn(session, "before").await;
+            for bytes in before {
+                scene.turn(session, &"b".repeat(bytes)).await;
             }
             let written = async {
-                for _ in 0..meanwhile {
-                    scene.turn(session, "meanwhile").await;
+                for bytes in meanwhile {
+                    scene.turn(session, &"m".repeat(bytes)).await;
                 }
                 scene.close(session).await.unwrap();
             };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Query, Request, State};
+use axum::http::header::CONTENT_LENGTH;
 use clawdforge_api::legacy::{FileReply, ValidationFault};
 use clawdforge_core::file::File;
 use clawdforge_engine::{Submitted, Upload, UploadWish};
@@ -40,6 +41,7 @@ pub(crate) async fn take(
     key: Option<String>,
 ) -> Result<Submitted<(File, Duration), File>, Refusal> {
     let held = Held::default();
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let form = Multipart::from_request(held.watch(request), app).await;
     let mut form = form.map_err(|_| Refusal::WrongContentType("multipart/form-data with a boundary"))?;
     let mut ttl = parameters.into_iter().rev().find_map(|(key, value)| (key == "ttl_secs").then_some(value));
@@ -54,7 +56,7 @@ pub(crate) async fn take(
             }
             Some("file") => {
                 let name = field.file_name().unwrap_or_default().to_owned();
-                uploaded = Some((store(app, &held, field).await?, name));
+                uploaded = Some((store(app, &held, field, announced.unwrap_or(0)).await?, name));
             }
             Some("ttl_secs") => ttl = Some(short_text(&held, field).await?),
             _ => drop(short_text(&held, field).await?),
@@ -74,8 +76,8 @@ pub(crate) async fn take(
     Ok(app.engine.finish_upload(upload, &by.token, wish, by.request).await?)
 }
 
-async fn store(app: &App, held: &Held, mut field: Field<'_>) -> Result<Upload, Refusal> {
-    let mut upload = app.engine.begin_upload().await?;
+async fn store(app: &App, held: &Held, mut field: Field<'_>, announced: u64) -> Result<Upload, Refusal> {
+    let mut upload = app.engine.begin_upload(announced).await?;
     while let Some(chunk) = patiently(held, field.chunk()).await? {
         held.give_out(chunk.len());
         upload.write(&chunk).await?;

@@ -163,9 +163,13 @@ fn page_wish<C: std::str::FromStr>(fields: &mut Fields<'_>) -> Wish<C> {
     if let (Err(_), Some(text)) = (&cursor, &text) {
         fields.value_fault("cursor", "Value error, this is no cursor of a page", &serde_json::json!(text));
     }
+    Wish { cursor: cursor.ok().flatten(), limit: page_limit(fields) }
+}
+
+fn page_limit(fields: &mut Fields<'_>) -> usize {
     let rows_max = i64::try_from(PAGE_ROWS_MAX).unwrap_or(i64::MAX);
     let limit = fields.optional_integer("limit", 1, rows_max).and_then(|limit| usize::try_from(limit).ok());
-    Wish { cursor: cursor.ok().flatten(), limit: limit.unwrap_or(PAGE_ROWS_DEFAULT) }
+    limit.unwrap_or(PAGE_ROWS_DEFAULT)
 }
 
 /// A page, with a cursor where there may be more.
@@ -176,17 +180,35 @@ fn page<T>(data: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Page<T>
 
 /// The number after which a stream goes on: what the reader has seen, by the header or else by the query.
 fn seen(headers: &HeaderMap, fields: &mut Fields<'_>) -> EventSeq {
-    let asked = fields.optional_integer("after", 0, i64::MAX).map_or(0, i64::unsigned_abs);
+    let asked = event_number(fields, "after").unwrap_or(0);
     let Some(told) = headers.get(LAST_EVENT_ID) else { return asked };
     let text = told.to_str().ok().map(str::trim);
-    let digits = text.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-    if let Some(number) = digits.and_then(|digits| digits.parse::<i64>().ok()) {
-        return number.unsigned_abs();
+    if let Some(number) = text.and_then(number) {
+        return number;
     }
-    let message = format!("Value error, this is no number of an event, which is 0 to {}", i64::MAX);
     let shown = text.filter(|text| text.len() <= CURSOR_BYTES_MAX);
-    fields.header_fault(LAST_EVENT_ID.as_str(), &message, shown.map_or(Value::Null, Into::into));
+    fields.header_fault(LAST_EVENT_ID.as_str(), &no_number(), shown.map_or(Value::Null, Into::into));
     asked
+}
+
+/// A number of an event in the query. One that no event has yet is as good as any: what comes behind it is none.
+fn event_number(fields: &mut Fields<'_>, key: &str) -> Option<EventSeq> {
+    let text = fields.optional_text(key, CURSOR_BYTES_MAX)?;
+    let found = number(text.trim());
+    if found.is_none() {
+        fields.value_fault(key, &no_number(), &serde_json::json!(text));
+    }
+    found
+}
+
+/// A number as the store can hold it.
+fn number(text: &str) -> Option<EventSeq> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit()).then_some(text)?;
+    digits.parse::<i64>().ok().map(i64::unsigned_abs)
+}
+
+fn no_number() -> String {
+    format!("Value error, this is no number of an event, which is 0 to {}", i64::MAX)
 }
 
 #[cfg(test)]
@@ -219,13 +241,21 @@ mod tests {
     }
 
     #[test]
-    fn what_a_reader_has_seen_is_a_number_and_anything_else_is_a_fault_of_the_header() {
+    fn what_a_reader_has_seen_is_a_number_that_the_store_can_hold_and_anything_else_is_a_fault_of_its_place() {
         assert_eq!(seen_by(" 7 ", "3"), Ok(7));
         assert_eq!(seen_by("9223372036854775807", "3"), Ok(i64::MAX.unsigned_abs()));
         for wrong in ["", "x", "-1", "+1", "1.0", "9223372036854775808", "18446744073709551615"] {
             let faults = seen_by(wrong, "3").unwrap_err();
             assert_eq!(faults.len(), 1, "{wrong:?}");
             assert_eq!(faults[0].loc, ["header", "last-event-id"], "{wrong:?}");
+            // In a query, nothing is as good as not asked.
+            for key in ["after", "cursor"].into_iter().filter(|_| !wrong.is_empty()) {
+                let mut fields = Fields::of_query(vec![(key.to_owned(), wrong.to_owned())], &["after", "cursor"]);
+                event_number(&mut fields, key);
+                let faults = fields.finish().unwrap_err();
+                assert_eq!(faults[0].loc, ["query", key], "{wrong:?}");
+                assert!(faults[0].msg.ends_with("which is 0 to 9223372036854775807"), "{faults:?}");
+            }
         }
     }
 }

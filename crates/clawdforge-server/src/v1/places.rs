@@ -1,5 +1,6 @@
-//! The streams that each app has open. Each keeps a connection for as long as its reader wants to, so without a bound one
-//! app could take all of them.
+//! The streams that each app has open, and its requests that wait for the end of their work. Each keeps a connection for as long as
+//! its reader wants to, so without a bound one app could take all of them: queues bound the work, but any number of requests
+//! with one idempotency key may wait for the same.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use crate::limits::{STREAM_RETRY_AFTER, STREAMS_PER_APP_MAX};
 
 type Open = Mutex<HashMap<AppId, usize>>;
 
-/// All streams that are open.
+/// All streams that are open, and requests that wait.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Streams(Arc<Open>);
 
@@ -28,12 +29,12 @@ fn lock(open: &Open) -> MutexGuard<'_, HashMap<AppId, usize>> {
 }
 
 impl Streams {
-    /// A place for one stream more.
+    /// A place for one more.
     pub fn enter(&self, app: AppId) -> Result<StreamPlace, EngineError> {
         let mut open = lock(&self.0);
         let count = open.entry(app).or_default();
         if *count >= STREAMS_PER_APP_MAX {
-            let reason = "this app has as many streams open as it may have";
+            let reason = "this app has as many streams open and requests waiting for their work as it may have";
             return Err(EngineError::Busy { reason, retry_after: STREAM_RETRY_AFTER });
         }
         *count += 1;

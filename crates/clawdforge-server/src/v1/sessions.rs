@@ -9,7 +9,10 @@ use clawdforge_core::id::SessionId;
 use clawdforge_core::session::SessionRecord;
 use clawdforge_engine::{EventsPage, SessionView, Submitted};
 
-use super::{key_of, located, page, page_wish, render, replayed, seen, session_body, stream, wants_stream};
+use super::{
+    event_number, key_of, located, page, page_limit, page_wish, render, replayed, seen, session_body, stream,
+    wants_stream,
+};
 use crate::App;
 use crate::answer::Refusal;
 use crate::extract::{ByApp, JsonBody, Segments};
@@ -110,15 +113,16 @@ pub(crate) async fn events(
     let session = session_id(&session)?;
     let mut fields = Fields::of_query(query, &["after", "cursor", "limit"]);
     let after = seen(&headers, &mut fields);
-    let wish = page_wish::<u64>(&mut fields);
+    let cursor = event_number(&mut fields, "cursor");
+    let limit = page_limit(&mut fields);
     fields.finish().map_err(Refusal::Invalid)?;
     if wants_stream(&headers) {
         let place = app.streams.enter(by.token.app.id)?;
         let events = app.engine.follow_session(&by.token, session, after).await?;
         return Ok(stream::answer(events, by.request, true, place));
     }
-    let after = wish.cursor.unwrap_or(after);
-    let EventsPage { events, has_more } = app.engine.events(&by.token, session, after, wish.limit).await?;
+    let after = cursor.unwrap_or(after);
+    let EventsPage { events, has_more } = app.engine.events(&by.token, session, after, limit).await?;
     let next_cursor = events.last().filter(|_| has_more).map(|last| last.seq.to_string());
     Ok(Json(v1::Page { data: events.iter().map(render::event).collect(), next_cursor }).into_response())
 }

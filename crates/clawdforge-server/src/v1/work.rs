@@ -15,7 +15,7 @@ use crate::extract::ByApp;
 
 /// How a caller hears of its work, with what that takes.
 pub(super) enum Hearing {
-    Outcome,
+    Outcome(StreamPlace),
     Stream(StreamPlace),
     Location,
 }
@@ -24,7 +24,7 @@ impl Hearing {
     /// As the headers say. Asked before the work is accepted: what is refused must not have begun.
     pub fn of(headers: &HeaderMap, app: &App, by: &ByApp) -> Result<Self, Refusal> {
         Ok(match Wanted::of(headers) {
-            Wanted::Outcome => Self::Outcome,
+            Wanted::Outcome => Self::Outcome(app.streams.enter(by.token.app.id)?),
             Wanted::Stream => Self::Stream(app.streams.enter(by.token.app.id)?),
             Wanted::Location => Self::Location,
         })
@@ -53,7 +53,7 @@ impl Hearing {
                 response
             }
             (Self::Location, _) => accepted(location, view.await?),
-            (Self::Outcome, outcome) => {
+            (Self::Outcome(_place), outcome) => {
                 match outcome {
                     Some(outcome) => outcome.await?,
                     None => stream::ended(follow.await?).await?,

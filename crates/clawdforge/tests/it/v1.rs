@@ -192,10 +192,16 @@ async fn what_is_refused_is_a_problem_with_a_page() -> anyhow::Result<()> {
         let page = app.call(Method::GET, &format!("/problems/{code}"), "", Value::Null).await?;
         assert!(page.status == StatusCode::OK && page.text.starts_with(&format!("# {code}\n")), "{page:?}");
     }
-    let faults = call(&app, Method::GET, "/v1/runs?limit=0&cursor=x", Value::Null).await?.json();
-    let fields: Vec<_> =
-        faults["errors"].as_array().into_iter().flatten().map(|fault| fault["field"].clone()).collect();
-    assert_eq!(fields, ["query.cursor", "query.limit"]);
+    let beyond = format!("{session}/events?after=9223372036854775808&cursor=9223372036854775808");
+    for (path, places) in [
+        ("/v1/runs?limit=0&cursor=x", ["query.cursor", "query.limit"]),
+        (beyond.as_str(), ["query.after", "query.cursor"]),
+    ] {
+        let faults = call(&app, Method::GET, path, Value::Null).await?.json();
+        let fields: Vec<_> =
+            faults["errors"].as_array().into_iter().flatten().map(|fault| fault["field"].clone()).collect();
+        assert_eq!(fields, places);
+    }
     let unsigned = app.call(Method::GET, "/v1/runs", "", Value::Null).await?;
     assert_eq!((unsigned.status, &unsigned.json()["code"]), (StatusCode::UNAUTHORIZED, &json!("not_signed_in")));
     assert_eq!(unsigned.headers["www-authenticate"], "Bearer");

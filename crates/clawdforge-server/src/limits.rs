@@ -6,8 +6,8 @@ use std::time::Duration;
 /// soft and far more hard, which the service raises to at start.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
-/// Streams that one app may have open, with its requests that wait for the end of their work: a quarter of the connections, so that it takes four apps at their bound to leave
-/// none for others, and a thousand readers of one app find room.
+/// Streams that one app may have open, with its requests that wait for the end of their work: a quarter of the connections,
+/// so that it takes four apps at their bound to leave none for others, and a thousand readers of one app find room.
 pub const STREAMS_PER_APP_MAX: usize = CONNECTIONS_MAX / 4;
 
 /// When an app that has as many streams open should come back: one that is over or cut makes room within the time a

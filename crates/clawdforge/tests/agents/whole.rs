@@ -124,7 +124,7 @@ impl Story {
     }
 
     /// The whole log, and its rest from any number on, each number once; what it cost; and nothing is left.
-    async fn is_replayed_and_over(self) -> anyhow::Result<()> {
+    async fn ends_with_a_whole_log(self) -> anyhow::Result<()> {
         self.call(Method::DELETE, &self.session, Value::Null).await?;
         let path = format!("{}/events", self.session);
         let all = self.events(&path).await?;
@@ -151,7 +151,7 @@ async fn is_served_whole(agent: Agent) -> anyhow::Result<()> {
     story.is_stopped().await?;
     story.is_changed_and_forked().await?;
     story.is_answered_as_data().await?;
-    story.is_replayed_and_over().await
+    story.ends_with_a_whole_log().await
 }
 
 #[tokio::test]

@@ -98,7 +98,10 @@ pub fn install_pinned(manifests: &Path) -> Result<Cache> {
 }
 
 /// The folder of pins for the machine we run on.
-fn platform() -> Result<&'static str> {
+///
+/// # Errors
+/// When there is none.
+pub fn platform() -> Result<&'static str> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => Ok("linux-x64"),
         ("linux", "aarch64") => Ok("linux-arm64"),
@@ -128,34 +131,39 @@ fn bytes_below(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
+/// The packages that a folder pins, with their versions; the lock file must hold the same.
+#[cfg(test)]
+pub fn pins(folder: &str) -> Vec<(String, String)> {
+    let read = |name: &str| -> serde_json::Value {
+        let text = fs::read_to_string(root().join(folder).join(name)).unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let (manifest, lock) = (read("package.json"), read("package-lock.json"));
+    let wanted = manifest["dependencies"].as_object().unwrap().iter();
+    let wanted = wanted.map(|(package, version)| (package.clone(), version.as_str().unwrap().to_owned()));
+    wanted
+        .inspect(|(package, version)| {
+            // One is published under the name of another package: `npm:<package>@<version>`.
+            let version = version.rsplit('@').next().unwrap();
+            assert_eq!(lock["packages"][format!("node_modules/{package}")]["version"], version, "{folder}: {package}");
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn pins(platform: &str) -> Vec<(String, String)> {
-        let read = |name: &str| -> serde_json::Value {
-            let text = fs::read_to_string(root().join("xtask/agents").join(platform).join(name)).unwrap();
-            serde_json::from_str(&text).unwrap()
-        };
-        let (manifest, lock) = (read("package.json"), read("package-lock.json"));
-        let wanted = manifest["dependencies"].as_object().unwrap();
-        for (package, version) in wanted {
-            // One is published under the name of another package: `npm:<package>@<version>`.
-            let version = version.as_str().unwrap().rsplit('@').next().unwrap();
-            let locked = &lock["packages"][format!("node_modules/{package}")]["version"];
-            assert_eq!(locked, version, "{platform}: {package}");
-        }
-        // Native packages carry their platform in the name.
-        wanted
-            .iter()
-            .map(|(package, version)| (package.replace(platform, ""), version.as_str().unwrap().replace(platform, "")))
-            .collect()
+    /// The agents of a platform, named and versioned as on every other: native packages carry it in the name.
+    fn agents(platform: &str) -> Vec<(String, String)> {
+        let pinned = pins(&format!("xtask/agents/{platform}")).into_iter();
+        pinned.map(|(package, version)| (package.replace(platform, ""), version.replace(platform, ""))).collect()
     }
 
     #[test]
     fn every_platform_pins_the_same_agents_at_the_same_versions() {
-        assert!(!pins("linux-x64").is_empty());
-        assert_eq!(pins("linux-x64"), pins("linux-arm64"));
+        assert!(!agents("linux-x64").is_empty());
+        assert_eq!(agents("linux-x64"), agents("linux-arm64"));
     }
 
     #[test]
@@ -167,7 +175,7 @@ mod tests {
             ("acpx", "ARG ACPX_VERSION="),
         ] {
             let shipped = dockerfile.lines().find_map(|line| line.strip_prefix(argument)).unwrap();
-            let tested = pins("linux-x64").into_iter().find(|(name, _)| name == package).unwrap().1;
+            let tested = agents("linux-x64").into_iter().find(|(name, _)| name == package).unwrap().1;
             assert_eq!(tested, shipped, "{package}");
         }
     }

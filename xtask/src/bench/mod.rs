@@ -5,9 +5,11 @@
 //! an HTTP server nor a client, so this half builds itself anew with the feature `bench` and hands over to
 //! [`measure`], which only that build has.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::agents::{self, FOLDER_VARIABLE};
 use crate::paths::root;
@@ -38,6 +40,28 @@ fn acpx_pins(version: &str) -> PathBuf {
     root().join("xtask/bench/acpx").join(version)
 }
 
+/// The version of sandbox-agent that streams are compared with.
+const SANDBOX_AGENT_VERSION: &str = "0.4.2";
+
+/// Where it is pinned: its package for this platform, which is the program; the one that all platforms share starts it.
+fn sandbox_agent_pins(platform: &str) -> String {
+    format!("xtask/bench/sandbox-agent/{SANDBOX_AGENT_VERSION}/{platform}")
+}
+
+/// Installs sandbox-agent, unless it is there; its program.
+///
+/// # Errors
+/// When it is not pinned for this machine, or could not be installed.
+fn install_sandbox_agent() -> Result<PathBuf> {
+    let platform = agents::platform()?;
+    let installed = agents::install_pinned(&root().join(sandbox_agent_pins(platform)))?;
+    let program = installed.node_modules.join(format!("@sandbox-agent/cli-{platform}/bin/sandbox-agent"));
+    // What the package's own script would do, and no script of a package runs.
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("could not make {} a program", program.display()))?;
+    Ok(program)
+}
+
 /// Builds everything, then measures.
 ///
 /// # Errors
@@ -56,6 +80,7 @@ pub fn build_and_run(options: Options) -> Result<()> {
     for version in ACPX_VERSIONS {
         agents::install_pinned(&acpx_pins(version))?;
     }
+    install_sandbox_agent()?;
     let measure = root().join("target/release/xtask");
     let mut arguments = vec!["bench-measure"];
     arguments.extend(options.write.then_some("--write"));
@@ -66,4 +91,18 @@ pub fn build_and_run(options: Options) -> Result<()> {
 #[expect(clippy::disallowed_methods, reason = "the same variable that names the agents to the tests")]
 fn named_folder() -> Option<PathBuf> {
     std::env::var_os(FOLDER_VARIABLE).filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_platforms_pin_the_sandbox_agent_that_the_numbers_name() {
+        for platform in ["linux-x64", "linux-arm64"] {
+            let pinned = agents::pins(&sandbox_agent_pins(platform));
+            let package = format!("@sandbox-agent/cli-{platform}");
+            assert_eq!(pinned, [(package, SANDBOX_AGENT_VERSION.to_owned())]);
+        }
+    }
 }

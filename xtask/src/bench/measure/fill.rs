@@ -10,7 +10,8 @@ use tokio::task::JoinSet;
 
 use super::Scene;
 use super::http::{Connection, post};
-use super::service::{Memory, Service};
+use super::process::Memory;
+use super::service::Service;
 
 /// Connections that ask at once; as many as fit a small machine.
 const FILLERS: usize = 4;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::bench::ACPX_VERSIONS;
+use crate::bench::{ACPX_VERSIONS, SANDBOX_AGENT_VERSION};
 use crate::program::{output, program};
 
 /// One line for each fact, as a Markdown list.
@@ -31,7 +31,11 @@ pub fn describe(scratch: &Path, claude: &str) -> Result<String> {
             if changed { " with uncommitted changes" } else { "" },
             words("rustc", &["--version"])?
         ),
-        format!("claude {claude}, acpx {}, node {}", ACPX_VERSIONS.join(" and "), words("node", &["--version"])?),
+        format!(
+            "claude {claude}, acpx {}, sandbox-agent {SANDBOX_AGENT_VERSION}, node {}",
+            ACPX_VERSIONS.join(" and "),
+            words("node", &["--version"])?
+        ),
     ];
     Ok(facts.map(|fact| format!("- {fact}\n")).concat())
 }

@@ -3,15 +3,16 @@
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::http::{Connection, get, post};
+use super::http::{Connection, post};
+use super::process::{Memory, PATIENCE, Process, is_good};
 use crate::paths::root;
 
 /// The search path of everything that is started.
@@ -23,12 +24,6 @@ pub const ADMIN_TOKEN: &str = "cf_admin_of_a_service_that_is_measured";
 /// Ports to listen on. Below those the kernel hands out for outgoing connections: who connects to one of
 /// those over and over while nobody listens will in the end be connected with itself.
 const PORTS: std::ops::Range<u16> = 21_000..29_000;
-
-/// How long a start or a stop may take before the measurement is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// After this long, a service that nobody asks anything is idle.
-pub const SETTLE: Duration = Duration::from_secs(2);
 
 /// How a service is started.
 pub struct Setup<'a> {
@@ -52,23 +47,11 @@ impl Setup<'_> {
 
 /// A service that answers. Killed when dropped.
 pub struct Service {
-    child: Child,
-    began: Instant,
+    process: Process,
     /// Where it listens.
     pub address: SocketAddr,
     /// From just before it was started to its first `200 /healthz`.
     pub ready_in: Duration,
-}
-
-/// What a process holds, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub struct Memory {
-    /// Resident, pages shared with others included.
-    pub resident: u64,
-    /// Resident, shared pages counted in part.
-    pub proportional: u64,
-    /// Resident and belonging to no file: what it allocated.
-    pub anonymous: u64,
 }
 
 impl Service {
@@ -89,17 +72,9 @@ impl Service {
         let stderr = File::create(&log).with_context(|| log.display().to_string())?;
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
 
-        let began = Instant::now();
-        #[expect(clippy::disallowed_methods, reason = "the service is started as an operator starts it")]
-        let child = command.spawn().context("could not start the service")?;
-        let mut service = Self { child, began, address, ready_in: Duration::ZERO };
-        while !client.block_on(is_good(address, "/healthz")) {
-            if began.elapsed() > PATIENCE || service.child.try_wait()?.is_some() {
-                bail!("the service did not start; its log:\n{}", fs::read_to_string(&log)?);
-            }
-        }
-        service.ready_in = began.elapsed();
-        Ok(service)
+        let mut process = Process::start("the service", &mut command)?;
+        let ready_in = process.wait_until_good(client, address, "/healthz", &log)?;
+        Ok(Self { process, address, ready_in })
     }
 
     /// Asks until it takes work; how long that was from just before it was started.
@@ -108,9 +83,9 @@ impl Service {
     /// When it does not come to that.
     pub fn wait_until_ready(&self, client: &Runtime) -> Result<Duration> {
         while !client.block_on(is_good(self.address, "/readyz")) {
-            ensure!(self.began.elapsed() < PATIENCE, "the service is not ready");
+            ensure!(self.process.age() < PATIENCE, "the service is not ready");
         }
-        Ok(self.began.elapsed())
+        Ok(self.process.age())
     }
 
     /// Registers an app; its token.
@@ -137,36 +112,15 @@ impl Service {
     /// # Errors
     /// When the kernel does not say.
     pub fn memory(&self) -> Result<Memory> {
-        std::thread::sleep(SETTLE);
-        let path = format!("/proc/{}/smaps_rollup", self.child.id());
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let field = |name: &str| field_bytes(&text, name).with_context(|| format!("{path} has no {name}"));
-        Ok(Memory { resident: field("Rss:")?, proportional: field("Pss:")?, anonymous: field("Anonymous:")? })
+        self.process.memory()
     }
 
     /// Sends a signal and waits for the end.
     ///
     /// # Errors
     /// When it does not end.
-    pub fn stop(mut self, signal: Signal) -> Result<()> {
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process id")?;
-        kill_process(pid, signal)?;
-        let began = Instant::now();
-        while self.child.try_wait()?.is_none() {
-            if began.elapsed() > PATIENCE {
-                bail!("the service did not end");
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // Both refuse where it has ended already, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn stop(self, signal: Signal) -> Result<()> {
+        self.process.stop(signal)
     }
 }
 
@@ -175,32 +129,10 @@ pub fn program() -> PathBuf {
     root().join("target/release/clawdforge")
 }
 
-async fn is_good(address: SocketAddr, path: &str) -> bool {
-    let asked = async { Connection::open(address).await?.ask(&get(path, "")).await };
-    asked.await.is_ok_and(|reply| reply.status == 200)
-}
-
 /// An address nobody listens on.
 pub fn free_address() -> Result<SocketAddr> {
     PORTS
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .find(|address| TcpListener::bind(address).is_ok())
         .with_context(|| format!("no port is free in {PORTS:?}"))
-}
-
-fn field_bytes(text: &str, name: &str) -> Option<u64> {
-    let kib: u64 = text.lines().find_map(|line| line.strip_prefix(name))?.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_of_the_kernel_are_read_in_bytes() {
-        let text = "55d0 ---p 0 [rollup]\nRss:               13000 kB\nPss_Anon:   7 kB\n";
-        assert_eq!(field_bytes(text, "Rss:"), Some(13_000 * 1024));
-        assert_eq!(field_bytes(text, "Pss:"), None);
-    }
 }

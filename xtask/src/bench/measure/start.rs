@@ -1,4 +1,4 @@
-//! From exec to the first `200 /healthz`.
+//! From exec to the first `200 /healthz`; for sandbox-agent, to that of its own route.
 
 use std::fs;
 use std::path::Path;
@@ -11,6 +11,7 @@ use super::Scene;
 use super::fill::Stored;
 use super::report::{Goal, Table};
 use super::samples::{Samples, millis};
+use super::sandbox_agent::{HEALTH, SandboxAgent};
 use super::service::Service;
 
 /// Milliseconds from exec to the first good answer.
@@ -26,13 +27,7 @@ pub fn measure(scene: &Scene, client: &Runtime, stored: &Stored, starts: usize) 
         Table::new("From exec to the first `200 /healthz`", &["data directory", "median", "min", "max", "starts"]);
     let mut goals = Vec::new();
     let mut tell = |what: String, samples: &Samples| {
-        table.row([
-            what.clone(),
-            millis(samples.median()),
-            millis(samples.min()),
-            millis(samples.max()),
-            samples.count().to_string(),
-        ]);
+        table.row(row(what.clone(), samples));
         goals.push(Goal::millis(&format!("exec to the first 200, {what}"), READY_MS_MAX, samples.median()));
     };
     let empty = || -> Result<_> {
@@ -49,7 +44,20 @@ pub fn measure(scene: &Scene, client: &Runtime, stored: &Stored, starts: usize) 
         let what = format!("{} runs, {end} before", stored.runs);
         tell(what, &again(scene, client, &stored.data_dir, &home, starts, signal)?);
     }
+    let theirs = || -> Result<_> {
+        let peer = SandboxAgent::start(scene, client)?;
+        let ready_in = peer.ready_in;
+        peer.stop(client)?;
+        Ok(ready_in)
+    };
+    let times: Result<_> = (0..starts).map(|_| theirs()).collect();
+    table.row(row(format!("sandbox-agent, fresh, to `{HEALTH}`"), &Samples::new(times?)));
     Ok((table, goals))
+}
+
+fn row(what: String, samples: &Samples) -> [String; 5] {
+    let [median, min, max] = [samples.median(), samples.min(), samples.max()].map(millis);
+    [what, median, min, max, samples.count().to_string()]
 }
 
 fn again(scene: &Scene, client: &Runtime, data: &Path, home: &Path, starts: usize, signal: Signal) -> Result<Samples> {

@@ -8,9 +8,10 @@ use rustix::process::Signal;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use super::super::process::Memory;
 use super::super::report::{Goal, Table, as_kilobytes, as_megabytes};
 use super::super::samples::{Samples, millis};
-use super::super::service::{Memory, Service};
+use super::super::service::Service;
 use super::{Caller, Effort, PROMPT};
 use crate::bench::measure::Scene;
 

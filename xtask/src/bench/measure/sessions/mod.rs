@@ -1,4 +1,4 @@
-//! Sessions: what a turn costs over the agent alone and beside acpx, what open sessions hold, how many turns
+//! Sessions: what a turn costs over the agent alone, beside acpx and sandbox-agent, what open sessions hold, how many turns
 //! and events go through, and how soon a service with many sessions is back.
 //!
 //! The agent is the demo agent over the Agent Client Protocol, whoever drives it.
@@ -54,6 +54,8 @@ pub struct Effort {
     pub followers: usize,
     /// Turns that all of them see.
     pub fan_outs: usize,
+    /// Times that a short log is read.
+    pub replays: usize,
     /// Followers who read nothing.
     pub stalled: usize,
 }
@@ -73,6 +75,7 @@ pub const FULL: Effort = Effort {
     streams: 200,
     followers: 1_000,
     fan_outs: 20,
+    replays: 20,
     stalled: 100,
 };
 
@@ -86,18 +89,19 @@ pub const QUICK: Effort = Effort {
     starts: 2,
     warm: 3,
     crowd: 100,
-    tool_calls: 500,
+    tool_calls: 600,
     floods: 1,
     streams: 10,
     followers: 50,
     fan_outs: 2,
+    replays: 2,
     stalled: 10,
 };
 
 /// Measures all of it; `tell` is given each table when it is there.
 ///
 /// # Errors
-/// When the service, the agent or acpx fails.
+/// When the service, the agent, acpx or sandbox-agent fails.
 pub fn measure(scene: &Scene, client: &Runtime, effort: &Effort, mut tell: impl FnMut(Table)) -> Result<Vec<Goal>> {
     let mut goals = Vec::new();
     let (tables, reached) = turns::measure(scene, client, effort)?;

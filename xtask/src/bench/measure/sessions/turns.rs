@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::super::report::{Goal, Table};
 use super::super::samples::{Samples, difference_ms, millis};
+use super::super::sandbox_agent::{Conversation, SandboxAgent};
 use super::super::service::Service;
 use super::direct::Direct;
 use super::{Caller, Effort, PROMPT};
@@ -44,37 +45,46 @@ fn warm(scene: &Scene, client: &Runtime, effort: &Effort) -> Result<(Table, Vec<
     let mut caller = client.block_on(Caller::new(service.address, &token))?;
     let session = client.block_on(caller.open())?;
     let (mut direct, _) = Direct::start(&home, &scene.folder("direct")?)?;
+    let peer = SandboxAgent::start(scene, client)?;
+    let (mut relayed, _) = client.block_on(Conversation::open(&peer, "warm"))?;
 
-    let (mut served, mut bare) = (Vec::with_capacity(effort.turns), Vec::with_capacity(effort.turns));
+    let mut times = [const { Vec::new() }; 3];
     for round in 0..WARM_UP + effort.turns {
-        let counts = round >= WARM_UP;
-        // Who goes first finds the machine as the other left it.
-        for place in [round % 2, (round + 1) % 2] {
-            if place == 0 {
-                let (took, reply) = client.block_on(caller.turn(&session, PROMPT))?;
-                ensure!(round == 0 || reply["context"] == "warm", "a turn that was not warm: {reply}");
-                served.extend(counts.then_some(took));
-            } else {
-                let (took, _) = direct.turn(PROMPT)?;
-                bare.extend(counts.then_some(took));
-            }
+        // Who goes first finds the machine as the others left it.
+        for place in 0..times.len() {
+            let who = (round + place) % times.len();
+            let took = match who {
+                0 => direct.turn(PROMPT)?.0,
+                1 => client.block_on(relayed.turn(PROMPT))?,
+                _ => {
+                    let (took, reply) = client.block_on(caller.turn(&session, PROMPT))?;
+                    ensure!(round == 0 || reply["context"] == "warm", "a turn that was not warm: {reply}");
+                    took
+                }
+            };
+            times[who].extend((round >= WARM_UP).then_some(took));
         }
     }
     drop(direct);
+    peer.stop(client)?;
     service.stop(Signal::TERM)?;
     fs::remove_dir_all(&data)?;
 
-    let (served, bare) = (Samples::new(served), Samples::new(bare));
+    let [bare, relayed, served] = times.map(Samples::new);
     let mut table = Table::new(
         "A warm turn over the same agent without us",
         &["what", "median", "p99", "min", "max", "added at the median", "added at p99", "turns"],
     );
     // What is added to a turn is what it takes more than the usual turn without us.
-    let added = |quantile: f64| difference_ms(served.quantile(quantile), bare.median());
-    for (what, samples) in [("the agent over its pipes", &bare), ("`POST /sessions/{id}/turn`, kept-alive", &served)] {
+    let added = |samples: &Samples, quantile| difference_ms(samples.quantile(quantile), bare.median());
+    for (what, samples) in [
+        ("the agent over its pipes", &bare),
+        ("`POST /sessions/{id}/turn`, kept-alive", &served),
+        ("sandbox-agent, kept-alive; nothing on disk", &relayed),
+    ] {
         let times = [samples.median(), samples.quantile(0.99), samples.min(), samples.max()].map(millis);
-        let ours = std::ptr::eq(samples, &served);
-        let shown = |quantile| if ours { format!("{:+.2} ms", added(quantile)) } else { String::new() };
+        let is_bare = std::ptr::eq(samples, &bare);
+        let shown = |quantile| if is_bare { String::new() } else { format!("{:+.2} ms", added(samples, quantile)) };
         table.row(std::iter::once(what.to_owned()).chain(times).chain([
             shown(0.5),
             shown(0.99),
@@ -82,8 +92,8 @@ fn warm(scene: &Scene, client: &Runtime, effort: &Effort) -> Result<(Table, Vec<
         ]));
     }
     let goals = vec![
-        Goal::signed_millis("added to a warm turn, durable, at the median", ADDED_MS_MAX, added(0.5)),
-        Goal::signed_millis("added to a warm turn, durable, at p99", ADDED_P99_MS_MAX, added(0.99)),
+        Goal::signed_millis("added to a warm turn, durable, at the median", ADDED_MS_MAX, added(&served, 0.5)),
+        Goal::signed_millis("added to a warm turn, durable, at p99", ADDED_P99_MS_MAX, added(&served, 0.99)),
     ];
     Ok((table, goals))
 }
@@ -118,6 +128,11 @@ fn cold(scene: &Scene, client: &Runtime, effort: &Effort) -> Result<Table> {
     for _ in 0..effort.cold_turns {
         starts.push(Direct::start(&home, &place)?.1);
     }
+    let peer = SandboxAgent::start(scene, client)?;
+    let relayed =
+        (0..effort.cold_turns).map(|round| Ok(client.block_on(Conversation::open(&peer, &format!("cold-{round}")))?.1));
+    let relayed = relayed.collect::<Result<_>>()?;
+    peer.stop(client)?;
 
     let mut table = Table::new("A session without its agent", &["what", "median", "min", "max", "times"]);
     for (what, times) in [
@@ -125,6 +140,7 @@ fn cold(scene: &Scene, client: &Runtime, effort: &Effort) -> Result<Table> {
         ("its first turn, which starts the agent", first),
         ("a turn after its agent was let go of, which starts one and resumes", resumed),
         ("the agent alone: started, initialised, a conversation opened", starts),
+        ("the same by sandbox-agent, over HTTP", relayed),
     ] {
         let samples = Samples::new(times);
         let times = [samples.median(), samples.min(), samples.max()].map(millis);

@@ -10,10 +10,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::paths::root;
 
+/// What cargo tells a program that it runs about its own package. Build scripts look at it, so another cargo that had it
+/// handed down would build what depends on them anew, and so would the next one without it.
+const OF_THIS_PACKAGE: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+
 /// A program with its arguments, to be run in the root of the repository.
 pub fn program(name: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(name);
     command.args(arguments).current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        if OF_THIS_PACKAGE.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
@@ -77,6 +86,14 @@ mod tests {
     fn a_program_that_fails_is_an_error_that_names_it() {
         let error = run(&mut program("sh", &["-c", "exit 3"])).unwrap_err().to_string();
         assert!(error.contains("sh -c exit 3") && error.contains('3'), "{error}");
+    }
+
+    #[test]
+    fn a_program_does_not_hear_of_this_package() {
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "cargo says it to its tests");
+        let said = output(&mut program("env", &[])).unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("PATH=") && !said.contains("CARGO_PKG_") && !said.contains("CARGO_MANIFEST_"), "{said}");
     }
 
     #[test]

@@ -21,6 +21,12 @@ const RECENT_EVENTS_MAX: usize = 512;
 /// Bytes of events that a tail keeps, so that a few large ones do not add up.
 const RECENT_BYTES_MAX: usize = 1024 * 1024;
 
+/// Events that the end of a turn brings along: a short answer with some tool calls.
+const KEPT_EVENTS_MAX: usize = 64;
+
+/// Bytes of them. Every turn under way may hold so many.
+const KEPT_BYTES_MAX: usize = 32 * 1024;
+
 /// Proof that events are durable, and the outcome among them. Made by the recorder only.
 #[derive(Debug)]
 pub struct Committed {
@@ -44,6 +50,8 @@ pub struct Ended {
     pub first: EventSeq,
     /// The number of its last event, which is its end.
     pub last: EventSeq,
+    /// All of its events, where they are few: who waited for a short answer need not read it. The log has them in any case.
+    pub events: Option<Arc<[Event]>>,
 }
 
 /// An event that is in the log, as all its followers share it.
@@ -183,10 +191,36 @@ impl Tail {
     }
 }
 
+/// The events of one turn, and what they weigh.
+#[derive(Debug, Default)]
+struct Kept {
+    events: Vec<Event>,
+    bytes: usize,
+}
+
+impl Kept {
+    /// With these events too; `None` where that is too much.
+    fn with(mut self, events: &[Event]) -> Option<Self> {
+        self.bytes += events.iter().map(|event| event.body.weight()).sum::<usize>();
+        let fits = self.events.len() + events.len() <= KEPT_EVENTS_MAX && self.bytes <= KEPT_BYTES_MAX;
+        fits.then(|| {
+            self.events.extend_from_slice(events);
+            self
+        })
+    }
+
+    /// All from the first to the last, or nothing.
+    fn whole(self, first: EventSeq, last: EventSeq) -> Option<Arc<[Event]>> {
+        self.events.iter().map(|event| event.seq).eq(first..=last).then(|| self.events.into())
+    }
+}
+
 /// The writing end of one turn's tail; owned by whoever writes the session.
 #[derive(Debug)]
 pub struct Publisher {
     first: EventSeq,
+    /// What was published so far, until it is too much.
+    kept: Option<Kept>,
     ended: watch::Sender<Option<Ended>>,
     tail: Arc<Tail>,
 }
@@ -194,7 +228,7 @@ pub struct Publisher {
 impl Publisher {
     /// The tail of a turn that has no event yet.
     pub(crate) fn new(tail: Arc<Tail>) -> Self {
-        Self { first: 1, ended: watch::Sender::new(None), tail }
+        Self { first: 1, kept: Some(Kept::default()), ended: watch::Sender::new(None), tail }
     }
 
     /// Says which event will be the turn's first.
@@ -204,11 +238,19 @@ impl Publisher {
 
     /// Tells followers of what was committed: these events, or none of them where they are not at hand any more, and an
     /// outcome, if there is one.
-    pub fn publish(&self, committed: Committed, events: Vec<Event>) {
+    pub fn publish(&mut self, committed: Committed, events: Vec<Event>) {
+        self.kept = self.kept.take().and_then(|kept| kept.with(&events));
         self.tail.tell(events, committed.last);
         if let Some(outcome) = committed.ended {
-            self.ended.send_replace(Some(Ended { outcome, first: self.first, last: committed.last }));
+            let (first, last) = (self.first, committed.last);
+            let events = self.kept.take().and_then(|kept| kept.whole(first, last));
+            self.ended.send_replace(Some(Ended { outcome, first, last, events }));
         }
+    }
+
+    /// Whether somebody has a use for the events of a commit.
+    pub fn takes_events(&self) -> bool {
+        self.kept.is_some() || self.is_followed()
     }
 
     /// Whether somebody follows the session, and not only the outcome of the turn.
@@ -279,6 +321,31 @@ mod tests {
         assert_eq!((recent(&tail, 3, 10), live.borrow().head), (None, 8));
         tell(&tail, 9..=9, 1);
         assert_eq!(recent(&tail, 8, 10), Some(vec![9]));
+    }
+
+    #[test]
+    fn the_end_of_a_turn_brings_its_events_along_where_they_are_few_and_whole() {
+        let session = SessionId::from_u128(1);
+        let outcome: TurnOutcome = serde_json::from_str(r#"{"duration_ms": 1}"#).unwrap();
+        let brought = |told: &[std::ops::RangeInclusive<EventSeq>], bytes: usize| {
+            let mut publisher = Publisher::new(Tails::default().of(session));
+            publisher.begins_at(3);
+            let mut seen = publisher.follow();
+            for (index, seqs) in told.iter().enumerate() {
+                let ended = (index + 1 == told.len()).then(|| Arc::new(outcome.clone()));
+                let committed = Committed::after_commit(ended, *seqs.end());
+                publisher.publish(committed, seqs.clone().map(|seq| event(seq, bytes)).collect());
+            }
+            let ended = seen.0.borrow_and_update().clone().unwrap();
+            ended.events.map(|events| events.iter().map(|event| event.seq).collect::<Vec<_>>())
+        };
+        assert_eq!(brought(&[3..=4, 5..=7], 1), Some(vec![3, 4, 5, 6, 7]));
+        assert_eq!(brought(&[3..=3, 5..=7], 1), None, "one was not told");
+        assert_eq!(brought(&[4..=7], 1), None, "its first was not told");
+        let many = KEPT_EVENTS_MAX as u64;
+        assert!(brought(&[3..=many + 2], 1).is_some());
+        assert_eq!(brought(&[3..=many + 3], 1), None);
+        assert_eq!(brought(&[3..=3, 4..=4], KEPT_BYTES_MAX), None);
     }
 
     #[test]

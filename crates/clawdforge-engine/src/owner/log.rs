@@ -181,8 +181,8 @@ impl TurnLog {
         tell_of_end(&end);
         let waiting = std::mem::take(&mut self.waiting);
         self.gathered = Gathered::default();
-        // Followers share what the commit takes, so that not each of them has to read it.
-        let told = if self.publisher.is_followed() { end.events(&waiting, self.last + 1) } else { Vec::new() };
+        // Those who wait and those who follow share what the commit takes, so that not each of them has to read it.
+        let told = if self.publisher.takes_events() { end.events(&waiting, self.last + 1) } else { Vec::new() };
         match recorder.end(waiting, self.last + 1, end).await {
             Ok(committed) => {
                 self.last += 1;

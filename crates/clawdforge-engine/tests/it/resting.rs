@@ -171,6 +171,7 @@ async fn a_turn_that_finds_its_agent_at_rest_is_accepted_and_begun_in_one_commit
     let events = story.scene.engine.turn_events(story.session, &ended, 0, 1_000).await.unwrap();
     assert!(matches!(&events[0].body, EventBody::Prompt { text, .. } if Some(text) == story.prompts.last()));
     assert_eq!((events[1].body.clone(), events.len()), (EventBody::Started, 5), "{events:?}");
+    assert_eq!(ended.events.as_deref(), Some(&*events), "its end brings along what the log has");
     story.goes_on(true).await;
 }
 

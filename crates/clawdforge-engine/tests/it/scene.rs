@@ -104,6 +104,7 @@ impl Scene {
 
     pub async fn context(&self, session: SessionId, ended: &Ended) -> Option<ContextSource> {
         let events = self.engine.turn_events(session, ended, 0, 1_000).await.unwrap();
+        assert!(ended.events.as_ref().is_none_or(|brought| **brought == *events), "{ended:?} {events:?}");
         events.iter().rev().find_map(|event| match event.body {
             EventBody::Context { source } => Some(source),
             _ => None,

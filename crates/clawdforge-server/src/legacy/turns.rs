@@ -80,6 +80,10 @@ struct Story {
 
 async fn story(app: &App, session: SessionId, ended: &Ended) -> Result<Story, Refusal> {
     let mut story = Story::default();
+    if let Some(events) = &ended.events {
+        events.iter().for_each(|event| story.tell(event.body.clone()));
+        return Ok(story);
+    }
     let mut after = ended.first - 1;
     while after < ended.last {
         let page = app.engine.turn_events(session, ended, after, EVENTS_PER_PAGE).await?;

@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use clawdforge_core::commit::{Commit, Write};
-use clawdforge_core::event::EventBody;
+use clawdforge_core::event::{EventBody, EventSeq};
 use clawdforge_core::turn::Turn;
 use clawdforge_store::{CommitError, ReadError};
 use tokio::sync::oneshot;
@@ -40,8 +40,8 @@ impl Acceptance {
 
 /// What became of a turn that was to begin as it was accepted.
 pub(crate) enum Began {
-    /// It is on record, and under way.
-    Accepted,
+    /// It is on record, and under way; its first event has this number.
+    Accepted(EventSeq),
     /// It is not on record.
     Refused(CommitError),
     /// The commit was not answered and the log cannot be read. The owner looks until it can, and plays the turn if it is

@@ -8,7 +8,7 @@ use clawdforge_agent::AgentDriver;
 use clawdforge_core::agent::{AgentName, Failure, FailureKind};
 use clawdforge_core::app::AppToken;
 use clawdforge_core::commit::{Commit, Expect, Write};
-use clawdforge_core::event::EventBody;
+use clawdforge_core::event::{EventBody, EventSeq};
 use clawdforge_core::id::{FileId, RequestId, SessionId, TurnId};
 use clawdforge_core::idempotency::IdempotencyKey;
 use clawdforge_core::isolation::Isolation;
@@ -27,7 +27,8 @@ use super::mailbox::{Accepted, Order};
 use super::registry::Caller;
 use crate::engine::Shared;
 use crate::error::EngineError;
-use crate::hub::{Ended, Follower, Live, Publisher};
+use crate::follow::EventStream;
+use crate::hub::{Ended, Follower, Live, Publisher, Tail};
 use crate::keys::{self, Submitted};
 use crate::slots::{Ticket, Use};
 
@@ -95,11 +96,20 @@ pub struct TurnTicket {
     pub index: u32,
     shared: Arc<Shared>,
     follower: Follower,
-    /// Counts as a follower until there is one: the agent may be faster than whoever asked.
-    _watch: Option<watch::Receiver<Live>>,
+    /// Where its events are told; counts as a follower until there is one, for the agent may be faster than whoever asked.
+    watch: Option<(Arc<Tail>, watch::Receiver<Live>)>,
+    /// The number of its first event, where it began as it was accepted.
+    first: Option<EventSeq>,
 }
 
 impl TurnTicket {
+    /// Follows the turn to its end, where it is known without a look into the log where that begins: it was watched, and began as
+    /// it was accepted.
+    pub fn follow(&self) -> Option<EventStream> {
+        let ((tail, live), first) = self.watch.as_ref().zip(self.first)?;
+        Some(EventStream::of_new_turn(Arc::clone(&self.shared), self, Arc::clone(tail), live.clone(), first))
+    }
+
     /// Waits for the recorded outcome.
     ///
     /// # Errors
@@ -320,14 +330,18 @@ impl Shared {
         // From the commit on somebody may ask for it to be stopped.
         let cancel = self.cancels.of(turn.id);
         let tail = self.tails.of(session);
-        let watch = is_watched.then(|| tail.listen());
+        let watch = is_watched.then(|| (Arc::clone(&tail), tail.listen()));
         let publisher = Publisher::new(tail);
         let (follower, id, index) = (publisher.follow(), turn.id, turn.index);
-        let ticket = TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower, _watch: watch };
+        let mut ticket =
+            TurnTicket { session, turn: id, index, shared: Arc::clone(&self), follower, watch, first: None };
         let acceptance = Acceptance { turn, commit, publisher, cancel };
         let result = match caller.begin(acceptance).await? {
             Began::NotNow(acceptance) => self.accept(&caller, *acceptance, place).await,
-            Began::Accepted => Ok(()),
+            Began::Accepted(first) => {
+                ticket.first = Some(first);
+                Ok(())
+            }
             Began::Refused(error) => Err(NotAccepted::Refused(error)),
             Began::InDoubt(error) => Err(NotAccepted::InDoubt(error)),
         };

@@ -287,7 +287,7 @@ impl Owner {
         match committed {
             Ok(()) => {
                 log.begun();
-                tell(&mut answer, Began::Accepted);
+                tell(&mut answer, Began::Accepted(known.head + 1));
                 let player = Player::new(Arc::clone(&self.shared), log, cancel);
                 self.play(player, known, asked, None).await;
             }

@@ -246,6 +246,29 @@ async fn an_agent_that_answers_before_its_follower_is_there_is_not_held_back_eit
 }
 
 #[tokio::test]
+async fn a_watched_turn_that_finds_its_agent_at_rest_is_followed_from_its_first_event_without_a_look_into_the_log() {
+    let scene = Scene::new(true).await;
+    let session = scene.open().await;
+    let cold = scene.submit_watched(session, "first").await.unwrap();
+    assert!(cold.follow().is_none(), "where it begins is not known yet");
+    let before = ended(cold).await.last;
+    // It rests a moment after it was told that the turn is over.
+    let (ticket, mut stream) = loop {
+        let ticket = scene.submit_watched(session, "again").await.unwrap();
+        match ticket.follow() {
+            Some(stream) => break (ticket, stream),
+            None => drop(ended(ticket).await),
+        }
+    };
+    let ended = ended(ticket).await;
+    assert!(ended.first > before);
+    assert_eq!(numbers(&mut stream, usize::MAX).await, (ended.first..=ended.last).collect::<Vec<_>>());
+    let unwatched = scene.submit(session, "not watched").await.unwrap();
+    assert!(unwatched.follow().is_none());
+    assert_eq!(crate::scene::ended(unwatched).await.outcome.failure, None);
+}
+
+#[tokio::test]
 async fn a_run_that_waits_when_the_service_stops_is_followed_to_its_real_end() {
     let scene = Scene::with(true, |options| options.slots = 1).await;
     let session = scene.open().await;

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use clawdforge_api::v1;
 use clawdforge_core::id::{SessionId, TurnId};
-use clawdforge_engine::Submitted;
+use clawdforge_engine::{Submitted, TurnTicket};
 
 use super::work::Hearing;
 use super::{id, key_of, page, page_wish, render, seen, stream};
@@ -42,8 +42,14 @@ pub(crate) async fn submit(
         Submitted::New(ticket) => (ticket.turn, Some(ticket)),
         Submitted::Known(turn) => (turn, None),
     };
+    let begun = ticket.as_ref().and_then(TurnTicket::follow);
     let outcome = ticket.map(async |ticket| ticket.outcome().await.map(drop));
-    let follow = app.engine.follow_turn(&by.token, session, turn, 0);
+    let follow = async {
+        match begun {
+            Some(events) => Ok(events),
+            None => app.engine.follow_turn(&by.token, session, turn, 0).await,
+        }
+    };
     let view = async { Ok(render::turn(app.engine.turn(&by.token, session, turn).await?)) };
     hearing.answer(&by, &path(session, turn), outcome, follow, view).await
 }

@@ -317,11 +317,11 @@ impl Engine {
         Ok(self.shared.store.events.events_after(session, after, limit.min(wanted)).await?)
     }
 
-    /// Begins an upload of about so many bytes; 0 where nobody said.
+    /// Begins an upload of about so many bytes, where somebody said.
     ///
     /// # Errors
     /// [`EngineError::DiskFull`] where there is no room for so many, or when its file cannot be made.
-    pub async fn begin_upload(&self, announced: u64) -> Result<Upload, EngineError> {
+    pub async fn begin_upload(&self, announced: Option<u64>) -> Result<Upload, EngineError> {
         self.shared.files.begin(&self.shared.ids, announced).await
     }
 

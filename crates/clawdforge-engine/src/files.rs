@@ -103,12 +103,16 @@ impl Files {
         self.dir.join(id.to_string())
     }
 
-    /// Begins an upload of about so many bytes, unless there is plainly no room for them.
-    pub async fn begin(&self, ids: &Ids, announced: u64) -> Result<Upload, EngineError> {
-        let dir = self.dir.clone();
-        let free = tokio::task::spawn_blocking(move || free_bytes(&dir)).await.ok().flatten();
-        if free.is_some_and(|free| free < announced.min(self.bytes_max)) {
-            return Err(EngineError::DiskFull);
+    /// Begins an upload of about so many bytes, unless there is plainly no room for them. One that is too large whatever the
+    /// room is refused as that, when it turns out to be.
+    pub async fn begin(&self, ids: &Ids, announced: Option<u64>) -> Result<Upload, EngineError> {
+        if let Some(announced) = announced.filter(|announced| *announced <= self.bytes_max) {
+            let dir = self.dir.clone();
+            let free = tokio::task::spawn_blocking(move || free_bytes(&dir)).await;
+            let free = free.map_err(|error| EngineError::Internal(format!("the disk could not be asked: {error}")))?;
+            if free.is_some_and(|free| free < announced) {
+                return Err(EngineError::DiskFull);
+            }
         }
         let id = ids.make(FileId::new);
         let path = self.dir.join(format!("{id}{PART_SUFFIX}"));
@@ -241,10 +245,12 @@ pub(crate) fn open_to_pass(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o711))
 }
 
-/// What the disk of a directory has left for us; none where it does not tell, as some network file systems do not.
+/// What the disk of a directory has left for us, for root with what is kept for root; none where it does not tell, as some
+/// network file systems do not.
 fn free_bytes(dir: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(dir).ok().filter(|found| found.f_blocks > 0)?;
-    Some(found.f_bavail.saturating_mul(found.f_frsize))
+    let blocks = if rustix::process::geteuid().is_root() { found.f_bfree } else { found.f_bavail };
+    Some(blocks.saturating_mul(found.f_frsize))
 }
 
 async fn sync_dir(dir: &Path) -> io::Result<()> {

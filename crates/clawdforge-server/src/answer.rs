@@ -266,8 +266,17 @@ fn invalid(faults: Vec<ValidationFault>) -> Response {
     };
     let error = faults.iter().map(|fault| format!("{}: {}", place(fault), fault.msg)).collect::<Vec<_>>().join("; ");
     let error_of =
-        |fault: &ValidationFault| Fault { field: place(fault), detail: fault.msg.clone(), input: fault.input.clone() };
-    let errors = faults.iter().map(error_of).collect();
-    let body = ValidationReply { detail: faults, error: error.clone() };
-    said((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response(), error, errors)
+        |fault: &ValidationFault| Fault { field: place(fault), detail: with_reason(fault), input: fault.input.clone() };
+    let errors: Vec<_> = faults.iter().map(error_of).collect();
+    let detail = errors.iter().map(|fault| format!("{}: {}", fault.field, fault.detail)).collect::<Vec<_>>().join("; ");
+    let body = ValidationReply { detail: faults, error };
+    said((StatusCode::UNPROCESSABLE_ENTITY, Json(body)).into_response(), detail, errors)
+}
+
+/// What is wrong, with what the parser says where that is a word of its own; the first versions tell it beside.
+fn with_reason(fault: &ValidationFault) -> String {
+    match fault.ctx.as_ref().and_then(|context| context["error"].as_str()) {
+        Some(reason) if !fault.msg.contains(reason) => format!("{}: {reason}", fault.msg),
+        _ => fault.msg.clone(),
+    }
 }

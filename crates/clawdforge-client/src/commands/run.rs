@@ -46,7 +46,8 @@ pub struct RunArgs {
     /// Tokens of uploads to attach (`ff_…`), separated by commas
     #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
     pub files: Vec<String>,
-    /// File with a JSON Schema that the answer must fit; what is printed is then the data
+    /// File with a JSON Schema that the answer must fit; with --raw the data is printed, in the reply it is `result`,
+    /// and --stream prints the words it was given in
     #[arg(long, value_name = "FILE")]
     pub output_schema: Option<PathBuf>,
     /// Print only the answer: text as it is, anything else as JSON

@@ -73,8 +73,9 @@ pub struct TurnRequest {
     pub timeout: Duration,
     /// What the answer is to fit; `None` takes any.
     pub output_schema: Option<OutputSchema>,
-    /// Whether somebody is about to follow it: what its agent says is not held back then, as for those who follow already.
-    pub is_watched: bool,
+    /// Whether somebody is about to follow it. What its agent says is not held back then, as for those who follow already. Runs
+    /// need no such word: while their agent starts, the follower comes.
+    pub will_be_followed: bool,
 }
 
 /// A conversation as its app sees it.
@@ -324,13 +325,13 @@ impl Shared {
             timeout: request.timeout,
         };
         let files = attachments.iter().map(|file| file.id).collect();
-        let is_watched = request.is_watched;
+        let will_be_followed = request.will_be_followed;
         let commit = self.acceptance(&record, &turn, request, files, key);
         let expects = commit.expects.clone();
         // From the commit on somebody may ask for it to be stopped.
         let cancel = self.cancels.of(turn.id);
         let tail = self.tails.of(session);
-        let watch = is_watched.then(|| (Arc::clone(&tail), tail.listen()));
+        let watch = will_be_followed.then(|| (Arc::clone(&tail), tail.listen()));
         let publisher = Publisher::new(tail);
         let (follower, id, index) = (publisher.follow(), turn.id, turn.index);
         let mut ticket =

@@ -364,7 +364,7 @@ async fn a_session_of_another_app_is_not_found_and_neither_is_an_unknown_one() {
             files: Vec::new(),
             timeout: DEADLINE,
             output_schema: None,
-            is_watched: false,
+            will_be_followed: false,
         };
         let id = scene.engine.request_id();
         assert_eq!(scene.engine.submit_turn(by, session, request, id, None).await.err(), not_found);
@@ -522,7 +522,7 @@ async fn attachments_lie_in_the_workspace_of_the_session_turn_by_turn() {
             files: vec![file.id],
             timeout: DEADLINE,
             output_schema: None,
-            is_watched: false,
+            will_be_followed: false,
         };
         let ticket = scene.engine.submit_turn(&scene.by, session, request, id, None).await.unwrap().fresh().unwrap();
         assert_eq!(ended(ticket).await.outcome.failure, None);
@@ -535,7 +535,7 @@ async fn attachments_lie_in_the_workspace_of_the_session_turn_by_turn() {
         files: vec![clawdforge_core::id::FileId::from_u128(1)],
         timeout: DEADLINE,
         output_schema: None,
-        is_watched: false,
+        will_be_followed: false,
     };
     let refused = scene.engine.submit_turn(&scene.by, session, unknown, id, None).await.err();
     assert_eq!(refused, Some(EngineError::NotFound("file")));

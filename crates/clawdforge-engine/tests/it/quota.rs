@@ -122,7 +122,7 @@ async fn attached_files_that_do_not_fit_are_not_laid_in() {
             files: vec![small],
             timeout: Duration::from_secs(60),
             output_schema: None,
-            is_watched: false,
+            will_be_followed: false,
         };
         let ticket = scene
             .engine

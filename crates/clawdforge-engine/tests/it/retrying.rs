@@ -27,7 +27,7 @@ async fn submit(
         files: Vec::new(),
         timeout: Duration::from_secs(60),
         output_schema: None,
-        is_watched: false,
+        will_be_followed: false,
     };
     scene.engine.submit_turn(&scene.by, session, request, scene.engine.request_id(), key).await
 }
@@ -109,7 +109,7 @@ async fn a_key_holds_over_a_restart() {
         files: Vec::new(),
         timeout: Duration::from_secs(60),
         output_schema: None,
-        is_watched: false,
+        will_be_followed: false,
     };
     let again = engine.submit_turn(&scene.by, session, request, engine.request_id(), key("k", "one")).await.unwrap();
     assert!(matches!(again, Submitted::Known(known) if known == turn));

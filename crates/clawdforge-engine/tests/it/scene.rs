@@ -80,7 +80,7 @@ impl Scene {
 
     /// By somebody who is about to follow what the agent says.
     pub async fn submit_watched(&self, session: SessionId, prompt: &str) -> Result<TurnTicket, EngineError> {
-        let request = TurnRequest { is_watched: true, ..asked(prompt, Duration::from_secs(60)) };
+        let request = TurnRequest { will_be_followed: true, ..asked(prompt, Duration::from_secs(60)) };
         self.submit_request(session, request).await
     }
 
@@ -143,7 +143,7 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn asked(prompt: &str, timeout: Duration) -> TurnRequest {
-    TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout, output_schema: None, is_watched: false }
+    TurnRequest { prompt: prompt.to_owned(), files: Vec::new(), timeout, output_schema: None, will_be_followed: false }
 }
 
 pub async fn until(mut is_so: impl FnMut() -> bool) {

@@ -25,9 +25,9 @@ pub struct Meeting {
 }
 
 impl Meeting {
-    /// Makes them; what this machine does not have is left out, and nothing of it is found then.
+    /// Makes them, for the trial of this name; what this machine does not have is left out, and nothing of it is found then.
     #[must_use]
-    pub fn make() -> Self {
+    pub fn make(name: &str) -> Self {
         let us = std::process::id().cast_signed();
         let create = libc::IPC_CREAT | libc::IPC_EXCL | MODE;
         // Never 0, which asks for one without a key.
@@ -42,7 +42,7 @@ impl Meeting {
         #[expect(unsafe_code, reason = "no safe wrapper of this crate offers what System V has")]
         // SAFETY: plain numbers.
         let (semaphore, messages) = unsafe { (libc::semget(key, 1, create), libc::msgget(key, create)) };
-        let queue = format!("/clawdforge-{us}-{key}");
+        let queue = format!("/clawdforge-{us}-{name}-{key}");
         if let Ok(name) = CString::new(queue.as_str()) {
             #[expect(unsafe_code, reason = "no safe wrapper of this crate offers queues")]
             // SAFETY: the name is a string that ends with a zero byte; with no attributes the kernel takes its own.
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_was_made_is_reached_until_it_is_gone() {
-        let meeting = Meeting::make();
+        let meeting = Meeting::make("usual");
         let (key, queue) = (meeting.key(), meeting.queue().to_owned());
         assert!(reach_system_v(key).is_ok());
         assert!(reach_queue(&queue).is_ok());

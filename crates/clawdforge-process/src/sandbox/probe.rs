@@ -252,7 +252,7 @@ impl Victim {
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
             UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
         );
-        let meeting = Meeting::make();
+        let meeting = Meeting::make(name);
         let targets = Targets {
             database,
             workspace,

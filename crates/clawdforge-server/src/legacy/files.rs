@@ -56,7 +56,7 @@ pub(crate) async fn take(
             }
             Some("file") => {
                 let name = field.file_name().unwrap_or_default().to_owned();
-                uploaded = Some((store(app, &held, field, announced.unwrap_or(0)).await?, name));
+                uploaded = Some((store(app, &held, field, announced).await?, name));
             }
             Some("ttl_secs") => ttl = Some(short_text(&held, field).await?),
             _ => drop(short_text(&held, field).await?),
@@ -76,7 +76,7 @@ pub(crate) async fn take(
     Ok(app.engine.finish_upload(upload, &by.token, wish, by.request).await?)
 }
 
-async fn store(app: &App, held: &Held, mut field: Field<'_>, announced: u64) -> Result<Upload, Refusal> {
+async fn store(app: &App, held: &Held, mut field: Field<'_>, announced: Option<u64>) -> Result<Upload, Refusal> {
     let mut upload = app.engine.begin_upload(announced).await?;
     while let Some(chunk) = patiently(held, field.chunk()).await? {
         held.give_out(chunk.len());

@@ -63,7 +63,7 @@ pub(crate) fn read(options: &ServerOptions, body: &[u8], takes_schema: bool) -> 
         files: files.map_err(|_| EngineError::NotFound("file"))?,
         timeout: timeout_secs.map_or(options.default_timeout, |secs| Duration::from_secs(secs.unsigned_abs())),
         output_schema,
-        is_watched: false,
+        will_be_followed: false,
     })
 }
 

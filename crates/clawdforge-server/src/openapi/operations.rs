@@ -100,7 +100,7 @@ fn runs(timeout_secs_max: u64) -> Vec<Operation> {
 
 fn sessions() -> Vec<Operation> {
     vec![
-        post("/v1/sessions", "openSession", "sessions", "Open a session. Its agent starts with the first turn.")
+        post("/v1/sessions", "openSession", "sessions", "Open a session. Its agent starts with it where a slot is free, else with the first turn.")
             .with([parts::idempotency_key()])
             .body("application/json", parts::session_body())
             .answers(201, "The session.", "Session")
@@ -163,7 +163,7 @@ fn sessions() -> Vec<Operation> {
         get("/v1/sessions/{session}/events", "followSession", "sessions", "The events of a session.")
             .of([parts::session()])
             .query(parts::after())
-            .query(parts::page_by_number())
+            .query(parts::page_by_event())
             .answers(200, "A page of what is there.", "EventPage")
             .streams("A stream until the session is closed, where `Accept: text/event-stream` asks for it."),
     ]

@@ -74,6 +74,11 @@ pub(super) fn page_by_number() -> [Value; 2] {
     page(json!({ "type": "string", "pattern": "^[0-9]{1,9}$" }))
 }
 
+/// Which page of a list whose cursors are numbers of events.
+pub(super) fn page_by_event() -> [Value; 2] {
+    page(json!({ "type": "string", "pattern": "^[0-9]{1,18}$" }))
+}
+
 /// Which page of a list whose cursors are names of apps.
 pub(super) fn page_by_name() -> [Value; 2] {
     page(json!({ "type": "string", "pattern": APP_NAME }))

@@ -9,8 +9,8 @@ use clawdforge_core::id::RequestId;
 use crate::answer::{Refusal, Told};
 use crate::extract::Segments;
 
-/// The paths whose refusals are problems.
-const PREFIX: &str = "/v1";
+/// The paths whose refusals are problems, with all below them.
+const PREFIXES: [&str; 2] = ["/v1", "/problems"];
 
 /// Where the pages are.
 const PAGES: &str = "/problems/";
@@ -29,9 +29,10 @@ pub(super) fn of(refusal: Refusal, request: RequestId) -> Problem {
     problem(told.unwrap_or_else(Told::nothing), &response, request)
 }
 
-/// The refusal of a request to `/v1` as a problem; any other answer as it is.
+/// The refusal of a request to `/v1` or a page about problems as a problem; any other answer as it is.
 pub(crate) fn translate(path: &str, response: Response, request: RequestId) -> Response {
-    let is_ours = path.strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_below = |prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let is_ours = PREFIXES.into_iter().any(is_below);
     let Some(told) = response.extensions().get::<Told>().cloned().filter(|_| is_ours) else { return response };
     let body = Json(problem(told, &response, request)).into_response();
     let (mut parts, _) = response.into_parts();

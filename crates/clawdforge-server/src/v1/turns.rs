@@ -35,7 +35,7 @@ pub(crate) async fn submit(
     let mut request = legacy::turns::read(&app.options, &body.bytes, true)?;
     let key = key_of(&headers, &format!("/v1/sessions/{session}/turns"), &body.bytes)?;
     let hearing = Hearing::of(&headers, &app, &by)?;
-    request.is_watched = hearing.is_stream();
+    request.will_be_followed = hearing.is_stream();
     let submitted = app.engine.submit_turn(&by.token, session, request, by.request, key).await?;
     drop(body);
     let (turn, ticket) = match submitted {

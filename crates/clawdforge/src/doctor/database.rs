@@ -69,6 +69,11 @@ fn judge(path: &Path, found: &Found) -> Check {
     Check::ok(NAME, what)
 }
 
+/// Whether a process has the data directory.
+pub fn is_in_use(config: &Config) -> bool {
+    lock_holder(&config.data_dir.join(DATABASE)).is_some()
+}
+
 /// The process that holds the lock beside the database, if one does.
 fn lock_holder(database: &Path) -> Option<String> {
     let mut lock = database.as_os_str().to_owned();

@@ -115,7 +115,7 @@ async fn examine(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Vec<Check
     checks.push(admin_token(config));
     let listener = port::look(config.listen).await;
     checks.push(database::check(config, &listener).await);
-    checks.push(port::check(config.listen, &listener));
+    checks.push(port::check(config.listen, &listener, database::is_in_use(config)));
     checks.extend(machine::check(config, clock.now()));
     Ok(checks)
 }

@@ -55,11 +55,17 @@ pub async fn look(address: SocketAddr) -> Listener {
     }
 }
 
-/// What is to be said about it.
-pub fn check(address: SocketAddr, listener: &Listener) -> Check {
+/// What is to be said about it. `is_in_use` tells whether a service has the data directory: one that answers and has another is
+/// in the way.
+pub fn check(address: SocketAddr, listener: &Listener, is_in_use: bool) -> Check {
     let name = "port";
     match listener {
         Listener::Nobody => Check::ok(name, format!("{address} is free")),
+        Listener::Ours { .. } if !is_in_use => Check::fail(
+            name,
+            format!("{address} is taken by a clawdforge that serves another data directory"),
+            "stop it, choose another address with --listen, or give the --data-dir of that service",
+        ),
         Listener::Ours { claude: Some(version) } => {
             Check::ok(name, format!("a running service answers at {address} (its claude: {version})"))
         }
@@ -140,15 +146,19 @@ mod tests {
         let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n\
                       {\"ok\":true,\"claude_present\":true,\"claude_version\":\"2.1.330 (Claude Code)\"}";
         let address = answering(answer).await;
-        let check = check(address, &look(address).await);
-        assert_eq!(check.verdict, Verdict::Ok);
-        assert!(check.what.ends_with("(its claude: 2.1.330 (Claude Code))"), "{}", check.what);
+        let found = look(address).await;
+        let ours = check(address, &found, true);
+        assert_eq!(ours.verdict, Verdict::Ok);
+        assert!(ours.what.ends_with("(its claude: 2.1.330 (Claude Code))"), "{}", ours.what);
+        let another = check(address, &found, false);
+        assert_eq!(another.verdict, Verdict::Fail);
+        assert!(another.what.contains("another data directory"), "{}", another.what);
     }
 
     #[tokio::test]
     async fn somebody_else_is_named() {
         let address = answering("HTTP/1.1 200 OK\r\n\r\n<html>").await;
-        let check = check(address, &look(address).await);
+        let check = check(address, &look(address).await, false);
         assert_eq!(check.verdict, Verdict::Fail);
         assert!(check.what.contains(&format!("process {} (", std::process::id())), "{}", check.what);
     }
@@ -159,7 +169,7 @@ mod tests {
         assert!(matches!(look(free).await, Listener::Nobody));
         // A documentation address (RFC 5737): no machine has it.
         let foreign: SocketAddr = "192.0.2.1:8800".parse().unwrap();
-        let check = check(foreign, &try_to_listen(foreign));
+        let check = check(foreign, &try_to_listen(foreign), false);
         assert_eq!(check.verdict, Verdict::Fail);
         assert!(check.todo.unwrap().contains("of this machine"));
     }

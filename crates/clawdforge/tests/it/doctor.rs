@@ -237,6 +237,9 @@ async fn a_running_service_is_recognised_and_left_alone() -> anyhow::Result<()> 
     let pid = app.pid()?.as_raw_nonzero();
     assert_eq!(found.check("database").1, format!("in use by the running service (process {pid})"));
     assert!(found.check("port").1.starts_with("a running service"), "{:#}", found.report);
+    let machine = Machine::new()?;
+    let beside = doctor_at(app.authority(), &machine.data_dir()).await?;
+    assert_eq!((beside.code, beside.check("port").0), (Some(1), "fail"), "its data is not what a start would serve");
     assert_eq!(app.prompt("say: still here").await?.json()["result"], "still here");
     Ok(())
 }

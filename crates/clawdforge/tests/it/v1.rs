@@ -177,6 +177,7 @@ async fn what_is_refused_is_a_problem_with_a_page() -> anyhow::Result<()> {
         (Method::GET, nobodys, Value::Null, "not_found"),
         (Method::GET, "/v1/sessions/%ff", Value::Null, "not_found"),
         (Method::GET, "/v1/nothing", Value::Null, "no_such_route"),
+        (Method::GET, "/problems/nonsense", Value::Null, "no_such_route"),
         (Method::DELETE, "/v1/runs", Value::Null, "method_not_allowed"),
         (Method::POST, "/v1/sessions", json!({ "agent": "nobody" }), "unknown_agent"),
         (Method::GET, "/v1/runs?limit=0&cursor=x", Value::Null, "invalid_request"),
@@ -192,6 +193,10 @@ async fn what_is_refused_is_a_problem_with_a_page() -> anyhow::Result<()> {
         let page = app.call(Method::GET, &format!("/problems/{code}"), "", Value::Null).await?;
         assert!(page.status == StatusCode::OK && page.text.starts_with(&format!("# {code}\n")), "{page:?}");
     }
+    let broken = app.http().post(app.url("/v1/runs")).bearer_auth(app.demo_token()?);
+    let broken = read(broken.header("content-type", "application/json").body("{\"prompt\": }")).await?;
+    let detail = "body.11: JSON decode error: expected value at line 1 column 12";
+    assert_eq!((broken.status.as_u16(), &broken.json()["detail"]), (422, &json!(detail)), "{broken:?}");
     let beyond = format!("{session}/events?after=9223372036854775808&cursor=9223372036854775808");
     for (path, places) in [
         ("/v1/runs?limit=0&cursor=x", ["query.cursor", "query.limit"]),

@@ -511,7 +511,7 @@ async fn a_turn_that_was_under_way_when_the_service_died_is_interrupted_and_not_
 async fn attachments_lie_in_the_workspace_of_the_session_turn_by_turn() {
     let scene = Scene::new(true).await;
     let session = scene.open().await;
-    let mut upload = scene.engine.begin_upload(0).await.unwrap();
+    let mut upload = scene.engine.begin_upload(None).await.unwrap();
     upload.write(b"plum").await.unwrap();
     let id = scene.engine.request_id();
     let wish = UploadWish { name: "a.txt".into(), ..UploadWish::default() };

@@ -30,7 +30,7 @@ fn fill(scene: &Scene) -> PathBuf {
 }
 
 async fn upload(scene: &Scene, bytes: u64) -> FileId {
-    let mut upload = scene.engine.begin_upload(0).await.unwrap();
+    let mut upload = scene.engine.begin_upload(None).await.unwrap();
     upload.write(&vec![1; bytes as usize]).await.unwrap();
     let id = scene.engine.request_id();
     let wish = UploadWish { name: "a.bin".into(), ..UploadWish::default() };

@@ -139,7 +139,7 @@ impl Props {
         );
         fs::set_permissions(&socket, Permissions::from_mode(0o600))?;
         let since = fs::metadata(&cat)?.ctime();
-        let meeting = Meeting::make();
+        let meeting = Meeting::make("stage");
         Ok(Self { dir, shared, abstract_name, meeting, since, loopback, _listening: listening, secrets })
     }
 

@@ -75,7 +75,7 @@ fn seriousness(needed: bool) -> Verdict {
 
 fn missing(agent: &FoundAgent, reason: &str, needed: bool) -> Check {
     let name = format!("agent {}", agent.name());
-    let todo = "see the guide on agents for the ways to get it";
+    let todo = "see docs/guides/agents.md for the ways to get it, or try the demo agent with --demo";
     Check::bad(seriousness(needed), name, reason, todo)
 }
 

@@ -131,7 +131,7 @@ pub async fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
     }
 
     let readers = connect::readers(&path);
-    let (door, writer) = Writer::start(writing, connection, lock);
+    let (door, writer) = Writer::start(writing, connection, readers.clone(), lock);
     let (door, windows) = (Arc::new(door), Arc::new(Windows::new(readers.clone())));
     let store = Store {
         door: door.clone(),
@@ -180,7 +180,6 @@ impl Opened {
     /// When the log could not be moved; the next start does it.
     pub async fn close(self) -> Result<(), CloseError> {
         self.door.close().await;
-        self.readers.close().await;
         match self.writer.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(CloseError(error.to_string())),

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use clawdforge_core::commit::Commit;
 use clawdforge_core::limits::{COMMIT_QUEUE_MAX, COMMIT_WAIT_MAX, COMMITS_PER_TRANSACTION_MAX};
 use clawdforge_store::{CommitDoor, CommitError};
-use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -79,6 +79,10 @@ pub(crate) struct Writer {
     options: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
     queue: mpsc::Receiver<Message>,
+    /// Those who read, and whether they are to end first: the log is removed by the last connection, which must be one that
+    /// may write.
+    readers: SqlitePool,
+    is_closing: bool,
     /// Held to the very end: whoever may write has the right to.
     _lock: Lock,
 }
@@ -88,10 +92,12 @@ impl Writer {
     pub(crate) fn start(
         options: SqliteConnectOptions,
         connection: SqliteConnection,
+        readers: SqlitePool,
         lock: Lock,
     ) -> (Door, JoinHandle<Result<(), sqlx::Error>>) {
         let (sender, queue) = mpsc::channel(COMMIT_QUEUE_MAX);
-        let writer = Self { options, connection: Some(connection), queue, _lock: lock };
+        let connection = Some(connection);
+        let writer = Self { options, connection, queue, readers, is_closing: false, _lock: lock };
         #[expect(
             clippy::disallowed_methods,
             reason = "the store lies below the engine and its Tasks; `close` cancels this task and its handle reports failure"
@@ -115,7 +121,10 @@ impl Writer {
                         commits.push(commit);
                         answers.push(answer);
                     }
-                    Message::Close => self.queue.close(),
+                    Message::Close => {
+                        self.is_closing = true;
+                        self.queue.close();
+                    }
                 }
             }
             let outcomes = self.write(&commits).await;
@@ -159,6 +168,9 @@ impl Writer {
 
     /// Moves the log into the database. The last connection to close removes the log.
     async fn finish(mut self) -> Result<(), sqlx::Error> {
+        if self.is_closing {
+            self.readers.close().await;
+        }
         let Some(mut connection) = self.connection.take() else { return Ok(()) };
         execute(&mut connection, "PRAGMA wal_checkpoint(TRUNCATE)").await?;
         connection.close().await

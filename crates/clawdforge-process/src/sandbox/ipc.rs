@@ -14,6 +14,9 @@ const MODE: libc::c_int = 0o600;
 /// How many keys are tried where others have theirs.
 const KEYS_MAX: i32 = 64;
 
+/// The bit that every key has, and the key where none could be had.
+const NO_KEY: i32 = 1 << 30;
+
 /// One of each, made to be attacked, by whoever is to be kept apart. Gone when dropped.
 #[derive(Debug)]
 pub struct Meeting {
@@ -30,19 +33,17 @@ impl Meeting {
     pub fn make(name: &str) -> Self {
         let us = std::process::id().cast_signed();
         let create = libc::IPC_CREAT | libc::IPC_EXCL | MODE;
-        // Never 0, which asks for one without a key.
-        let keys = (1..=KEYS_MAX).map(|number| us.wrapping_mul(KEYS_MAX + 1).wrapping_add(number) | 1 << 30);
-        let made = keys.map(|key| {
+        let made = keys(us).map(|key| {
             #[expect(unsafe_code, reason = "no safe wrapper of this crate offers what System V has")]
             // SAFETY: plain numbers.
             let memory = unsafe { libc::shmget(key, MEMORY_BYTES, create) };
             (key, memory)
         });
-        let (key, memory) = made.into_iter().find(|(_, memory)| *memory >= 0).unwrap_or((1 << 30, -1));
+        let (key, memory) = made.into_iter().find(|(_, memory)| *memory >= 0).unwrap_or((NO_KEY, -1));
         #[expect(unsafe_code, reason = "no safe wrapper of this crate offers what System V has")]
         // SAFETY: plain numbers.
         let (semaphore, messages) = unsafe { (libc::semget(key, 1, create), libc::msgget(key, create)) };
-        let queue = format!("/clawdforge-{us}-{name}-{key}");
+        let queue = queue_name(us, name, key);
         if let Ok(name) = CString::new(queue.as_str()) {
             #[expect(unsafe_code, reason = "no safe wrapper of this crate offers queues")]
             // SAFETY: the name is a string that ends with a zero byte; with no attributes the kernel takes its own.
@@ -86,6 +87,37 @@ impl Drop for Meeting {
             libc::msgctl(self.messages, libc::IPC_RMID, std::ptr::null_mut());
             libc::mq_unlink(name.as_ptr());
         }
+    }
+}
+
+/// The keys that a process of this number tries. Never 0, which asks for one without a key.
+fn keys(us: i32) -> impl Iterator<Item = i32> {
+    (1..=KEYS_MAX).map(move |number| us.wrapping_mul(KEYS_MAX + 1).wrapping_add(number) | NO_KEY)
+}
+
+fn queue_name(us: i32, name: &str, key: i32) -> String {
+    format!("/clawdforge-{us}-{name}-{key}")
+}
+
+/// Removes what a process of this number left that was killed in the trial of this name: the kernel keeps it, and a user may
+/// have only some ten queues.
+pub(super) fn remove_leftovers(us: i32, name: &str) {
+    for key in keys(us).chain([NO_KEY]) {
+        let queue = queue_name(us, name, key);
+        #[expect(unsafe_code, reason = "no safe wrapper of this crate offers what System V has")]
+        // SAFETY: plain numbers, and a place for what the kernel tells, which is plain numbers as well.
+        let (memory, maker) = unsafe {
+            let memory = libc::shmget(key, 0, MODE);
+            let mut found: libc::shmid_ds = std::mem::zeroed();
+            (memory, (libc::shmctl(memory, libc::IPC_STAT, &raw mut found) == 0).then_some(found.shm_cpid))
+        };
+        // Whoever made the memory made the rest under its key.
+        let is_left = maker == Some(us);
+        #[expect(unsafe_code, reason = "no safe wrapper of this crate offers what System V has")]
+        // SAFETY: plain numbers.
+        let (semaphore, messages) =
+            if is_left { unsafe { (libc::semget(key, 0, MODE), libc::msgget(key, MODE)) } } else { (-1, -1) };
+        drop(Meeting { key, memory: if is_left { memory } else { -1 }, semaphore, messages, queue });
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use super::attack::{Attack, Outcome, SHARED_TMP, Targets};
-use super::{Confinement, Identity, Meeting, Ports, Sandbox, landlock_abi};
+use super::{Confinement, Identity, Meeting, Ports, Sandbox, ipc, landlock_abi};
 use crate::error::SpawnError;
 use crate::mark::{BadTreeMark, TreeMark};
 use crate::spawner::Spawner;
@@ -167,12 +167,21 @@ pub async fn measure_as(
 pub fn clean(private: &Path) -> io::Result<()> {
     for entry in fs::read_dir(private)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+        if let Some(left) = entry.file_name().to_string_lossy().strip_prefix(PREFIX) {
+            if let Some((us, name)) = whose(left) {
+                ipc::remove_leftovers(us, name);
+            }
             remove(&entry.path())?;
         }
     }
     clean_shared();
     Ok(())
+}
+
+/// The process and the trial that a name in the private directory tells of.
+fn whose(left: &str) -> Option<(i32, &str)> {
+    let (us, name) = left.split_once('-')?;
+    Some((us.parse().ok()?, name.split('.').next()?))
 }
 
 /// The folders that probes of this user left in the shared temporary one. Those of a process that is there may be in use.
@@ -340,6 +349,19 @@ mod tests {
         let all: Vec<_> = (0..3).map(|_| abstract_listener("x").unwrap()).collect();
         let names: std::collections::HashSet<_> = all.iter().map(|(name, _)| name).collect();
         assert_eq!(names.len(), 3);
+    }
+
+    #[test]
+    fn what_the_kernel_keeps_of_a_killed_probe_is_removed_with_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let meeting = Meeting::make("killed");
+        let (key, queue) = (meeting.key(), meeting.queue().to_owned());
+        // As when nobody is there any more to drop it.
+        std::mem::forget(meeting);
+        fs::write(dir.path().join(format!("{PREFIX}{}-killed.sqlite", std::process::id())), "").unwrap();
+        clean(dir.path()).unwrap();
+        assert!(ipc::reach_system_v(key).is_err() && ipc::reach_queue(&queue).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

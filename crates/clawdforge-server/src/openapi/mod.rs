@@ -32,7 +32,8 @@ use operation::{LEGACY_ERROR, OPERATOR_SECURITY, Operation, SECURITY};
 const ABOUT: &str = "Runs coding agents for apps. Work that takes time answers as the caller asks: with the outcome, \
     with every event as it comes (`Accept: text/event-stream`), or at once (`Prefer: respond-async`). What an app made is \
     *not found* for every other. Fields that are not known are passed over, and may be added at any time. Errors are \
-    problems (RFC 9457), each with a page below `/problems/`.";
+    problems (RFC 9457), each with a page below `/problems/`. In the examples `$CLAWDFORGE_URL` is where the service is, \
+    `$CLAWDFORGE_TOKEN` the app's token, and any other word with a dollar an id.";
 
 /// What the service says of itself.
 pub(crate) struct Description {

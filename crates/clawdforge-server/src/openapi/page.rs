@@ -200,7 +200,7 @@ fn curl(path: &str, method: &str, operation: &Value) -> String {
     }
     // Segments become variables of the shell: braces are something else to curl.
     let path = path.replace('{', "$").replace('}', "");
-    let _ = write!(command, " \\\n  \"${{CLAWDFORGE_URL:-http://127.0.0.1:8800}}{path}\"");
+    let _ = write!(command, " \\\n  \"$CLAWDFORGE_URL{path}\"");
     escaped(&command.into())
 }
 

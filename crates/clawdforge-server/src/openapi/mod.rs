@@ -18,7 +18,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use clawdforge_api::schema::{self, Object, text};
+use clawdforge_api::schema;
 use serde_json::{Map, Value, json};
 
 use crate::App;
@@ -27,7 +27,7 @@ use crate::router::{Route, routes};
 #[cfg(test)]
 pub(crate) use page::POLICY;
 
-use operation::{LEGACY_ERROR, OPERATOR_SECURITY, Operation, SECURITY};
+use operation::{OPERATOR_SECURITY, Operation, SECURITY};
 
 const ABOUT: &str = "Runs coding agents for apps. Work that takes time answers as the caller asks: with the outcome, \
     with every event as it comes (`Accept: text/event-stream`), or at once (`Prefer: respond-async`). What an app made is \
@@ -91,11 +91,7 @@ fn document(timeout_secs_max: u64) -> Value {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.as_str().to_ascii_lowercase()] = operation.to_json();
     }
-    let legacy = Object::new("An error outside of `/v1`.")
-        .with("error", text("What happened."))
-        .with("detail", text("The same."));
-    let mut schemas = schema::all();
-    schemas.insert(LEGACY_ERROR.to_owned(), legacy.schema());
+    let schemas = schema::all();
     json!({
         "openapi": "3.1.0",
         "info": {

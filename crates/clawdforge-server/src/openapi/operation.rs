@@ -16,9 +16,6 @@ pub(super) const SECURITY: &str = "appToken";
 /// The name under which it knows how the operator does.
 pub(super) const OPERATOR_SECURITY: &str = "adminToken";
 
-/// The name of the schema of errors outside of `/v1`.
-pub(super) const LEGACY_ERROR: &str = "Error";
-
 /// What any request can be refused with.
 const OF_ANYBODY: [Code; 6] = [
     Code::AddressNotAllowed,
@@ -221,11 +218,7 @@ impl Operation {
 
     fn refusal(&self, status: u16, codes: &[Code]) -> Value {
         let about: Vec<_> = codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
-        let content = if self.audience == Audience::Everybody {
-            json!({ "application/json": { "schema": named(LEGACY_ERROR) } })
-        } else {
-            json!({ PROBLEM_JSON: { "schema": schema::problem(codes) } })
-        };
+        let content = json!({ PROBLEM_JSON: { "schema": schema::problem(codes) } });
         let mut refusal = json!({ "description": about.join("\n"), "content": content });
         let name = match status {
             401 => "WWW-Authenticate",

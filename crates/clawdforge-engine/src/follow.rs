@@ -15,7 +15,6 @@ use clawdforge_store::EventBounds;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::conversation::TurnTicket;
 use crate::engine::Shared;
 use crate::error::EngineError;
 use crate::hub::{Live, Recorded, Tail};
@@ -89,18 +88,10 @@ impl EventStream {
         }
     }
 
-    /// Of a turn whose first event has number `first` and whose tail was listened to since before its acceptance: nothing of
-    /// it can have been missed, so the log need not be looked at.
-    pub(crate) fn of_new_turn(
-        shared: Arc<Shared>,
-        ticket: &TurnTicket,
-        tail: Arc<Tail>,
-        live: watch::Receiver<Live>,
-        first: EventSeq,
-    ) -> Self {
-        let until = Until::TurnEnds(ticket.turn);
-        let new = Self::new(shared, ticket.session, until, first - 1);
-        Self { tail, live, is_unsure: false, ..new }
+    /// Of a turn whose first event has number `first`, and in whose tail, which somebody holds, it has been told from there on:
+    /// nothing can have been missed, so the log need not be looked at.
+    pub(crate) fn of_new_turn(shared: Arc<Shared>, session: SessionId, turn: TurnId, first: EventSeq) -> Self {
+        Self { is_unsure: false, ..Self::new(shared, session, Until::TurnEnds(turn), first - 1) }
     }
 
     /// What comes next; `None` when following is over. Waits for as long as nothing happens. Cancel-safe.

@@ -248,9 +248,9 @@ impl Publisher {
         }
     }
 
-    /// Whether somebody has a use for the events of a commit.
-    pub fn takes_events(&self) -> bool {
-        self.kept.is_some() || self.is_followed()
+    /// Whether somebody has a use for the events of a commit, which weigh so much.
+    pub fn takes_events(&self, bytes: usize) -> bool {
+        self.kept.as_ref().is_some_and(|kept| kept.bytes + bytes <= KEPT_BYTES_MAX) || self.is_followed()
     }
 
     /// Whether somebody follows the session, and not only the outcome of the turn.

@@ -180,7 +180,10 @@ impl Opened {
     /// When the log could not be moved; the next start does it.
     pub async fn close(self) -> Result<(), CloseError> {
         self.door.close().await;
-        match self.writer.await {
+        let ended = self.writer.await;
+        // By the writer already, unless it failed before.
+        self.readers.close().await;
+        match ended {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(CloseError(error.to_string())),
             Err(panic) => Err(CloseError(panic.to_string())),

@@ -107,8 +107,8 @@ impl TurnTicket {
     /// Follows the turn to its end, where it is known without a look into the log where that begins: it was watched, and began as
     /// it was accepted.
     pub fn follow(&self) -> Option<EventStream> {
-        let ((tail, live), first) = self.watch.as_ref().zip(self.first)?;
-        Some(EventStream::of_new_turn(Arc::clone(&self.shared), self, Arc::clone(tail), live.clone(), first))
+        let (_, first) = self.watch.as_ref().zip(self.first)?;
+        Some(EventStream::of_new_turn(Arc::clone(&self.shared), self.session, self.turn, first))
     }
 
     /// Waits for the recorded outcome.

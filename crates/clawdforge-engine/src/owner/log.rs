@@ -180,9 +180,9 @@ impl TurnLog {
         };
         tell_of_end(&end);
         let waiting = std::mem::take(&mut self.waiting);
-        self.gathered = Gathered::default();
+        let bytes = std::mem::take(&mut self.gathered).bytes;
         // Those who wait and those who follow share what the commit takes, so that not each of them has to read it.
-        let told = if self.publisher.takes_events() { end.events(&waiting, self.last + 1) } else { Vec::new() };
+        let told = if self.publisher.takes_events(bytes) { end.events(&waiting, self.last + 1) } else { Vec::new() };
         match recorder.end(waiting, self.last + 1, end).await {
             Ok(committed) => {
                 self.last += 1;

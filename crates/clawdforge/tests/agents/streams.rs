@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::bench::Bench;
 
-fn text_of(events: &[Sse]) -> String {
+/// What was said in these events.
+pub fn text_of(events: &[Sse]) -> String {
     let texts = events.iter().filter(|event| event.name == "text");
     texts.filter_map(|event| event.data["content"].as_str()).collect()
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::battery::agent::Agent;
 use crate::dialects::Stage;
+use crate::streams::text_of;
 
 /// A session of `/v1` with one agent.
 struct Story {
@@ -138,11 +139,6 @@ impl Story {
         ensure!(self.stage.bench.app.agent_processes().is_empty(), "processes are left after the close");
         self.stage.bench.finish().await
     }
-}
-
-fn text_of(events: &[Sse]) -> String {
-    let texts = events.iter().filter(|event| event.name == "text");
-    texts.filter_map(|event| event.data["content"].as_str()).collect()
 }
 
 async fn is_served_whole(agent: Agent) -> anyhow::Result<()> {

@@ -246,7 +246,7 @@ async fn an_agent_that_answers_before_its_follower_is_there_is_not_held_back_eit
 }
 
 #[tokio::test]
-async fn a_watched_turn_that_finds_its_agent_at_rest_is_followed_from_its_first_event_without_a_look_into_the_log() {
+async fn a_watched_turn_that_finds_its_agent_at_rest_is_followed_from_its_first_event() {
     let scene = Scene::new(true).await;
     let session = scene.open().await;
     let cold = scene.submit_watched(session, "first").await.unwrap();

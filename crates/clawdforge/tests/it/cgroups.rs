@@ -50,9 +50,18 @@ impl Drop for Ground {
     }
 }
 
-fn numbers(group: &Path) -> Vec<i32> {
-    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    text.lines().filter_map(|line| line.parse().ok()).collect()
+/// Whether a process is in this group; `None` for one that has ended. Asked of the process and not of the group: what
+/// a list of members does not name yet may have been born after it was read.
+fn is_in(group: &Path, pid: i32) -> Option<bool> {
+    let memberships = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let own = memberships.lines().find_map(|line| line.strip_prefix("0::"))?;
+    // From the root of the groups, which is mounted anywhere; the last name is this group's alone.
+    Some(Path::new(own).file_name() == group.file_name())
+}
+
+/// Whether this is what a grandchild stays as, once its shells are gone.
+fn is_grandchild(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sleep\0"))
 }
 
 #[tokio::test]
@@ -63,11 +72,12 @@ async fn every_program_of_an_agent_is_in_the_agents_group_which_goes_with_it() -
         assert!(app.log()?.contains("agents get control groups"), "{}", app.log()?);
         let id = app.open_session(json!({})).await?;
         let pending = begin_turn(&app, &id, "grandchild\nhang")?;
-        app.wait_for_programs(|pids| pids.len() >= 2).await?;
+        let programs =
+            app.wait_for_programs(|pids| pids.len() >= 2 && pids.iter().any(|pid| is_grandchild(*pid))).await?;
         let groups = ground.groups()?;
         let [group] = groups.as_slice() else { anyhow::bail!("{groups:?}") };
-        let members = numbers(group);
-        assert!(app.agent_programs().iter().all(|pid| members.contains(pid)), "{level}: {members:?}");
+        let inside: Vec<_> = programs.iter().filter_map(|pid| is_in(group, *pid)).collect();
+        assert!(inside.len() >= 2 && inside.iter().all(|is_in| *is_in), "{level}: {programs:?} {inside:?}");
         let closed = app.call(Method::DELETE, &format!("/sessions/{id}"), &app.demo_token()?, Value::Null).await?;
         assert_eq!(closed.status.as_u16(), 200, "{closed:?}");
         // Its end is told before the last of its processes is.

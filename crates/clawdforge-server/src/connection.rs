@@ -28,7 +28,7 @@ use crate::limits::{
 };
 use crate::openapi::Description;
 use crate::sign_ins::{REPORT_EVERY, SignIns};
-use crate::v1::places::Streams;
+use crate::v1::places::Places;
 use crate::{App, ServerOptions, gate, router};
 
 const CONNECTION: TaskKind = TaskKind { name: "connection", on_error: OnError::Log };
@@ -71,7 +71,7 @@ impl Server {
             engine: engine.clone(),
             options: Arc::clone(&options),
             body_room: BodyRoom::new(),
-            streams: Streams::default(),
+            places: Places::default(),
             sign_ins: Arc::clone(&sign_ins),
             description: Arc::new(Description::of(options.timeout_max.as_secs())),
         };

@@ -60,7 +60,7 @@ pub(crate) struct App {
     pub engine: Engine,
     pub options: Arc<ServerOptions>,
     pub body_room: extract::BodyRoom,
-    pub streams: v1::places::Streams,
+    pub places: v1::places::Places,
     pub sign_ins: Arc<sign_ins::SignIns>,
     pub description: Arc<openapi::Description>,
 }

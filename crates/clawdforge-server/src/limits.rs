@@ -8,11 +8,11 @@ pub const CONNECTIONS_MAX: usize = 4_096;
 
 /// Streams that one app may have open, with its requests that wait for the end of their work: a quarter of the connections,
 /// so that it takes four apps at their bound to leave none for others, and a thousand readers of one app find room.
-pub const STREAMS_PER_APP_MAX: usize = CONNECTIONS_MAX / 4;
+pub const PLACES_PER_APP_MAX: usize = CONNECTIONS_MAX / 4;
 
-/// When an app that has as many streams open should come back: one that is over or cut makes room within the time a
+/// When an app that has no place left should come back: one that is over or cut makes room within the time a
 /// connection has for a reader that takes in nothing.
-pub const STREAM_RETRY_AFTER: Duration = WRITE_PAUSE_MAX;
+pub const PLACE_RETRY_AFTER: Duration = WRITE_PAUSE_MAX;
 
 /// Connections at the same time from addresses that are not let in. They get their 403, but must not take
 /// the places of those who are.

@@ -121,7 +121,7 @@ async fn app_over(dir: &tempfile::TempDir, alter: impl FnOnce(&mut Parts)) -> Ap
         description: Arc::new(Description::of(options.timeout_max.as_secs())),
         options: Arc::new(options),
         body_room: BodyRoom::new(),
-        streams: crate::v1::places::Streams::default(),
+        places: crate::v1::places::Places::default(),
         sign_ins: Arc::new(SignIns::new(20)),
     }
 }

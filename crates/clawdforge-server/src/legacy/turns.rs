@@ -39,7 +39,7 @@ pub(crate) async fn turn(
 ) -> Result<Response, Refusal> {
     let session = session_id(&id)?;
     let request = read(&app.options, &body.bytes, false)?;
-    let _place = app.streams.enter(by.token.app.id)?;
+    let _place = app.places.enter(by.token.app.id)?;
     let ticket = app.engine.submit_turn(&by.token, session, request, by.request, None).await?.fresh()?;
     drop(body);
     let index = ticket.index;

@@ -15,7 +15,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::*;
 use crate::answer::Told;
-use crate::limits::STREAMS_PER_APP_MAX;
+use crate::limits::PLACES_PER_APP_MAX;
 
 const PEER: &str = "127.0.0.1:9";
 
@@ -208,7 +208,7 @@ async fn an_app_that_follows_and_waits_as_often_as_it_may_gets_no_other_place_an
     let dir = tempfile::tempdir().unwrap();
     let (app, bearer, _) = service(&dir).await;
     let token = app.engine.tokens().pop().unwrap();
-    let places: Vec<_> = (0..STREAMS_PER_APP_MAX).map(|_| app.streams.enter(token.app.id).unwrap()).collect();
+    let places: Vec<_> = (0..PLACES_PER_APP_MAX).map(|_| app.places.enter(token.app.id).unwrap()).collect();
     let stream = |mut request: Request<Body>| {
         request.headers_mut().insert("accept", "text/event-stream".parse().unwrap());
         request

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use clawdforge_core::id::AppId;
 use clawdforge_engine::EngineError;
 
-use crate::limits::{STREAM_RETRY_AFTER, STREAMS_PER_APP_MAX};
+use crate::limits::{PLACE_RETRY_AFTER, PLACES_PER_APP_MAX};
 
 type Open = Mutex<HashMap<AppId, usize>>;
 
-/// All streams that are open, and requests that wait.
+/// The places of all streams that are open and of all requests that wait.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Streams(Arc<Open>);
+pub(crate) struct Places(Arc<Open>);
 
-/// One of an app's streams; given back when it is dropped.
+/// The place of one stream or waiting request of an app; given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct StreamPlace {
+pub(crate) struct Place {
     app: AppId,
     open: Arc<Open>,
 }
@@ -28,21 +28,21 @@ fn lock(open: &Open) -> MutexGuard<'_, HashMap<AppId, usize>> {
     open.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Streams {
+impl Places {
     /// A place for one more.
-    pub fn enter(&self, app: AppId) -> Result<StreamPlace, EngineError> {
+    pub fn enter(&self, app: AppId) -> Result<Place, EngineError> {
         let mut open = lock(&self.0);
         let count = open.entry(app).or_default();
-        if *count >= STREAMS_PER_APP_MAX {
+        if *count >= PLACES_PER_APP_MAX {
             let reason = "this app has as many streams open and requests waiting for their work as it may have";
-            return Err(EngineError::Busy { reason, retry_after: STREAM_RETRY_AFTER });
+            return Err(EngineError::Busy { reason, retry_after: PLACE_RETRY_AFTER });
         }
         *count += 1;
-        Ok(StreamPlace { app, open: Arc::clone(&self.0) })
+        Ok(Place { app, open: Arc::clone(&self.0) })
     }
 }
 
-impl Drop for StreamPlace {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut open = lock(&self.open);
         if let Some(count) = open.get_mut(&self.app) {
@@ -59,16 +59,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_app_has_so_many_streams_open_and_takes_no_place_of_another() {
-        let streams = Streams::default();
+    fn an_app_has_so_many_places_and_takes_none_of_another() {
+        let places = Places::default();
         let (one, other) = (AppId::from_u128(1), AppId::from_u128(2));
-        let mut places: Vec<_> = (0..STREAMS_PER_APP_MAX).map(|_| streams.enter(one).unwrap()).collect();
-        assert!(matches!(streams.enter(one), Err(EngineError::Busy { .. })));
-        drop(streams.enter(other).unwrap());
-        places.pop();
-        places.push(streams.enter(one).unwrap());
-        assert!(streams.enter(one).is_err());
-        drop(places);
-        assert!(lock(&streams.0).is_empty(), "what is over costs nothing");
+        let mut taken: Vec<_> = (0..PLACES_PER_APP_MAX).map(|_| places.enter(one).unwrap()).collect();
+        assert!(matches!(places.enter(one), Err(EngineError::Busy { .. })));
+        drop(places.enter(other).unwrap());
+        taken.pop();
+        taken.push(places.enter(one).unwrap());
+        assert!(places.enter(one).is_err());
+        drop(taken);
+        assert!(lock(&places.0).is_empty(), "what is over costs nothing");
     }
 }

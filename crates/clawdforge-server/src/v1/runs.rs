@@ -89,7 +89,7 @@ pub(crate) async fn events(
     let mut fields = Fields::of_query(query, &["after"]);
     let after = seen(&headers, &mut fields);
     fields.finish().map_err(Refusal::Invalid)?;
-    let place = app.streams.enter(by.token.app.id)?;
+    let place = app.places.enter(by.token.app.id)?;
     let events = app.engine.follow_run(&by.token, id(&run, "run")?, after).await?;
     Ok(stream::answer(events, by.request, false, place))
 }

@@ -117,7 +117,7 @@ pub(crate) async fn events(
     let limit = page_limit(&mut fields);
     fields.finish().map_err(Refusal::Invalid)?;
     if wants_stream(&headers) {
-        let place = app.streams.enter(by.token.app.id)?;
+        let place = app.places.enter(by.token.app.id)?;
         let events = app.engine.follow_session(&by.token, session, after).await?;
         return Ok(stream::answer(events, by.request, true, place));
     }

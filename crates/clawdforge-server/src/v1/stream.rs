@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::places::StreamPlace;
+use super::places::Place;
 use super::{problems, render};
 use crate::answer::Refusal;
 
@@ -37,7 +37,7 @@ struct Going {
     /// The session's own stream says why it ends.
     of_session: bool,
     is_over: bool,
-    _place: StreamPlace,
+    _place: Place,
 }
 
 /// Waits for the end of what is followed.
@@ -47,7 +47,7 @@ pub(super) async fn ended(mut events: EventStream) -> Result<(), Refusal> {
 }
 
 /// The answer that streams events to their end.
-pub(super) fn answer(events: EventStream, request: RequestId, of_session: bool, place: StreamPlace) -> Response {
+pub(super) fn answer(events: EventStream, request: RequestId, of_session: bool, place: Place) -> Response {
     let going = Going { events, request, of_session, is_over: false, _place: place };
     let body = Body::from_stream(stream::unfold(going, |mut going| async move {
         let bytes = going.next().await?;

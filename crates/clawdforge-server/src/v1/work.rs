@@ -7,7 +7,7 @@ use axum::response::Response;
 use clawdforge_engine::{EngineError, EventStream};
 use serde::Serialize;
 
-use super::places::StreamPlace;
+use super::places::Place;
 use super::{Wanted, accepted, locate, located, replayed, stream};
 use crate::App;
 use crate::answer::Refusal;
@@ -15,8 +15,8 @@ use crate::extract::ByApp;
 
 /// How a caller hears of its work, with what that takes.
 pub(super) enum Hearing {
-    Outcome(StreamPlace),
-    Stream(StreamPlace),
+    Outcome(Place),
+    Stream(Place),
     Location,
 }
 
@@ -24,8 +24,8 @@ impl Hearing {
     /// As the headers say. Asked before the work is accepted: what is refused must not have begun.
     pub fn of(headers: &HeaderMap, app: &App, by: &ByApp) -> Result<Self, Refusal> {
         Ok(match Wanted::of(headers) {
-            Wanted::Outcome => Self::Outcome(app.streams.enter(by.token.app.id)?),
-            Wanted::Stream => Self::Stream(app.streams.enter(by.token.app.id)?),
+            Wanted::Outcome => Self::Outcome(app.places.enter(by.token.app.id)?),
+            Wanted::Stream => Self::Stream(app.places.enter(by.token.app.id)?),
             Wanted::Location => Self::Location,
         })
     }

@@ -12,6 +12,7 @@ use super::connection::ConnectionArgs;
 use super::failure::CommandError;
 use super::io::Io;
 use super::settings;
+use super::text::whole_number;
 use crate::client::Client;
 use crate::events::{Event, EventStream};
 use crate::v1::PageQuery;
@@ -32,7 +33,7 @@ pub struct EventsArgs {
     #[arg(long)]
     pub follow: bool,
     /// Only events behind this number
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = whole_number::<EventSeq>, allow_negative_numbers = true)]
     pub after: EventSeq,
     /// Where the service is.
     #[command(flatten)]

@@ -9,6 +9,7 @@ use super::failure::CommandError;
 use super::io::Io;
 use super::ledger_table::{self, CsvLines};
 use super::settings;
+use super::text::whole_number;
 use crate::error::ClientError;
 use crate::ledger::{LedgerOrder, LedgerQuery};
 
@@ -50,7 +51,7 @@ pub struct LedgerListArgs {
     #[command(flatten)]
     pub filter: LedgerFilter,
     /// Lines to show at most (up to 1000) [default: the service's, 100]
-    #[arg(long, value_name = "LINES")]
+    #[arg(long, value_name = "LINES", value_parser = whole_number::<usize>)]
     pub limit: Option<usize>,
     /// Go on where the page before ended
     #[arg(long, value_name = "NUMBER")]

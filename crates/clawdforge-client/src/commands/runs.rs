@@ -6,6 +6,7 @@ use super::connection::ConnectionArgs;
 use super::failure::CommandError;
 use super::io::Io;
 use super::settings;
+use super::text::whole_number;
 use crate::v1::PageQuery;
 
 /// Options of `runs`.
@@ -34,7 +35,7 @@ pub enum RunsVerb {
 #[derive(Debug, Args)]
 pub struct RunsListArgs {
     /// Runs on a page at most, 1 to 1,000 [default: the service's]
-    #[arg(long)]
+    #[arg(long, value_parser = whole_number::<usize>)]
     pub limit: Option<usize>,
     /// The `next_cursor` of the page before
     #[arg(long)]

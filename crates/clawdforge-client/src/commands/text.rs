@@ -1,4 +1,6 @@
-//! Foreign text on a terminal.
+//! Foreign text on a terminal, and a person's on the command line.
+
+use std::str::FromStr;
 
 /// The text with every control character made visible: what a service or an agent says must not
 /// move the cursor or retitle the window of whoever reads it.
@@ -21,6 +23,11 @@ pub(super) fn printable_lines(text: &str) -> String {
             c => c,
         })
         .collect()
+}
+
+/// Reads a count or a number of an option, for a person who mistyped it.
+pub(super) fn whole_number<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    text.parse().map_err(|_| "give a whole number, such as 10")
 }
 
 /// The beginning of a text, with a mark where there was more than `chars`.

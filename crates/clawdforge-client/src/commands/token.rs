@@ -10,6 +10,7 @@ use super::connection::ConnectionArgs;
 use super::failure::CommandError;
 use super::io::Io;
 use super::settings;
+use super::text::whole_number;
 use crate::v1::PageQuery;
 
 /// Options of `token`.
@@ -79,7 +80,7 @@ pub struct MintArgs {
 #[derive(Debug, Args)]
 pub struct TokenListArgs {
     /// Tokens on a page at most, 1 to 1,000, as a page of /v1 [default: all of them, in the older form]
-    #[arg(long)]
+    #[arg(long, value_parser = whole_number::<usize>)]
     pub limit: Option<usize>,
     /// The `next_cursor` of the page before
     #[arg(long)]

@@ -3,7 +3,7 @@
 use clawdforge_client::commands::Exit;
 use serde_json::json;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, usage_error};
 use crate::streams::refused;
 use crate::stub::{ADMIN_TOKEN, Stub, reply};
 
@@ -76,6 +76,21 @@ async fn revoking_names_the_app_in_the_path() {
     assert_eq!(ended.exit, Exit::Refused);
     assert!(ended.stderr.contains("no such token"), "{ended:?}");
     assert!(stub.asked().iter().all(|asked| asked.method == "DELETE"));
+}
+
+#[test]
+fn a_count_that_is_none_is_told_what_one_is() {
+    let lines: [&[&str]; 5] = [
+        &["token", "list", "--limit", "x"],
+        &["runs", "list", "--limit", "1.5"],
+        &["ledger", "list", "--limit", ""],
+        &["events", "run_x", "--after", "-1"],
+        &["events", "run_x", "--after", "99999999999999999999"],
+    ];
+    for line in lines {
+        let words = usage_error(line).unwrap();
+        assert!(words.contains("give a whole number, such as 10"), "{line:?}: {words}");
+    }
 }
 
 #[tokio::test]

@@ -21,8 +21,11 @@ use super::table::{Line, Report};
 use super::{Ground, expected};
 use crate::app::{PATIENCE, Setup, TestApp, poll_pause};
 
-/// The users of agents, where they get some.
-const USERS: &str = "21000-21009";
+/// The first of the users of agents, where they get some: beyond those of any other test.
+const USERS_FIRST: u32 = 100_000;
+
+/// Users of the agents of one suite.
+const USERS: u32 = 10;
 
 /// What a secret begins with, so that it is recognised in a log.
 const SECRET: &str = "cf-canary";
@@ -32,6 +35,13 @@ const WORKSPACE_BYTES_MAX: &str = "32MiB";
 
 /// The row that says whether a process is left behind.
 const SURVIVOR: &str = "outlive_session";
+
+/// The users of this suite's agents, and of nobody else's: the kernel counts the processes of a user wherever they are,
+/// and a bomb in one suite would keep the agents of another from starting.
+fn users() -> String {
+    let first = USERS_FIRST + std::process::id() * USERS;
+    format!("{first}-{}", first + USERS - 1)
+}
 
 /// Before the answer of each row.
 const HEADING: &str = "row ";
@@ -159,7 +169,7 @@ impl Props {
             // Loaded already, so nothing changes for the service.
             .env("LD_PRELOAD", "libc.so.6")
             .env("NODE_OPTIONS", "--no-warnings");
-        let setup = if ground.users { setup.arg(format!("--isolation-users={USERS}")) } else { setup };
+        let setup = if ground.users { setup.arg(format!("--isolation-users={}", users())) } else { setup };
         if ground.level == Isolation::Off && ground.root { setup.arg("--isolation-off-as-root") } else { setup }
     }
 }

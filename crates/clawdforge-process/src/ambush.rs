@@ -19,21 +19,62 @@ use crate::signal;
 const AMBUSH_MAX: Duration = Duration::from_millis(500);
 
 /// How long none of the newest may have been a member until the storm counts as over: many times what a generation
-/// takes, also where processors are scarce.
+/// takes.
 const QUIET_MIN: Duration = Duration::from_millis(10);
+
+/// Looks that it takes besides: where processors are scarce, most of that time may pass while others have them.
+const QUIET_LOOKS_MIN: u32 = 20;
 
 /// Numbers that are looked at at once, from the newest back: as many as several storms give away between two looks.
 const NUMBERS: i32 = 4;
 
-/// Kills newborn members until there are none for a while; those that were seen.
-pub(crate) fn ambush(scope: &mut Scope, deadline: Instant) -> io::Result<Vec<Key>> {
-    let now = Instant::now();
-    // Cut short by the deadline it would say that it is quiet where nobody listened.
-    let until = deadline.max(now + 2 * QUIET_MIN).min(now + AMBUSH_MAX);
-    let mut caught = Vec::new();
+/// What came of an ambush.
+#[derive(Debug, Default)]
+pub(crate) struct Caught {
+    /// The members that were seen.
+    pub members: Vec<Key>,
+    /// Whether there were none for a while. If not, its time was up before.
+    pub is_quiet: bool,
+}
+
+impl Caught {
+    /// Where there was nobody to catch.
+    pub(crate) fn nobody() -> Self {
+        Self { members: Vec::new(), is_quiet: true }
+    }
+}
+
+/// How long no member was seen: time that went by, and looks that were taken.
+struct Silence {
+    since: Instant,
+    looks: u32,
+}
+
+impl Silence {
+    fn from(now: Instant) -> Self {
+        Self { since: now, looks: 0 }
+    }
+
+    fn is_enough(&self, now: Instant) -> bool {
+        self.looks >= QUIET_LOOKS_MIN && now.duration_since(self.since) >= QUIET_MIN
+    }
+}
+
+/// Kills newborn members until there are none for a while.
+pub(crate) fn ambush(scope: &mut Scope, deadline: Instant) -> io::Result<Caught> {
+    let began = Instant::now();
+    // Cut short by the deadline it would have no time to listen.
+    let until = deadline.max(began + 2 * QUIET_MIN).min(began + AMBUSH_MAX);
+    let mut caught = Caught::default();
     let mut settled = 0;
-    let mut seen_at = Instant::now();
-    while Instant::now() < until && seen_at.elapsed() < QUIET_MIN {
+    let mut silence = Silence::from(began);
+    loop {
+        let now = Instant::now();
+        caught.is_quiet = silence.is_enough(now);
+        if caught.is_quiet || now >= until {
+            return Ok(caught);
+        }
+        silence.looks += 1;
         let newest = proc::newest()?;
         if newest == settled {
             // On a single processor nobody is born while this goes on.
@@ -46,14 +87,27 @@ pub(crate) fn ambush(scope: &mut Scope, deadline: Instant) -> io::Result<Vec<Key
                 // A number is given away before its process can be seen.
                 Newborn::Stranger | Newborn::Unseen => {}
                 Newborn::Member(key) => {
-                    seen_at = Instant::now();
+                    silence = Silence::from(Instant::now());
                     // One that is gone already has a successor, who is the next.
                     signal::send(key, Signal::KILL);
-                    caught.push(key);
+                    caught.members.push(key);
                     break;
                 }
             }
         }
     }
-    Ok(caught)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_in_which_nobody_looked_is_no_silence_and_looks_in_no_time_are_none_either() {
+        let began = Instant::now();
+        let silence = |looks| Silence { since: began, looks };
+        assert!(!silence(QUIET_LOOKS_MIN - 1).is_enough(began + 100 * QUIET_MIN));
+        assert!(!silence(100 * QUIET_LOOKS_MIN).is_enough(began + QUIET_MIN / 2));
+        assert!(silence(QUIET_LOOKS_MIN).is_enough(began + QUIET_MIN));
+    }
 }

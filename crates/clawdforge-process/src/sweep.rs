@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::ambush::ambush;
+use crate::ambush::{Caught, ambush};
 use crate::proc::{self, Key};
 use crate::scope::Scope;
 use crate::signal::{self, Sent};
@@ -63,9 +63,9 @@ pub(crate) fn sweep(scope: &mut Scope, deadline: Instant) -> Swept {
                 kill(&alive, deadline);
                 killed.extend(alive);
                 // Where it cannot look, neither can the next pass, which says so.
-                let caught = if outrun { ambush(scope, deadline).unwrap_or_default() } else { Vec::new() };
-                let is_quiet = seen == 0 && caught.is_empty();
-                killed.extend(caught);
+                let caught = if outrun { ambush(scope, deadline).unwrap_or_default() } else { Caught::nobody() };
+                let is_quiet = seen == 0 && caught.is_quiet && caught.members.is_empty();
+                killed.extend(caught.members);
                 // One quiet pass after a kill may have looked past somebody who was just being born.
                 if is_quiet && (quiet_before || killed.is_empty()) {
                     break 0;

@@ -3,23 +3,18 @@
 //! Between fork and exec the child may only do what is safe after a fork of a threaded process: bare
 //! system calls, no allocation, no locks. Everything it needs is computed before.
 
-use std::io::{self, IoSliceMut, Write as _};
-use std::mem::MaybeUninit;
-use std::net::{Shutdown, TcpListener};
+use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use rustix::io::Errno;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cgroup::Group;
 use crate::error::SpawnError;
 use crate::mark::TREE_MARK_VARIABLE;
-use crate::sandbox::{Failed, Sandbox, Step, settle_parent_death};
+use crate::sandbox::settle_parent_death;
 use crate::spec::{SpawnSpec, StdinMode};
 
 /// What a child answers when its parent was gone before the death signal was armed. Nobody reads it.
@@ -28,115 +23,27 @@ const ORPHANED_AT_BIRTH: i32 = 127;
 /// Signals whose "ignore" a child would inherit: all but the real-time ones, which nobody ignores.
 const PLAIN_SIGNALS: std::ops::RangeInclusive<i32> = 1..=31;
 
-/// How long the launcher of a sandbox may take from its start to the program's: a few system calls. Only a
-/// file system that hangs takes longer, and every other birth waits meanwhile.
-const LAUNCH_WAIT_MAX: Duration = Duration::from_secs(10);
-
 /// What was born.
 pub(crate) struct Newborn {
     pub child: Child,
-    /// What leads out of its network, where that is its own.
-    pub listeners: Vec<TcpListener>,
+    /// Where the child is the launcher of a sandbox: our end of its socket. It becomes the program when it has been
+    /// [told its policy](crate::launch::follow).
+    pub launcher: Option<UnixStream>,
 }
 
-/// Starts the program. Must be called on the thread whose end shall mean the child's end.
+/// Starts the program, or what becomes the program. Must be called on the thread whose end shall mean the child's end.
 /// It gets `open_files` as its limit of open files.
 pub(crate) fn bear(spec: &SpawnSpec, open_files: Rlimit, group: Option<&Group>) -> Result<Newborn, SpawnError> {
-    match &spec.sandbox {
-        None => Ok(Newborn {
-            child: start(spec, Command::new(&spec.program), None, open_files, group)?,
-            listeners: Vec::new(),
-        }),
-        Some(sandbox) => launch(spec, sandbox, open_files, group),
-    }
-}
-
-/// Starts the launcher, tells it the policy, and waits until it has become the program.
-fn launch(
-    spec: &SpawnSpec,
-    sandbox: &Sandbox,
-    open_files: Rlimit,
-    group: Option<&Group>,
-) -> Result<Newborn, SpawnError> {
-    let failed = || SpawnError::os("speak to the launcher of a sandbox");
-    let policy = sandbox.policy(spec);
-    let policy = policy.map_err(|source| SpawnError::Sandbox { action: "open its places", source })?.encode();
-    let (mut ours, theirs) = UnixStream::pair().map_err(failed())?;
-    ours.set_read_timeout(Some(LAUNCH_WAIT_MAX)).map_err(failed())?;
-    ours.set_write_timeout(Some(LAUNCH_WAIT_MAX)).map_err(failed())?;
+    let Some(sandbox) = &spec.sandbox else {
+        let child = start(spec, Command::new(&spec.program), None, open_files, group)?;
+        return Ok(Newborn { child, launcher: None });
+    };
+    let (ours, theirs) = UnixStream::pair().map_err(SpawnError::os("make a socket to the launcher of a sandbox"))?;
     let helper = sandbox.confinement.helper();
     let mut launcher = Command::new(&helper.program);
     launcher.arg(&helper.launch).arg(theirs.as_raw_fd().to_string()).arg(&spec.program);
-    let mut child = start(spec, launcher, Some(theirs.as_raw_fd()), open_files, group)?;
-    drop(theirs);
-    let told = ours.write_all(&policy).and_then(|()| ours.shutdown(Shutdown::Write));
-    // A launcher that failed early may have closed its end already; what it said is there all the same.
-    let mut listeners = Vec::new();
-    let heard = hear(&ours, &mut listeners);
-    let problem = match (told, heard) {
-        (_, Ok(Heard::Failure(failed))) => {
-            let source = io::Error::from_raw_os_error(failed.errno);
-            match failed.step {
-                Step::Exec => SpawnError::from_birth(spec, source),
-                step => SpawnError::Sandbox { action: step.action(), source },
-            }
-        }
-        // Closed by the exec, or by the end of a launcher that was killed, which is then the tree's end.
-        (Ok(()), Ok(Heard::End)) => return Ok(Newborn { child, listeners }),
-        (Err(source), _) | (_, Err(source)) => SpawnError::Os { action: "speak to the launcher of a sandbox", source },
-        (Ok(()), Ok(Heard::Half)) => {
-            let source = io::Error::from(io::ErrorKind::UnexpectedEof);
-            SpawnError::Os { action: "hear the launcher of a sandbox out", source }
-        }
-    };
-    // It is our unreaped child; that it has ended already is no failure.
-    let _ = child.kill();
-    child.wait().map_err(failed())?;
-    Err(problem)
-}
-
-/// What a launcher had to say before it closed its socket.
-enum Heard {
-    /// Nothing more.
-    End,
-    Failure(Failed),
-    /// A failure that was cut off.
-    Half,
-}
-
-/// Hears a launcher out: its listeners, then either nothing or its failure.
-fn hear(from: &UnixStream, listeners: &mut Vec<TcpListener>) -> io::Result<Heard> {
-    let mut said = Vec::with_capacity(Failed::BYTES);
-    while said.len() < Failed::BYTES {
-        let (mut bytes, mut space) = ([0; Failed::BYTES], [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))]);
-        let mut along = RecvAncillaryBuffer::new(&mut space);
-        let received = recvmsg(from, &mut [IoSliceMut::new(&mut bytes)], &mut along, RecvFlags::CMSG_CLOEXEC);
-        let count = match received {
-            Ok(received) => received.bytes,
-            Err(Errno::INTR) => continue,
-            // Closed with something of ours unread: what it said before comes first, so there is nothing.
-            Err(Errno::CONNRESET) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        if count == 0 {
-            break;
-        }
-        let known = listeners.len();
-        for message in along.drain() {
-            if let RecvAncillaryMessage::ScmRights(files) = message {
-                listeners.extend(files.map(TcpListener::from));
-            }
-        }
-        // The byte that a listener came with says nothing.
-        if listeners.len() == known {
-            said.extend(bytes.into_iter().take(count));
-        }
-    }
-    Ok(match <[u8; Failed::BYTES]>::try_from(said.as_slice()) {
-        Ok(whole) => Heard::Failure(Failed::decode(whole)),
-        Err(_) if said.is_empty() => Heard::End,
-        Err(_) => Heard::Half,
-    })
+    let child = start(spec, launcher, Some(theirs.as_raw_fd()), open_files, group)?;
+    Ok(Newborn { child, launcher: Some(ours) })
 }
 
 /// Starts a command that has the program and what stands before the arguments.

@@ -35,6 +35,7 @@ mod error;
 mod exit;
 mod identity;
 mod kin;
+mod launch;
 mod leaders;
 pub mod lines;
 mod mark;

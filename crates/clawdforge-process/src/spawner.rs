@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,13 +12,15 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
 use tokio::sync::oneshot;
 
-use crate::birth;
+use crate::birth::{self, Newborn};
 use crate::cgroup::{Cgroups, Group};
 use crate::error::SpawnError;
 use crate::kin::Kin;
+use crate::launch;
 use crate::leaders::Leaders;
 use crate::mark::TreeMark;
 use crate::proc::{self, Key};
+use crate::sandbox::policy::Policy;
 use crate::scope::Scope;
 use crate::spec::SpawnSpec;
 use crate::tree::Tree;
@@ -50,13 +53,16 @@ pub struct Spawner {
 
 /// An order to the thread.
 struct Birth {
-    spec: SpawnSpec,
+    spec: Arc<SpawnSpec>,
     place: OwnedPermit<Remains>,
     is_errand: bool,
     // Keeps the thread alive for the tree: with the thread's end, the kernel would end the child.
     spawner: Spawner,
-    reply: oneshot::Sender<Result<Tree, SpawnError>>,
+    reply: oneshot::Sender<Result<Born, SpawnError>>,
 }
+
+/// A tree whose leader is the program, or is about to become it.
+type Born = (Tree, Option<UnixStream>);
 
 impl Spawner {
     /// Starts the threads and makes this process the subreaper of everything born from them. Raises the
@@ -142,10 +148,32 @@ impl Spawner {
 
     async fn bear(&self, spec: SpawnSpec, is_errand: bool) -> Result<Tree, SpawnError> {
         let place = self.place()?;
+        let spec = Arc::new(spec);
+        let policy = self.policy(&spec).await?;
         let (reply, born) = oneshot::channel();
-        let birth = Birth { spec, place, is_errand, spawner: self.clone(), reply };
+        let birth = Birth { spec: Arc::clone(&spec), place, is_errand, spawner: self.clone(), reply };
         self.births.send(birth).await.map_err(|_| SpawnError::SpawnerGone)?;
-        born.await.map_err(|_| SpawnError::SpawnerGone)?
+        let (tree, launcher) = born.await.map_err(|_| SpawnError::SpawnerGone)??;
+        let Some(launcher) = launcher else { return Ok(tree) };
+        match launch::follow(launcher, &policy, &spec).await {
+            Ok(listeners) => Ok(tree.with_listeners(listeners)),
+            Err(error) => {
+                tree.end(Duration::ZERO).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What the launcher of a sandbox is to be told; nothing where there is none. Many looks at the file system.
+    async fn policy(&self, spec: &Arc<SpawnSpec>) -> Result<Vec<u8>, SpawnError> {
+        if spec.sandbox.is_none() {
+            return Ok(Vec::new());
+        }
+        let spec = Arc::clone(spec);
+        let of_sandbox = move || spec.sandbox.as_ref().map(|sandbox| sandbox.policy(&spec)).transpose();
+        let policy = self.runtime.spawn_blocking(of_sandbox).await.map_err(|_| SpawnError::SpawnerGone)?;
+        let policy = policy.map_err(|source| SpawnError::Sandbox { action: "open its places", source })?;
+        Ok(policy.as_ref().map(Policy::encode).unwrap_or_default())
     }
 
     /// Reaps orphans of trees that ended by themselves, so that they do not pile up as zombies while
@@ -256,10 +284,10 @@ fn deliver(mut ordered: Receiver<Birth>, open_files: Rlimit) {
         let _inside = runtime.enter();
         let born = spawner.group_of(&spec.mark, is_errand).and_then(|group| {
             let birth = || birth::bear(&spec, open_files, group.as_deref());
-            let (newborn, leader) = spawner.leaders.bear(birth)?;
+            let (Newborn { child, launcher }, leader) = spawner.leaders.bear(birth)?;
             // From here on a failure, or a caller that went away, ends what was born.
-            let grave = spawner.grave(place, leader, spec.mark, is_errand, group);
-            Tree::take(newborn, leader, grave, spawner)
+            let grave = spawner.grave(place, leader, spec.mark.clone(), is_errand, group);
+            Ok((Tree::take(child, leader, grave, spawner)?, launcher))
         });
         // A tree that nobody waits for any more is dropped here, and thereby ended.
         drop(reply.send(born));

@@ -13,7 +13,6 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
-use crate::birth::Newborn;
 use crate::error::SpawnError;
 use crate::exit::{ExitReport, ExitWatch, LeaderWatch};
 use crate::identity::TreeIdentity;
@@ -138,8 +137,7 @@ impl Tree {
     }
 
     /// Takes a newborn in. Must run inside the runtime.
-    pub(crate) fn take(newborn: Newborn, leader: Key, grave: Grave, spawner: Spawner) -> Result<Self, SpawnError> {
-        let Newborn { child, listeners } = newborn;
+    pub(crate) fn take(child: Child, leader: Key, grave: Grave, spawner: Spawner) -> Result<Self, SpawnError> {
         let pid = Pid::from_child(&child);
         let exit = ExitWatch::start(pid).map_err(SpawnError::os("watch the new process"))?;
         let Child { stdin, stdout, stderr, .. } = child;
@@ -159,11 +157,16 @@ impl Tree {
             stdin,
             stdout,
             stderr: Tail::start(spawner.runtime(), stderr),
-            listeners,
+            listeners: Vec::new(),
             exit,
             grave,
             spawner,
         })
+    }
+
+    /// Gives it what leads out of its network.
+    pub(crate) fn with_listeners(self, listeners: Vec<TcpListener>) -> Self {
+        Self { listeners, ..self }
     }
 
     fn terminate(&self) {

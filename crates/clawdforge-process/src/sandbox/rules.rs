@@ -13,7 +13,8 @@ use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
-use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::io::Errno;
 
 use super::Ports;
 use super::policy::{Access, Rule};
@@ -65,16 +66,25 @@ pub(super) fn hold(rules: &[Rule]) -> Held {
 }
 
 /// Opens a place by a path that has no link in it, or not any more: where one appeared since the path was found, somebody
-/// put it there who wants another place opened. Part by part, because filters of containers may not know `openat2`.
+/// put it there who wants another place opened.
 pub(super) fn open_place(path: &Path) -> io::Result<OwnedFd> {
+    if !path.is_absolute() || path.components().any(|part| part == Component::ParentDir) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    match openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS) {
+        // Filters of containers may not know the call, and say either.
+        Err(Errno::NOSYS | Errno::PERM) => open_by_parts(path),
+        opened => Ok(opened?),
+    }
+}
+
+/// The same where the kernel does not keep links off by itself.
+fn open_by_parts(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut place = open("/", flags, Mode::empty())?;
     for part in path.components() {
-        place = match part {
-            Component::RootDir | Component::CurDir => continue,
-            Component::Normal(name) => openat(&place, name, flags, Mode::empty())?,
-            Component::ParentDir | Component::Prefix(_) => return Err(io::ErrorKind::InvalidInput.into()),
-        };
+        let Component::Normal(name) = part else { continue };
+        place = openat(&place, name, flags, Mode::empty())?;
         // With these flags a link is opened like a file.
         if FileType::from_raw_mode(fstat(&place)?.st_mode) == FileType::Symlink {
             return Err(io::Error::from_raw_os_error(libc::ELOOP));
@@ -133,11 +143,16 @@ mod tests {
         std::fs::create_dir_all(top.join("real/deep")).unwrap();
         std::fs::write(top.join("real/file"), "").unwrap();
         std::os::unix::fs::symlink("real", top.join("link")).unwrap();
-        for open in ["", "real", "real/deep", "real/file"] {
-            assert!(open_place(&top.join(open)).is_ok(), "{open}");
+        for opened in [open_place, open_by_parts] {
+            for open in ["", "real", "real/deep", "real/file"] {
+                assert!(opened(&top.join(open)).is_ok(), "{open}");
+            }
+            for shut in ["link", "link/deep", "link/file", "missing"] {
+                assert!(opened(&top.join(shut)).is_err(), "{shut}");
+            }
         }
-        for shut in ["link", "link/deep", "link/file", "real/../real", "missing"] {
-            assert!(open_place(&top.join(shut)).is_err(), "{shut}");
+        for shut in [&*top.join("real/../real"), Path::new("real"), Path::new("")] {
+            assert!(open_place(shut).is_err(), "{}", shut.display());
         }
     }
 

@@ -27,4 +27,4 @@ mod writer;
 mod writes;
 
 pub use check::{Check, inspect};
-pub use open::{CloseError, OpenError, Opened, SqliteOptions, open};
+pub use open::{Claim, CloseError, OpenError, Opened, SqliteOptions, open};

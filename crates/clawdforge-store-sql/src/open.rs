@@ -110,40 +110,67 @@ pub struct Opened {
     writer: JoinHandle<Result<(), sqlx::Error>>,
 }
 
+/// The right to a database that is not open yet: while it is held, no other server has it.
+#[derive(Debug)]
+pub struct Claim {
+    path: PathBuf,
+    options: SqliteOptions,
+    lock: Lock,
+}
+
 /// Opens the store, creating or upgrading the database as needed, and starts its writer. Needs a
 /// Tokio runtime with time enabled.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub async fn open(options: SqliteOptions) -> Result<Opened, OpenError> {
-    // SQLite would read a path that begins with `file:` as a URI; an absolute path never does.
-    let path = std::path::absolute(&options.path)
-        .map_err(|error| OpenError::Other { path: options.path.clone(), reason: error.to_string() })?;
-    let lock = Lock::take(&path, options.without_locks).await?;
-    private::make_private(&path)?;
+    Claim::take(options).await?.open().await
+}
 
-    let writing = connect::writer(&path, &options);
-    let mut connection = connect::writing(&writing).await.map_err(|error| open_error(&path, &error))?;
-    if let Err(error) = schema::bring_up_to_date(&mut connection, &path).await {
-        // The error that matters is the first; a connection that cannot even close is gone as well.
-        let _ = connection.close().await;
-        return Err(error);
+impl Claim {
+    /// Takes the right to a database, which need not be there.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`], [`OpenError::NoLocks`], [`OpenError::NotWritable`].
+    pub async fn take(options: SqliteOptions) -> Result<Self, OpenError> {
+        // SQLite would read a path that begins with `file:` as a URI; an absolute path never does.
+        let path = std::path::absolute(&options.path)
+            .map_err(|error| OpenError::Other { path: options.path.clone(), reason: error.to_string() })?;
+        let lock = Lock::take(&path, options.without_locks).await?;
+        Ok(Self { path, options, lock })
     }
 
-    let readers = connect::readers(&path);
-    let (door, writer) = Writer::start(writing, connection, readers.clone(), lock);
-    let (door, windows) = (Arc::new(door), Arc::new(Windows::new(readers.clone())));
-    let store = Store {
-        door: door.clone(),
-        tokens: windows.clone(),
-        agent_users: windows.clone(),
-        files: windows.clone(),
-        sessions: windows.clone(),
-        events: windows.clone(),
-        keys: windows.clone(),
-        ledger: windows,
-    };
-    Ok(Opened { store, path, door, readers, writer })
+    /// Opens the store, as [`open`](open()) does.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(self) -> Result<Opened, OpenError> {
+        let Self { path, options, lock } = self;
+        private::make_private(&path)?;
+
+        let writing = connect::writer(&path, &options);
+        let mut connection = connect::writing(&writing).await.map_err(|error| open_error(&path, &error))?;
+        if let Err(error) = schema::bring_up_to_date(&mut connection, &path).await {
+            // The error that matters is the first; a connection that cannot even close is gone as well.
+            let _ = connection.close().await;
+            return Err(error);
+        }
+
+        let readers = connect::readers(&path);
+        let (door, writer) = Writer::start(writing, connection, readers.clone(), lock);
+        let (door, windows) = (Arc::new(door), Arc::new(Windows::new(readers.clone())));
+        let store = Store {
+            door: door.clone(),
+            tokens: windows.clone(),
+            agent_users: windows.clone(),
+            files: windows.clone(),
+            sessions: windows.clone(),
+            events: windows.clone(),
+            keys: windows.clone(),
+            ledger: windows,
+        };
+        Ok(Opened { store, path, door, readers, writer })
+    }
 }
 
 #[cfg(test)]

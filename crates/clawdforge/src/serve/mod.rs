@@ -28,7 +28,7 @@ use clawdforge_engine::{EVENT_GATHER, Engine, EngineOptions, Ids, Parts, Recover
 use clawdforge_process::sandbox::probe;
 use clawdforge_process::{Cgroups, Spawner};
 use clawdforge_server::{Server, ServerOptions};
-use clawdforge_store_sql::{Opened, SqliteOptions};
+use clawdforge_store_sql::{Claim, Opened, SqliteOptions};
 use rustix::fs::Mode;
 use rustix::process::umask;
 use tokio::net::TcpListener;
@@ -71,15 +71,18 @@ async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
     let readable = config.start_despite.contains(&Risk::ReadableData);
     data_dir::prepare(&config.data_dir, isolation::users(&config)?.is_some(), readable)?;
     let address = listener.local_addr()?;
-    let opened = clawdforge_store_sql::open(database_options(&config)).await?;
-    let ids = Ids::new(Arc::new(SystemClock));
-    let admin = admin_token::find_or_make(&config, &ids)?;
+    // Before anything in there is touched.
+    let claim = Claim::take(database_options(&config)).await?;
 
     let (proxy, egress) = Proxy::bind(Arc::new(System)).await.context("there is no port for the agents' proxy")?;
     config.egress = Some(egress);
     let cgroups = cgroups::of(&config)?;
     let spawner = Spawner::start()?.with_cgroups(cgroups.as_ref().ok().cloned());
-    let isolation = stand(&config, &spawner, &cgroups).await?;
+    // Both at once: the disk is waited for, while processes are started.
+    let (opened, isolation) = tokio::join!(claim.open(), stand(&config, &spawner, &cgroups));
+    let (opened, isolation) = (opened?, isolation?);
+    let ids = Ids::new(Arc::new(SystemClock));
+    let admin = admin_token::find_or_make(&config, &ids)?;
     // What was tried is what agents get.
     config.confinement.clone_from(&isolation.confinement);
     let agents = ServiceAgents::of(&config, &spawner)?;

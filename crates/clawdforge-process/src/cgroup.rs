@@ -12,7 +12,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -224,8 +224,8 @@ impl Group {
     }
 
     /// Where a process writes `0` to join.
-    pub(crate) fn door(&self) -> RawFd {
-        self.door.as_raw_fd()
+    pub(crate) fn door(&self) -> BorrowedFd<'_> {
+        self.door.as_fd()
     }
 
     /// The numbers of those who are in it and alive.

@@ -25,7 +25,7 @@
 //!
 //! What a tree may reach, beside when it ends, is the business of [`sandbox`].
 //!
-//! Unsafe code lives in `birth` (what runs between fork and exec), in `sandbox` (calls that rustix does not
+//! Unsafe code lives in `birth` and `settle` (what runs between fork and exec), in `sandbox` (calls that rustix does not
 //! offer), in [`secrets`] and, for one constructor, in `exit`.
 
 mod ambush;
@@ -44,6 +44,7 @@ pub mod reaper;
 pub mod sandbox;
 mod scope;
 pub mod secrets;
+mod settle;
 mod signal;
 mod spawner;
 mod spec;

@@ -4,21 +4,27 @@
 //! through a socket, and a failure goes back through it. On success the socket closes with the exec.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
+use std::str::FromStr;
 
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::Pid;
+use rustix::process::{Pid, Rlimit};
 
 use super::calls::Left;
 use super::namespaces::Side;
 use super::policy::{POLICY_BYTES_MAX, Policy};
 use super::rules::RulesError;
 use super::{calls, namespaces, network, powers, rules, view};
+use crate::settle::settle;
+
+/// Stands for what is not there, or not limited.
+const NONE: &str = "-";
 
 /// Exit code of a launcher that could not become the program; the reason went through the socket.
 const NOT_LAUNCHED: u8 = 126;
@@ -29,6 +35,7 @@ const TRUNCATION_ABI: u32 = 3;
 /// What the launcher was doing when it failed. Only the last one is about the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
+    Settle,
     Policy,
     Resources,
     Namespaces,
@@ -42,7 +49,8 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
+        (Self::Settle, "settle in a session of its own"),
         (Self::Policy, "read its policy"),
         (Self::Resources, "limit its resources"),
         (Self::Namespaces, "make its namespaces"),
@@ -62,6 +70,38 @@ impl Step {
 
     fn number(self) -> u8 {
         Self::ALL.iter().position(|(step, _)| *step == self).and_then(|place| u8::try_from(place).ok()).unwrap_or(0)
+    }
+}
+
+/// What a launcher is told by its first argument, before its policy.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Start {
+    /// Where the policy comes from.
+    pub socket: RawFd,
+    /// Where a process joins the tree's control group.
+    pub door: Option<RawFd>,
+    /// The limit of open files that the server had when it started.
+    pub open_files: Rlimit,
+}
+
+impl fmt::Display for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let number = |number: Option<u64>| number.map_or_else(|| NONE.to_owned(), |number| number.to_string());
+        let door = self.door.map_or_else(|| NONE.to_owned(), |door| door.to_string());
+        let Rlimit { current, maximum } = self.open_files;
+        write!(f, "{},{door},{},{}", self.socket, number(current), number(maximum))
+    }
+}
+
+impl Start {
+    fn parse(text: &str) -> Option<Self> {
+        fn number<T: FromStr>(word: &str) -> Option<Option<T>> {
+            if word == NONE { Some(None) } else { word.parse().ok().map(Some) }
+        }
+        let words: Vec<&str> = text.split(',').collect();
+        let [socket, door, current, maximum] = words.as_slice() else { return None };
+        let open_files = Rlimit { current: number(current)?, maximum: number(maximum)? };
+        Some(Self { socket: socket.parse().ok()?, door: number(door)?, open_files })
     }
 }
 
@@ -90,17 +130,22 @@ impl Failed {
     }
 }
 
-/// The hidden sub-command. `args` are the number of the socket, the program, and the program's arguments.
+/// The hidden sub-command. `args` are what the spawner of this crate says first, the program, and the program's arguments.
 /// Must be called before this process has a second thread. Returns only when the program could not be
 /// started.
 pub fn launcher_main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let mut args = args;
-    let socket = args.next().and_then(|number| number.to_str()?.parse::<RawFd>().ok()).and_then(adopt);
-    let (Some(socket), Some(program)) = (socket, args.next()) else {
+    let start = args.next().and_then(|told| Start::parse(told.to_str()?));
+    let (Some(start), Some(program)) = (start, args.next()) else {
+        return ExitCode::from(NOT_LAUNCHED);
+    };
+    let Some(socket) = adopt(start.socket) else {
         return ExitCode::from(NOT_LAUNCHED);
     };
     let mut socket = Some(socket);
-    let Err(failed) = become_program(&mut socket, program.into(), args.collect());
+    let settled = settle(start.door, start.open_files).map_err(Failed::at(Step::Settle));
+    let became = settled.and_then(|()| become_program(&mut socket, program.into(), args.collect()));
+    let Err(failed) = became;
     if let Some(mut socket) = socket {
         // A server that is gone has nothing to hear.
         let _ = socket.write_all(&failed.encode());
@@ -228,8 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn a_start_arrives_as_it_was_told() {
+        let all = Start { socket: 7, door: Some(8), open_files: Rlimit { current: Some(1_024), maximum: Some(4_096) } };
+        let none = Start { door: None, open_files: Rlimit { current: None, maximum: None }, ..all.clone() };
+        for start in [all, none] {
+            assert_eq!(Start::parse(&start.to_string()), Some(start));
+        }
+    }
+
+    #[test]
     fn a_launcher_without_its_socket_starts_nothing() {
-        for args in [&[][..], &["0", "/bin/true"], &["x", "/bin/true"], &["99999", "/bin/true"]] {
+        let starts = ["", "x", "0", "0,-,1,1", "99999,-,1,1", "99999,-,1", "99999,-,1,1,1", "-,-,1,1"];
+        for args in starts.map(|start| [start, "/bin/true"]).iter().map(|args| &args[..]).chain([&[][..]]) {
             let code = launcher_main(args.iter().map(OsString::from));
             assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(NOT_LAUNCHED)), "{args:?}");
         }

@@ -51,7 +51,7 @@ pub use attack::{Attack, Outcome, Targets, attack_main, try_all};
 pub use chain::start_chains;
 pub use ipc::Meeting;
 pub use launcher::launcher_main;
-pub(crate) use launcher::{Failed, Step};
+pub(crate) use launcher::{Failed, Start, Step};
 use policy::{Policy, Rule};
 pub(crate) use powers::settle_parent_death;
 pub use roots::{READ_BY_VARIABLE, can_contain};

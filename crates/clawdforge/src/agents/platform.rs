@@ -5,8 +5,8 @@ use std::io::Read;
 
 use anyhow::bail;
 
-/// Bytes at the beginning of a program that hold the name of its loader.
-const HEADER_BYTES_MAX: u64 = 64 * 1024;
+/// Bytes at the beginning of a program that hold the name of its loader: linkers put it right behind the headers.
+const HEADER_BYTES_MAX: u64 = 4 * 1024;
 
 /// A machine that agents have packages for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

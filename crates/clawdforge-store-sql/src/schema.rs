@@ -28,6 +28,9 @@ const MIGRATIONS: [&str; 13] = [
     include_str!("../migrations/sqlite/0013_forks.sql"),
 ];
 
+/// What all of them make of an empty database, in one step; written by the test that compares the two.
+const WHOLE: &str = include_str!("../migrations/sqlite/whole.sql");
+
 /// Marks our databases; set by the first migration.
 const APPLICATION_ID: i64 = 0x636c_7764;
 
@@ -43,18 +46,25 @@ pub(crate) async fn bring_up_to_date(connection: &mut SqliteConnection, path: &P
         Ok(done) if done <= known => done,
         _ => return Err(OpenError::NewerSchema { path: path.to_owned(), found: found.version, known }),
     };
-    if done < known {
-        upgrade(connection, done).await.map_err(|error| open_error(path, &error))?;
-    }
-    Ok(())
+    let brought = match done {
+        0 if found.tables == 0 => step(connection, &[(WHOLE, known)]).await,
+        done if done < known => step(connection, &migrations_after(done)).await,
+        _ => Ok(()),
+    };
+    brought.map_err(|error| open_error(path, &error))
 }
 
-/// Applies all migrations but the first `done`. They are not flushed one by one: the first commit behind them takes them
-/// along, and where the power fails before it, the next start applies them again.
-async fn upgrade(connection: &mut SqliteConnection, done: usize) -> Result<(), sqlx::Error> {
+/// The migrations behind the first `done`, with their numbers.
+fn migrations_after(done: usize) -> Vec<(&'static str, usize)> {
+    MIGRATIONS.into_iter().zip(1..).skip(done).collect()
+}
+
+/// Applies these. They are not flushed one by one: the first commit behind them takes them along, and where the power
+/// fails before it, the next start applies them again.
+async fn step(connection: &mut SqliteConnection, steps: &[(&'static str, usize)]) -> Result<(), sqlx::Error> {
     sqlx::raw_sql("PRAGMA synchronous = NORMAL").execute(&mut *connection).await?;
-    for (index, migration) in MIGRATIONS.iter().enumerate().skip(done) {
-        apply(connection, migration, index + 1).await?;
+    for (sql, version) in steps {
+        apply(connection, sql, *version).await?;
     }
     sqlx::raw_sql("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
     Ok(())
@@ -79,11 +89,11 @@ impl Found {
     }
 }
 
-/// One migration and its number, in one transaction. On an error the caller drops the connection,
+/// One step and the version it leads to, in one transaction. On an error the caller drops the connection,
 /// which undoes the transaction.
-async fn apply(connection: &mut SqliteConnection, migration: &'static str, version: usize) -> Result<(), sqlx::Error> {
+async fn apply(connection: &mut SqliteConnection, sql: &'static str, version: usize) -> Result<(), sqlx::Error> {
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    sqlx::raw_sql(migration).execute(&mut *connection).await?;
+    sqlx::raw_sql(sql).execute(&mut *connection).await?;
     // A pragma takes no bound values; the number is ours.
     sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA user_version = {version}"))).execute(&mut *connection).await?;
     sqlx::raw_sql("COMMIT").execute(&mut *connection).await?;
@@ -94,6 +104,43 @@ async fn apply(connection: &mut SqliteConnection, migration: &'static str, versi
 mod tests {
     use super::*;
     use crate::{SqliteOptions, connect};
+
+    /// Set, [`WHOLE`] is written anew instead of compared.
+    const WRITE_VARIABLE: &str = "CLAWDFORGE_WRITE_SCHEMA";
+
+    /// The tables and indexes that there are, as they were made, and whose the database is.
+    async fn made_by(steps: &[(&'static str, usize)]) -> (Vec<String>, Found) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        let options = connect::writer(&path, &SqliteOptions::at(&path)).create_if_missing(true);
+        let mut connection = connect::writing(&options).await.unwrap();
+        step(&mut connection, steps).await.unwrap();
+        let query = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid";
+        let rows = sqlx::query(query).fetch_all(&mut connection).await.unwrap();
+        (rows.iter().map(|row| row.get(0)).collect(), Found::read(&mut connection).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_new_database_is_what_all_migrations_make_of_an_empty_one() {
+        let (migrated, found) = made_by(&migrations_after(0)).await;
+        #[expect(clippy::disallowed_methods, reason = "how a developer asks for the file")]
+        if std::env::var_os(WRITE_VARIABLE).is_some() {
+            let head = "-- What all migrations make of an empty database: a new one gets it in one step. Not written by hand;\n\
+                        -- behind a new migration: CLAWDFORGE_WRITE_SCHEMA=1 cargo test -p clawdforge-store-sql a_new_database\n\n\
+                        PRAGMA application_id = 0x636c7764;\n";
+            let statements: String = migrated.iter().map(|sql| format!("\n{sql};\n")).collect();
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/sqlite/whole.sql");
+            std::fs::write(file, format!("{head}{statements}")).unwrap();
+            return;
+        }
+        let (new, found_new) = made_by(&[(WHOLE, MIGRATIONS.len())]).await;
+        assert_eq!(new, migrated);
+        assert_eq!(
+            (found.application_id, found.version, found.tables),
+            (APPLICATION_ID, MIGRATIONS.len() as i64, found_new.tables)
+        );
+        assert_eq!((found_new.application_id, found_new.version), (found.application_id, found.version));
+    }
 
     #[tokio::test]
     async fn commits_behind_the_migrations_are_flushed() {

@@ -29,7 +29,7 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Bytes of its answer: some thirty lines.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
-/// How long it may take to end once it was heard.
+/// How long it may take to end when it did not say everything.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The name of a probe of the usual sandbox.
@@ -151,12 +151,21 @@ pub async fn measure_as(
     };
     let mut tree = spawner.spawn(spec).await?;
     let heard = timeout(ANSWER_WAIT_MAX, hear(&mut tree)).await;
-    let stderr = tree.stderr_tail();
-    // Whatever it left behind is logged by this crate.
-    let _ = tree.end(GRACE).await;
-    let said = heard.map_err(|_| ProbeError::NoAnswer("it took too long".to_owned()))?;
-    let said = said.map_err(|error| ProbeError::NoAnswer(error.to_string()))?;
-    let outcomes = outcomes(&said).ok_or_else(|| ProbeError::NoAnswer(format!("{said:?} {stderr}")))?;
+    let outcomes = match heard {
+        // It is ended meanwhile: the kernel takes its time to close some of what was tried.
+        Ok(Ok(Heard { outcomes: Some(outcomes), .. })) => outcomes,
+        heard => {
+            // Why it did not say more stands there when it has ended.
+            let ended = timeout(GRACE, tree.wait()).await;
+            let stderr = tree.stderr_tail();
+            tree.end(if ended.is_ok() { Duration::ZERO } else { GRACE }).await;
+            return Err(ProbeError::NoAnswer(match heard {
+                Err(_) => "it took too long".to_owned(),
+                Ok(Err(error)) => error.to_string(),
+                Ok(Ok(Heard { said, .. })) => format!("{said:?} {stderr}"),
+            }));
+        }
+    };
     Ok(Findings { made, landlock_abi: landlock_abi(), outcomes })
 }
 
@@ -202,13 +211,27 @@ fn clean_shared() {
     }
 }
 
-async fn hear(tree: &mut Tree) -> io::Result<String> {
-    let mut said = String::new();
-    if let Some(stdout) = tree.take_stdout() {
-        stdout.take(ANSWER_BYTES_MAX).read_to_string(&mut said).await?;
+/// What an attacker said, and what it means once that is all.
+struct Heard {
+    said: String,
+    outcomes: Option<Vec<(Attack, Outcome)>>,
+}
+
+/// Hears an attacker until it has said everything, or says no more.
+async fn hear(tree: &mut Tree) -> io::Result<Heard> {
+    let mut bytes = Vec::new();
+    let mut stdout = tree.take_stdout().map(|stdout| stdout.take(ANSWER_BYTES_MAX));
+    loop {
+        let read = match &mut stdout {
+            Some(stdout) => stdout.read_buf(&mut bytes).await?,
+            None => 0,
+        };
+        let said = String::from_utf8_lossy(&bytes);
+        let outcomes = outcomes(&said);
+        if outcomes.is_some() || read == 0 {
+            return Ok(Heard { said: said.into_owned(), outcomes });
+        }
     }
-    tree.wait().await;
-    Ok(said)
 }
 
 /// Every attack with its outcome; `None` unless all of them answered.

@@ -22,7 +22,7 @@ use clawdforge_process::Spawner;
 use serde_json::Value;
 
 use crate::config::{self, Config, Inputs, Loaded, Origin};
-use crate::serve::refusals;
+use crate::serve::{SETTLE_WAIT_MAX, refusals};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +117,8 @@ async fn examine(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Vec<Check
     checks.push(database::check(config, &listener).await);
     checks.push(port::check(config.listen, &listener, database::is_in_use(config)));
     checks.extend(machine::check(config, clock.now()));
+    // Whoever tried the sandbox must not outlive this process.
+    spawner.settled(SETTLE_WAIT_MAX).await;
     Ok(checks)
 }
 

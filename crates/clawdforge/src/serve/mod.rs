@@ -41,7 +41,7 @@ use crate::isolation::{self, Standing};
 use crate::{network, profiles, session_agents};
 
 /// How long the last processes may take to be gone: a killed process needs milliseconds.
-const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
+pub const SETTLE_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Name of the database in the data directory.
 pub const DATABASE: &str = "clawdforge.sqlite";
@@ -64,28 +64,47 @@ pub fn serve(inputs: &Inputs) -> anyhow::Result<ExitCode> {
     runtime.block_on(run(loaded.config))
 }
 
-async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
+async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let signals = signals::Signals::listen()?;
     // First of all: a start that is refused for its address leaves no directory behind.
     let listener = TcpListener::bind(config.listen).await.with_context(|| listen_hint(config.listen))?;
     let readable = config.start_despite.contains(&Risk::ReadableData);
     data_dir::prepare(&config.data_dir, isolation::users(&config)?.is_some(), readable)?;
-    let address = listener.local_addr()?;
     // Before anything in there is touched.
     let claim = Claim::take(database_options(&config)).await?;
-
-    let (proxy, egress) = Proxy::bind(Arc::new(System)).await.context("there is no port for the agents' proxy")?;
-    config.egress = Some(egress);
     let cgroups = cgroups::of(&config)?;
     let spawner = Spawner::start()?.with_cgroups(cgroups.as_ref().ok().cloned());
+    let served = serve_on(listener, config, signals, claim, &cgroups, &spawner).await;
+    // What was dropped is being killed: whoever is stopped for that when this process ends would stay so.
+    if !spawner.settled(SETTLE_WAIT_MAX).await {
+        tracing::error!("processes are left that could not be ended");
+    }
+    let (code, opened) = served?;
+    opened.close().await.context("the database did not close in good order; nothing acknowledged is lost")?;
+    tracing::info!("the service has stopped");
+    Ok(code)
+}
+
+/// The service from its claim to its data on until it is told to stop; its store is still open then.
+async fn serve_on(
+    listener: TcpListener,
+    mut config: Config,
+    signals: signals::Signals,
+    claim: Claim,
+    cgroups: &Result<Cgroups, String>,
+    spawner: &Spawner,
+) -> anyhow::Result<(ExitCode, Opened)> {
+    let address = listener.local_addr()?;
+    let (proxy, egress) = Proxy::bind(Arc::new(System)).await.context("there is no port for the agents' proxy")?;
+    config.egress = Some(egress);
     // Both at once: the disk is waited for, while processes are started.
-    let (opened, isolation) = tokio::join!(claim.open(), stand(&config, &spawner, &cgroups));
+    let (opened, isolation) = tokio::join!(claim.open(), stand(&config, spawner, cgroups));
     let (opened, isolation) = (opened?, isolation?);
     let ids = Ids::new(Arc::new(SystemClock));
     let admin = admin_token::find_or_make(&config, &ids)?;
     // What was tried is what agents get.
     config.confinement.clone_from(&isolation.confinement);
-    let agents = ServiceAgents::of(&config, &spawner)?;
+    let agents = ServiceAgents::of(&config, spawner)?;
     for warning in network::check(
         profiles::profiles(&config)?.iter().chain(session_agents::all(&config)?.iter().map(|agent| &agent.profile)),
     )? {
@@ -130,13 +149,7 @@ async fn run(mut config: Config) -> anyhow::Result<ExitCode> {
         until_stopped(&engine, opened.broken(), &config, signals, stop.clone()),
     )
     .3;
-    // A version that was still being asked for was dropped: its process must not outlive this one.
-    if !spawner.settled(SETTLE_WAIT_MAX).await {
-        tracing::error!("processes are left that could not be ended");
-    }
-    opened.close().await.context("the database did not close in good order; nothing acknowledged is lost")?;
-    tracing::info!("the service has stopped");
-    Ok(code)
+    Ok((code, opened))
 }
 
 /// What agents are kept from here: found out before anything is taken in, and enough, or there is no start.

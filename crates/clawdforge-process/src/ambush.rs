@@ -23,7 +23,10 @@ const AMBUSH_MAX: Duration = Duration::from_millis(500);
 const QUIET_MIN: Duration = Duration::from_millis(10);
 
 /// Looks that it takes besides: where processors are scarce, most of that time may pass while others have them.
-const QUIET_LOOKS_MIN: u32 = 20;
+const QUIET_LOOKS_MIN: u32 = 2 * LOOKS_PER_YIELD;
+
+/// Looks after which somebody else may have this processor: where it is the only one, nobody is born meanwhile.
+const LOOKS_PER_YIELD: u32 = 8;
 
 /// Numbers that are looked at at once, from the newest back: as many as several storms give away between two looks.
 const NUMBERS: i32 = 4;
@@ -77,8 +80,9 @@ pub(crate) fn ambush(scope: &mut Scope, deadline: Instant) -> io::Result<Caught>
         silence.looks += 1;
         let newest = proc::newest()?;
         if newest == settled {
-            // On a single processor nobody is born while this goes on.
-            thread::yield_now();
+            if silence.looks.is_multiple_of(LOOKS_PER_YIELD) {
+                thread::yield_now();
+            }
             continue;
         }
         for number in (newest.saturating_sub(NUMBERS)..=newest).rev().filter(|number| *number > 1) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,6 +49,7 @@ pub struct Spawner {
     /// The groups of kin, for their errands to join.
     groups_of_kin: Arc<Mutex<HashMap<TreeMark, Weak<Group>>>>,
     boot_id: Arc<str>,
+    numbers: Arc<AtomicU64>,
     runtime: Handle,
 }
 
@@ -94,8 +96,8 @@ impl Spawner {
             .name("undertaker".to_owned())
             .spawn(move || undertaker::run(dropped))
             .map_err(SpawnError::os("start the undertaker thread"))?;
-        let groups_of_kin = Arc::default();
-        Ok(Self { births, graves, leaders, cgroups: None, groups_of_kin, boot_id, runtime })
+        let (groups_of_kin, numbers) = (Arc::default(), Arc::default());
+        Ok(Self { births, graves, leaders, cgroups: None, groups_of_kin, boot_id, numbers, runtime })
     }
 
     /// The same, with a control group for each tree and kin made from now on by this handle and those cloned from it.
@@ -223,6 +225,11 @@ impl Spawner {
 
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    /// A number that it did not give before, for marks that must differ.
+    pub(crate) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn leaders(&self) -> &Arc<Leaders> {

@@ -9,7 +9,6 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clawdforge_core::isolation::Isolation;
@@ -146,7 +145,8 @@ pub async fn measure_as(
         args,
         env: std::collections::BTreeMap::new(),
         cwd: victim.own.clone(),
-        mark: mark_of(name)?,
+        // Another one than that of the probe before it by this name, which may still be being ended with all who carry it.
+        mark: TreeMark::new(format!("isolation.{}.{name}.{}", std::process::id(), spawner.number()))?,
         stdin: StdinMode::Null,
         sandbox,
     };
@@ -168,12 +168,6 @@ pub async fn measure_as(
         }
     };
     Ok(Findings { made, landlock_abi: landlock_abi(), outcomes })
-}
-
-/// A mark for one probe: the one before it by that name may still be being ended, and whoever carries its mark.
-fn mark_of(name: &str) -> Result<TreeMark, BadTreeMark> {
-    static PROBES: AtomicU64 = AtomicU64::new(0);
-    TreeMark::new(format!("isolation.{}.{name}.{}", std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// Removes what a probe left that was killed. To be called when none runs.

@@ -85,6 +85,16 @@ pub enum Ticket {
     Waiting(oneshot::Receiver<Slot>),
 }
 
+/// The slot that was waited for; `None` where the service stops, also where the two come together: whoever began then
+/// would most likely be interrupted, and can begin after the next start. Dropped, it gives the place up.
+pub(crate) async fn granted(waiting: oneshot::Receiver<Slot>, stopping: &CancellationToken) -> Option<Slot> {
+    tokio::select! {
+        biased;
+        () = stopping.cancelled() => None,
+        slot = waiting => slot.ok(),
+    }
+}
+
 /// Permission to run one agent process tree; given back on drop.
 pub struct Slot {
     /// Empty once the slot was given back by hand.
@@ -367,6 +377,22 @@ mod tests {
         drop(first);
         drop(ready(third));
         drop(ready(second));
+        assert_eq!(slots.load(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_slot_that_becomes_free_as_the_service_stops_is_given_to_nobody() {
+        let slots = pool(1, 2, 2);
+        let stopping = CancellationToken::new();
+        let first = ready(slots.admit(app(1), Use::Run).unwrap());
+        let [second, third] = [(); 2].map(|()| match slots.admit_promised(app(1)) {
+            Ticket::Waiting(waiting) => waiting,
+            Ticket::Ready(_) => unreachable!("the pool is full"),
+        });
+        drop(first);
+        assert!(granted(second, &stopping).await.is_some(), "the next has it, and gives it back");
+        stopping.cancel();
+        assert!(granted(third, &stopping).await.is_none());
         assert_eq!(slots.load(), (0, 0));
     }
 

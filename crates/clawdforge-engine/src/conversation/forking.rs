@@ -33,7 +33,7 @@ use crate::keys::{self, Submitted};
 use crate::options::AgentHome;
 use crate::owner::run::waited_too_long;
 use crate::owner::tell_of_closing;
-use crate::slots::{Slot, Ticket, Use};
+use crate::slots::{Slot, Ticket, Use, granted};
 
 /// Why a fork was not made.
 enum NotMade {
@@ -150,8 +150,7 @@ impl Shared {
         let wait_max = self.options.queue_wait_max;
         tokio::select! {
             biased;
-            slot = waiting => slot.map_err(|_gone| EngineError::Stopping),
-            () = self.stopping.cancelled() => Err(EngineError::Stopping),
+            slot = granted(waiting, &self.stopping) => slot.ok_or(EngineError::Stopping),
             () = tokio::time::sleep(wait_max) => Err(EngineError::AgentUnavailable(waited_too_long(wait_max))),
         }
     }

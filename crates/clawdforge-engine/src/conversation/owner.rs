@@ -32,7 +32,7 @@ use crate::owner::run::waited_too_long;
 use crate::owner::{Player, at, tell_of_closing};
 use crate::quota::Meter;
 use crate::record::Facts;
-use crate::slots::{Rest, Slot, Ticket};
+use crate::slots::{Rest, Slot, Ticket, granted};
 use crate::tasks::{OnError, TaskKind};
 
 const OWNER: TaskKind = TaskKind { name: "conversation", on_error: OnError::Log };
@@ -405,8 +405,7 @@ impl Owner {
         let closed = "the session was closed before this turn began";
         tokio::select! {
             biased;
-            slot = waiting => slot.map_err(|_gone| None),
-            () = self.shared.stopping.cancelled() => Err(None),
+            slot = granted(waiting, &self.shared.stopping) => slot.ok_or(None),
             () = cancel.asked() => Err(Some(cancelled())),
             () = mailbox::closed(&mut self.mailbox) => Err(Some(Failure::new(FailureKind::SessionClosed, closed))),
             () = tokio::time::sleep(wait_max) => Err(Some(waited_too_long(wait_max))),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clawdforge_process::own_cgroup;
 use clawdforge_testkit::app::{TestApp, until};
 use reqwest::Method;
@@ -34,6 +35,12 @@ impl Ground {
     fn groups(&self) -> anyhow::Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&self.0)?.collect::<Result<Vec<_>, _>>()?;
         Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
+    }
+
+    /// The only group there is, once that of a tried sandbox has gone.
+    async fn one_group(&self) -> anyhow::Result<PathBuf> {
+        until("there is one group", || Ok(self.groups()?.len() == 1)).await?;
+        self.groups()?.pop().context("the one that was there a moment ago")
     }
 
     async fn start(&self, level: &str) -> anyhow::Result<TestApp> {
@@ -74,9 +81,8 @@ async fn every_program_of_an_agent_is_in_the_agents_group_which_goes_with_it() -
         let pending = begin_turn(&app, &id, "grandchild\nhang")?;
         let programs =
             app.wait_for_programs(|pids| pids.len() >= 2 && pids.iter().any(|pid| is_grandchild(*pid))).await?;
-        let groups = ground.groups()?;
-        let [group] = groups.as_slice() else { anyhow::bail!("{groups:?}") };
-        let inside: Vec<_> = programs.iter().filter_map(|pid| is_in(group, *pid)).collect();
+        let group = ground.one_group().await?;
+        let inside: Vec<_> = programs.iter().filter_map(|pid| is_in(&group, *pid)).collect();
         assert!(inside.len() >= 2 && inside.iter().all(|is_in| *is_in), "{level}: {programs:?} {inside:?}");
         let closed = app.call(Method::DELETE, &format!("/sessions/{id}"), &app.demo_token()?, Value::Null).await?;
         assert_eq!(closed.status.as_u16(), 200, "{closed:?}");
@@ -94,15 +100,14 @@ async fn groups_of_a_killed_service_are_gone_when_it_is_back() -> anyhow::Result
     let id = app.open_session(json!({})).await?;
     let pending = begin_turn(&app, &id, "ignore term\ngrandchild\nhang")?;
     app.wait_for_programs(|pids| pids.len() >= 2).await?;
-    let before = ground.groups()?;
-    assert_eq!(before.len(), 1);
+    let before = ground.one_group().await?;
     app.signal(Signal::KILL)?;
     app.ended().await?;
     let app = app.restart().await?;
     assert!(pending.await?.is_err(), "the connection broke with the service");
-    assert!(ground.groups()?.iter().all(|group| !before.contains(group)), "{before:?}");
+    assert!(ground.groups()?.iter().all(|group| *group != before), "{before:?}");
     assert_eq!(app.agent_programs(), Vec::<i32>::new());
-    Ok(())
+    until("that of the tried sandbox goes as well", || Ok(ground.groups()?.is_empty())).await
 }
 
 #[tokio::test]

@@ -88,6 +88,7 @@ pub enum Ticket {
 /// The slot that was waited for; `None` where the service stops, also where the two come together: whoever began then
 /// would most likely be interrupted, and can begin after the next start. Dropped, it gives the place up.
 pub(crate) async fn granted(waiting: oneshot::Receiver<Slot>, stopping: &CancellationToken) -> Option<Slot> {
+    // Whichever branch is dropped, nothing is lost: a slot in a receiver that is dropped goes back to the pool.
     tokio::select! {
         biased;
         () = stopping.cancelled() => None,

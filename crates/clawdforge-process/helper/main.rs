@@ -18,6 +18,10 @@ fn main() -> ExitCode {
     match args.next().and_then(|word| word.into_string().ok()).as_deref() {
         Some("launch") => launcher_main(args),
         Some("attack") => attack_main(args),
+        // A launcher that never gets anywhere.
+        Some("hang") => loop {
+            std::thread::park();
+        },
         Some("converse") => {
             let all = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].map(converse);
             all.iter().position(Result::is_err).map_or(ExitCode::SUCCESS, |failed| ExitCode::from(NO_TALK[failed]))

@@ -5,7 +5,7 @@
 //! and makes it fault on every page that it writes next. One without a sandbox does so between fork and exec.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -16,8 +16,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::cgroup::Group;
 use crate::error::SpawnError;
 use crate::mark::TREE_MARK_VARIABLE;
-use crate::sandbox::{Sandbox, Start, settle_parent_death};
-use crate::settle::settle;
+use crate::sandbox::{Sandbox, Start};
+use crate::settle::{US, settle, settle_parent_death};
 use crate::spec::{SpawnSpec, StdinMode};
 
 /// What a child answers when its parent was gone before the death signal was armed. Nobody reads it.
@@ -44,7 +44,11 @@ fn start_program(spec: &SpawnSpec, open_files: Rlimit, group: Option<&Group>) ->
     let mut command = Command::new(&spec.program);
     let (server, door) = (rustix::process::getpid(), group.map(|group| group.door().as_raw_fd()));
     let settle_before_exec = move || {
-        settle(door, open_files)?;
+        if let Some(door) = door {
+            join(door)?;
+        }
+        settle(open_files)?;
+        close_inherited_on_exec();
         if !settle_parent_death(server)? {
             #[expect(unsafe_code, reason = "leaving without running the parent's exit handlers")]
             // SAFETY: ends the child at once, running nothing of the process it was forked from.
@@ -61,6 +65,26 @@ fn start_program(spec: &SpawnSpec, open_files: Rlimit, group: Option<&Group>) ->
         command.pre_exec(settle_before_exec);
     }
     start(spec, command)
+}
+
+/// Joins the control group whose list of processes this is.
+fn join(door: RawFd) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "the descriptor is known by its number alone here")]
+    // SAFETY: a bare system call on a buffer that lives for ever; the parent keeps the descriptor open meanwhile.
+    let written = unsafe { libc::write(door, US.as_ptr().cast(), US.len()) };
+    if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Keeps descriptors that the server itself inherited (a supervisor's socket, a build tool's pipe) from
+/// the child. Our own are closed on exec anyway.
+fn close_inherited_on_exec() {
+    const FIRST: libc::c_uint = 3;
+    #[expect(unsafe_code, reason = "rustix does not offer close_range")]
+    // SAFETY: a bare system call on plain numbers; it marks descriptors and closes none. Kernels before
+    // 5.11 refuse it, and then the child merely inherits what it would have inherited anyway.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    }
 }
 
 fn start_launcher(

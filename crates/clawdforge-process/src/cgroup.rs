@@ -5,7 +5,7 @@
 //! what a dead server left is all in one place. Without groups the sweep over `/proc` ends trees all the same, and only
 //! what bounds the whole service bounds them.
 //!
-//! A process joins between fork and exec, so it is never outside, and nothing that it starts ever leaves: to move
+//! A process joins before it is the program, so that is never outside, and nothing that it starts ever leaves: to move
 //! a process, one must be allowed to write to the group it leaves.
 //!
 //! Sources: the kernel's *Control Group v2*, and systemd's *Control Group APIs and Delegation* for whose a directory is.

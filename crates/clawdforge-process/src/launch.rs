@@ -44,6 +44,8 @@ pub(crate) async fn follow(
             let source = io::Error::from_raw_os_error(failed.errno);
             Err(match failed.step {
                 Step::Exec => SpawnError::from_birth(spec, source),
+                // Not the sandbox: what every child does.
+                step @ (Step::Group | Step::Settle) => SpawnError::Os { action: step.action(), source },
                 step => SpawnError::Sandbox { action: step.action(), source },
             })
         }

@@ -119,7 +119,7 @@ impl Leaders {
         self.reap_alone(pids)
     }
 
-    /// The same, but reaps nobody and says false where a birth is under way: it may take long.
+    /// The same, but reaps nobody and says false where a birth is under way.
     pub(crate) fn reap_now(&self, pids: &[i32]) -> bool {
         let alone = match self.birth_or_reaping.try_lock() {
             Ok(alone) => alone,
@@ -211,6 +211,6 @@ fn discard(child: Child) {
     };
     // It is our unreaped child, so the number is its own; a failure means that it has ended already.
     let _ = kill_process(pid, Signal::KILL);
-    // Nothing to do about a failure: the child is reaped as an orphan then.
+    // Nothing to do about a failure: a zombie costs nothing but a number.
     let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -156,7 +157,7 @@ impl Spawner {
         let birth = Birth { spec: Arc::clone(&spec), place, is_errand, spawner: self.clone(), reply };
         self.births.send(birth).await.map_err(|_| SpawnError::SpawnerGone)?;
         let (tree, launcher) = born.await.map_err(|_| SpawnError::SpawnerGone)??;
-        let Some(launcher) = launcher else { return Ok(tree) };
+        let (Some(launcher), Some(policy)) = (launcher, policy) else { return Ok(tree) };
         match launch::follow(launcher, &policy, &spec).await {
             Ok(listeners) => Ok(tree.with_listeners(listeners)),
             Err(error) => {
@@ -167,15 +168,18 @@ impl Spawner {
     }
 
     /// What the launcher of a sandbox is to be told; nothing where there is none. Many looks at the file system.
-    async fn policy(&self, spec: &Arc<SpawnSpec>) -> Result<Vec<u8>, SpawnError> {
+    async fn policy(&self, spec: &Arc<SpawnSpec>) -> Result<Option<Vec<u8>>, SpawnError> {
         if spec.sandbox.is_none() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let spec = Arc::clone(spec);
         let of_sandbox = move || spec.sandbox.as_ref().map(|sandbox| sandbox.policy(&spec)).transpose();
-        let policy = self.runtime.spawn_blocking(of_sandbox).await.map_err(|_| SpawnError::SpawnerGone)?;
+        let policy = self.runtime.spawn_blocking(of_sandbox).await.map_err(|failed| match failed.is_panic() {
+            true => SpawnError::os("work out a policy")(io::Error::other(failed)),
+            false => SpawnError::SpawnerGone,
+        })?;
         let policy = policy.map_err(|source| SpawnError::Sandbox { action: "open its places", source })?;
-        Ok(policy.as_ref().map(Policy::encode).unwrap_or_default())
+        Ok(policy.as_ref().map(Policy::encode))
     }
 
     /// Reaps orphans of trees that ended by themselves, so that they do not pile up as zombies while

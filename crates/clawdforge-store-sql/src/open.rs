@@ -131,7 +131,8 @@ impl Claim {
     /// Takes the right to a database, which need not be there.
     ///
     /// # Errors
-    /// [`OpenError::Locked`], [`OpenError::NoLocks`], [`OpenError::NotWritable`].
+    /// [`OpenError::Locked`], [`OpenError::NoLocks`], [`OpenError::NotWritable`]; [`OpenError::Other`] where there is no
+    /// working directory for a path that needs one.
     pub async fn take(options: SqliteOptions) -> Result<Self, OpenError> {
         // SQLite would read a path that begins with `file:` as a URI; an absolute path never does.
         let path = std::path::absolute(&options.path)

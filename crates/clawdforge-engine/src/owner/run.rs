@@ -29,7 +29,7 @@ use crate::hub::Publisher;
 use crate::quota::Meter;
 use crate::record::Facts;
 use crate::runs::PROMPT_SEQ;
-use crate::slots::{Slot, Ticket};
+use crate::slots::{Slot, Ticket, granted};
 use crate::tasks::{OnError, TaskKind};
 use crate::workspace::{Workspace, with_manifest};
 
@@ -92,8 +92,7 @@ async fn wait_for_slot(shared: &Shared, place: Ticket, cancel: &Cancel) -> Resul
     let wait_max = shared.options.queue_wait_max;
     tokio::select! {
         biased;
-        slot = waiting => slot.map_err(|_gone| interrupted()),
-        () = shared.stopping.cancelled() => Err(interrupted()),
+        slot = granted(waiting, &shared.stopping) => slot.ok_or_else(interrupted),
         () = cancel.asked() => Err(cancelled()),
         () = tokio::time::sleep(wait_max) => Err(waited_too_long(wait_max)),
     }

@@ -406,7 +406,7 @@ fn attempt(attack: Attack, targets: &Targets) -> io::Result<()> {
         WatchOtherWorkspace => {
             let watch = inotify::init(inotify::CreateFlags::CLOEXEC)?;
             inotify::add_watch(&watch, &targets.workspace, inotify::WatchFlags::ALL_EVENTS)?;
-            // Closing it takes the kernel ten milliseconds, for which this process need not wait before it ends.
+            // Closing it takes the kernel ten milliseconds, for which nobody need wait who wants to hear what came of it.
             std::mem::forget(watch);
             Ok(())
         }

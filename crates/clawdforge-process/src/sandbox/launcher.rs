@@ -5,8 +5,9 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use super::namespaces::Side;
 use super::policy::{POLICY_BYTES_MAX, Policy};
 use super::rules::RulesError;
 use super::{calls, namespaces, network, powers, rules, view};
-use crate::settle::settle;
+use crate::settle::{US, settle, settle_parent_death};
 
 /// Stands for what is not there, or not limited.
 const NONE: &str = "-";
@@ -35,6 +36,7 @@ const TRUNCATION_ABI: u32 = 3;
 /// What the launcher was doing when it failed. Only the last one is about the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
+    Group,
     Settle,
     Policy,
     Resources,
@@ -49,7 +51,8 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    const ALL: [(Self, &'static str); 11] = [
+    const ALL: [(Self, &'static str); 12] = [
+        (Self::Group, "join its control group"),
         (Self::Settle, "settle in a session of its own"),
         (Self::Policy, "read its policy"),
         (Self::Resources, "limit its resources"),
@@ -142,8 +145,9 @@ pub fn launcher_main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(socket) = adopt(start.socket) else {
         return ExitCode::from(NOT_LAUNCHED);
     };
+    let socket = UnixStream::from(socket);
+    let settled = prepare(&start, &socket);
     let mut socket = Some(socket);
-    let settled = settle(start.door, start.open_files).map_err(Failed::at(Step::Settle));
     let became = settled.and_then(|()| become_program(&mut socket, program.into(), args.collect()));
     let Err(failed) = became;
     if let Some(mut socket) = socket {
@@ -153,8 +157,34 @@ pub fn launcher_main(args: impl Iterator<Item = OsString>) -> ExitCode {
     ExitCode::from(NOT_LAUNCHED)
 }
 
-/// Takes the inherited socket over, to be closed by the exec.
-fn adopt(number: RawFd) -> Option<UnixStream> {
+/// What every child does first. Of what was inherited nothing is left but the standard streams and the socket: the
+/// processes that stay around a program never make the exec that would close it.
+fn prepare(start: &Start, socket: &UnixStream) -> Result<(), Failed> {
+    if let Some(door) = start.door {
+        let door = adopt(door).ok_or(Failed { step: Step::Group, errno: libc::EBADF })?;
+        rustix::io::write(&door, US).map_err(io::Error::from).map_err(Failed::at(Step::Group))?;
+    }
+    close_all_but(socket.as_raw_fd()).map_err(Failed::at(Step::Settle))?;
+    settle(start.open_files).map_err(Failed::at(Step::Settle))
+}
+
+/// Closes every descriptor but this one and the standard streams.
+fn close_all_but(kept: RawFd) -> io::Result<()> {
+    let listed = fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+    let numbers = listed.iter().filter_map(|name| name.to_str()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|number| *number > libc::STDERR_FILENO && *number != kept) {
+        #[expect(unsafe_code, reason = "descriptors that were inherited are known by their numbers alone")]
+        // SAFETY: nothing of this process owns one of these: it has opened none yet but the socket and the list, which is
+        // closed already, so its number is refused.
+        unsafe {
+            libc::close(number);
+        }
+    }
+    Ok(())
+}
+
+/// Takes an inherited descriptor over, to be closed by the exec.
+fn adopt(number: RawFd) -> Option<OwnedFd> {
     // The standard streams are the program's.
     if number <= libc::STDERR_FILENO {
         return None;
@@ -162,12 +192,12 @@ fn adopt(number: RawFd) -> Option<UnixStream> {
     #[expect(unsafe_code, reason = "a descriptor that was inherited arrives as a number")]
     // SAFETY: the spawner made this descriptor for the launcher and passed its number; nothing else in this
     // process, which has done nothing yet, knows of it. A number that is not open fails in the next call.
-    let socket = unsafe { OwnedFd::from_raw_fd(number) };
-    match fcntl_setfd(&socket, FdFlags::CLOEXEC) {
-        Ok(()) => Some(socket.into()),
+    let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+    match fcntl_setfd(&descriptor, FdFlags::CLOEXEC) {
+        Ok(()) => Some(descriptor),
         Err(_) => {
             // It is no descriptor of ours, so it is not ours to close.
-            std::mem::forget(socket);
+            std::mem::forget(descriptor);
             None
         }
     }
@@ -185,6 +215,8 @@ fn become_program(
     let damaged = || Failed { step: Step::Policy, errno: libc::EINVAL };
     let mut policy = Policy::decode(&bytes).map_err(|_| damaged())?;
     let server = Pid::from_raw(policy.server).ok_or_else(damaged)?;
+    // Whatever of this takes long ends with the server; once more below, for the kernel forgets it with a change of user.
+    stay_with(server)?;
 
     powers::limit_resources(policy.identity.is_some()).map_err(Failed::at(Step::Resources))?;
     let lifeline = match &policy.hidden {
@@ -243,7 +275,7 @@ fn keep(
 }
 
 fn stay_with(server: Pid) -> Result<(), Failed> {
-    match powers::settle_parent_death(server).map_err(Failed::at(Step::Parent))? {
+    match settle_parent_death(server).map_err(Failed::at(Step::Parent))? {
         true => Ok(()),
         false => Err(Failed { step: Step::Parent, errno: libc::ESRCH }),
     }

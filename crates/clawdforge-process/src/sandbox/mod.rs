@@ -53,7 +53,6 @@ pub use ipc::Meeting;
 pub use launcher::launcher_main;
 pub(crate) use launcher::{Failed, Start, Step};
 use policy::{Policy, Rule};
-pub(crate) use powers::settle_parent_death;
 pub use roots::{READ_BY_VARIABLE, can_contain};
 pub use rules::{PORTS_ABI, landlock_abi};
 pub use tries::try_one;

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use rustix::process::{Gid, Pid, Resource, Rlimit, Signal, Uid, setrlimit};
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
 use rustix::thread::{
     CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set,
     clear_ambient_capability_set, remove_capability_from_bounding_set, set_capabilities, set_capabilities_secure_bits,
@@ -107,13 +107,4 @@ fn empty_bounding_set() -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Asks the kernel for a signal when the parent ends, and looks whether it has ended already. Gives false
-/// then. The kernel forgets the wish with every change of user.
-pub(crate) fn settle_parent_death(server: Pid) -> io::Result<bool> {
-    // TERM, not KILL: agents end the tools they started on TERM, and would leave them behind on KILL.
-    rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
-    // The server may have died before the line above; then no signal will ever come.
-    Ok(rustix::process::getppid() == Some(server))
 }

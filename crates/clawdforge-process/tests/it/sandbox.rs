@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use clawdforge_process::{Identity, Sandbox, SpawnError};
+use clawdforge_process::sandbox::Helper;
+use clawdforge_process::{Confinement, Identity, Sandbox, SpawnError, TreeMark};
 use tokio::io::AsyncReadExt;
 
-use crate::support::{Bench, PATIENCE, all_said, is_alive, other_user, said, state, until, users};
+use crate::support::{Bench, PATIENCE, all_said, is_alive, marked, other_user, said, state, until, users};
 
 async fn says(bench: &Bench, script: &str, identity: Option<Identity>) -> String {
     all_said(bench.sh_inside(script, identity).await.unwrap()).await
@@ -172,24 +175,99 @@ async fn what_cannot_be_started_says_why_as_it_does_outside() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_in_or_around_a_sandbox_keeps_what_the_server_inherited() {
+    let bench = Bench::new();
+    let path = bench.dir.path().join("inherited");
+    let inherited = std::fs::File::create(&path).unwrap();
+    rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty()).unwrap();
+    let held = |pid: &i32| -> Vec<std::path::PathBuf> {
+        let entries = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        entries.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok()).collect()
+    };
+    let us = std::process::id().cast_signed();
+    assert!(held(&us).contains(&path), "the server has it");
+    for kind in [bench.confinement(), bench.confinement_with_namespaces()] {
+        let tree = bench.sh_in("echo $$ > ready; exec sleep 100", None, kind).await.unwrap();
+        let ready = bench.private().join("work/ready");
+        until("it is there", || ready.exists()).await;
+        let all = bench.marked();
+        assert!(all.contains(&tree.pid()), "{all:?}");
+        for pid in &all {
+            assert!(!held(pid).contains(&path), "{pid} of {all:?}: {:?}", held(pid));
+        }
+        tree.end(PATIENCE).await;
+        std::fs::remove_file(ready).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launcher_that_hangs_holds_up_nobody_and_goes_with_whoever_gives_it_up() {
+    let bench = Bench::new();
+    let helper = Helper { launch: "hang".into(), ..bench.helper() };
+    bench.confinement();
+    let confinement = Confinement::new(helper, &bench.private(), Vec::new(), Vec::new());
+    let mut spec = bench.spec("/bin/true", &[]);
+    spec.sandbox = Some(Sandbox::of(&Arc::new(confinement)));
+    // Whoever carries the mark of a tree ends with it.
+    let mark = TreeMark::new(format!("{}:hanging", bench.mark)).unwrap();
+    spec.mark = mark.clone();
+    {
+        let mut hanging = std::pin::pin!(bench.spawner.spawn(spec));
+        let others = async {
+            until("it hangs", || !marked(&mark).is_empty()).await;
+            for _ in 0..3 {
+                let mut tree = bench.sh_inside("exit 3", None).await.unwrap();
+                assert_eq!(tree.wait().await.code, Some(3));
+                tree.end(PATIENCE).await;
+            }
+        };
+        tokio::select! {
+            born = &mut hanging => panic!("{born:?}"),
+            () = others => {}
+        }
+    }
+    assert!(bench.spawner.settled(PATIENCE).await);
+    assert_eq!(marked(&mark), [0; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_is_forked_for_no_program_in_a_sandbox() {
+    static FORKS: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn count() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    #[expect(unsafe_code, reason = "the one way to hear of a fork")]
+    // SAFETY: the handler is a function of this program, which adds to a number.
+    let registered = unsafe { libc::pthread_atfork(Some(count), None, None) };
+    assert_eq!(registered, 0);
+    let bench = Bench::new();
+    bench.sh("true").await.end(PATIENCE).await;
+    assert_eq!(FORKS.load(Ordering::Relaxed), 1, "what has no launcher is forked, and that is heard");
+    bench.sh_inside("true", None).await.unwrap().end(PATIENCE).await;
+    bench.sh_apart("true", None).await.unwrap().end(PATIENCE).await;
+    assert_eq!(FORKS.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_launcher_nothing_is_started() {
     let bench = Bench::new();
     bench.confinement();
     // `false` takes the launcher's part, says nothing and ends; the tree is born and ends with it.
     for (program, is_born) in [("/no/such/launcher", false), ("/bin/false", true)] {
-        let helper = clawdforge_process::sandbox::Helper {
-            program: program.into(),
-            launch: "launch".into(),
-            attack: "attack".into(),
-        };
-        let confinement = clawdforge_process::Confinement::new(helper, &bench.private(), Vec::new(), Vec::new());
+        let helper = Helper { program: program.into(), ..bench.helper() };
+        let confinement = Confinement::new(helper, &bench.private(), Vec::new(), Vec::new());
         let ran = bench.dir.path().join("ran");
         let mut spec = bench.spec("/usr/bin/touch", &[ran.to_str().unwrap()]);
-        spec.sandbox = Some(clawdforge_process::Sandbox::of(&std::sync::Arc::new(confinement)));
-        let born = bench.spawner.spawn(spec).await;
-        if let Ok(mut tree) = born {
-            assert!(is_born || tree.wait().await.code != Some(0));
-            assert_eq!(tree.end(PATIENCE).await.survivors, 0);
+        spec.sandbox = Some(Sandbox::of(&Arc::new(confinement)));
+        match bench.spawner.spawn(spec).await {
+            Ok(mut tree) => {
+                assert!(is_born && tree.wait().await.code == Some(1));
+                assert_eq!(tree.end(PATIENCE).await.survivors, 0);
+            }
+            // Where it had ended before it could be told anything, that is why.
+            Err(error) => {
+                assert!(matches!(error, SpawnError::NotExecutable { .. } | SpawnError::Os { .. }), "{error:?}")
+            }
         }
         assert!(!ran.exists());
     }

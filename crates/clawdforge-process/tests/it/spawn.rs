@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use clawdforge_process::{SpawnError, StdinMode, Tree};
+use clawdforge_process::{Sandbox, SpawnError, StdinMode, Tree};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -70,6 +70,41 @@ async fn signals_that_the_server_ignores_are_not_ignored_by_the_child() {
     assert_eq!(ignored(leader), 0);
     server.kill();
     until("the leader heard of it", || !is_alive(leader)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_ignores_blocks_and_raised_is_as_usual_in_a_sandbox_and_without_one() {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum: hard }).unwrap();
+    #[expect(unsafe_code, reason = "as a service that was started with signals ignored and blocked")]
+    // SAFETY: bare system calls on memory of this frame, before this thread starts the one that children are born from.
+    unsafe {
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+        let mut blocked = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigemptyset(blocked.as_mut_ptr());
+        libc::sigaddset(blocked.as_mut_ptr(), libc::SIGTERM);
+        libc::sigprocmask(libc::SIG_BLOCK, blocked.as_ptr(), std::ptr::null_mut());
+    }
+    let bench = Bench::new();
+    let own = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    assert!(own.contains("SigBlk:\t0000000000004000"), "TERM is blocked here: {own}");
+    let kinds = [bench.confinement(), bench.confinement_with_namespaces()];
+    for kind in kinds.iter().map(Some).chain([None]) {
+        // Not by a shell, which unblocks signals by itself.
+        let args = ["-hE", "^(SigBlk|SigIgn|Max open files)", "/proc/self/limits", "/proc/self/status"];
+        let mut spec = bench.spec("/usr/bin/grep", &args);
+        spec.cwd = "/".into();
+        spec.sandbox = kind.map(Sandbox::of);
+        let mut tree = bench.spawner.spawn(spec).await.unwrap();
+        let said = stdout_of(&mut tree).await;
+        let [limit, blocked, ignored] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+        assert_eq!(limit.split_whitespace().nth(3), Some("200"), "{said}");
+        // Beyond the plain ones lies what the C library keeps to itself.
+        let plain =
+            |line: &str| u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap() & 0x7fff_ffff;
+        assert_eq!((plain(blocked), plain(ignored)), (0, 0), "{said}");
+        tree.end(PATIENCE).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

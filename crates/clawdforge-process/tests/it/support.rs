@@ -63,18 +63,22 @@ impl Bench {
     }
 
     fn plain(&self, write: Vec<PathBuf>) -> Confinement {
-        let helper = Helper {
-            program: env!("CARGO_BIN_EXE_process-test-helper").into(),
-            launch: "launch".into(),
-            attack: "attack".into(),
-        };
         let private = self.private();
         std::fs::create_dir_all(&private).unwrap();
         // Another user passes through to what is its own; it can list none of it.
         for dir in [self.dir.path(), &private] {
             std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o711)).unwrap();
         }
-        Confinement::new(helper, &private, Vec::new(), write)
+        Confinement::new(self.helper(), &private, Vec::new(), write)
+    }
+
+    /// The launcher and the attacker of this crate's tests.
+    pub fn helper(&self) -> Helper {
+        Helper {
+            program: env!("CARGO_BIN_EXE_process-test-helper").into(),
+            launch: "launch".into(),
+            attack: "attack".into(),
+        }
     }
 
     /// What plays the service's data directory.
@@ -92,7 +96,8 @@ impl Bench {
         self.sh_in(script, identity, self.confinement_with_namespaces()).await
     }
 
-    async fn sh_in(
+    /// A shell in a sandbox of this kind.
+    pub async fn sh_in(
         &self,
         script: &str,
         identity: Option<Identity>,

@@ -22,10 +22,13 @@ use super::{Ground, expected};
 use crate::app::{PATIENCE, Setup, TestApp, poll_pause};
 
 /// The first of the users of agents, where they get some: beyond those of any other test.
-const USERS_FIRST: u32 = 100_000;
+const USERS_FIRST: u32 = 30_000;
 
 /// Users of the agents of one suite.
 const USERS: u32 = 10;
+
+/// Suites that have users of their own: a container may have no users beyond the 65,536th.
+const SUITES_MAX: u32 = 3_000;
 
 /// What a secret begins with, so that it is recognised in a log.
 const SECRET: &str = "cf-canary";
@@ -39,7 +42,7 @@ const SURVIVOR: &str = "outlive_session";
 /// The users of this suite's agents, and of nobody else's: the kernel counts the processes of a user wherever they are,
 /// and a bomb in one suite would keep the agents of another from starting.
 fn users() -> String {
-    let first = USERS_FIRST + std::process::id() * USERS;
+    let first = USERS_FIRST + std::process::id() % SUITES_MAX * USERS;
     format!("{first}-{}", first + USERS - 1)
 }
 

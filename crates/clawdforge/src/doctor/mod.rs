@@ -106,19 +106,25 @@ fn is_healthy(checks: &[Check]) -> bool {
 }
 
 async fn examine(loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Vec<Check>> {
+    let spawner = Spawner::start()?;
+    let checks = examine_with(&spawner, loaded, clock).await;
+    // Whoever tried the sandbox must not outlive this process.
+    let has_settled = spawner.settled(SETTLE_WAIT_MAX).await;
+    let left = || Check::fail("processes", "some of a tried sandbox could not be ended", "look for them with ps");
+    checks.map(|checks| checks.into_iter().chain((!has_settled).then(left)).collect())
+}
+
+async fn examine_with(spawner: &Spawner, loaded: &Loaded, clock: &dyn Clock) -> anyhow::Result<Vec<Check>> {
     let config = &loaded.config;
     let mut checks = configuration(loaded);
-    let spawner = Spawner::start()?;
-    checks.push(isolation::check(config, &spawner).await);
-    checks.extend(agents::check(config, &spawner).await?);
+    checks.push(isolation::check(config, spawner).await);
+    checks.extend(agents::check(config, spawner).await?);
     checks.extend(data::check(loaded));
     checks.push(admin_token(config));
     let listener = port::look(config.listen).await;
     checks.push(database::check(config, &listener).await);
     checks.push(port::check(config.listen, &listener, database::is_in_use(config)));
     checks.extend(machine::check(config, clock.now()));
-    // Whoever tried the sandbox must not outlive this process.
-    spawner.settled(SETTLE_WAIT_MAX).await;
     Ok(checks)
 }
 

@@ -36,7 +36,8 @@ pub(crate) struct Entry {
     pub ended: bool,
 }
 
-/// Every process that is visible. An error means that the picture would have holes.
+/// Every process that is visible, without the threads of the kernel, which are nobody's and never become anybody's. An
+/// error means that the picture would have holes.
 pub(crate) fn everyone() -> io::Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(256);
     let mut bytes = Vec::with_capacity(1024);
@@ -44,7 +45,7 @@ pub(crate) fn everyone() -> io::Result<Vec<Entry>> {
         let Some(pid) = item?.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        entries.extend(read_entry(pid, &mut bytes)?);
+        entries.extend(read_entry(pid, &mut bytes)?.filter(|_| !is_of_kernel(&bytes)));
     }
     Ok(entries)
 }
@@ -168,6 +169,17 @@ fn parse_stat(bytes: &[u8]) -> Option<Entry> {
     Some(Entry { key, ppid, group, session, ended: matches!(state, b'Z' | b'X' | b'x') })
 }
 
+/// Whether a line is about a thread of the kernel. These have no environment, as what is just ending has none, and whoever
+/// looks for marks would take each of them for somebody that was missed.
+fn is_of_kernel(stat: &[u8]) -> bool {
+    /// `PF_KTHREAD` of the kernel's `sched.h`, in field 9; no program can set it.
+    const KERNEL_THREAD: i64 = 0x0020_0000;
+    let name_end = stat.iter().rposition(|byte| *byte == b')').unwrap_or(0);
+    let mut fields =
+        stat.get(name_end + 1..).unwrap_or_default().split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
+    fields.nth(6).and_then(parse_number).is_some_and(|flags| flags & KERNEL_THREAD != 0)
+}
+
 fn parse_number(field: &[u8]) -> Option<i64> {
     std::str::from_utf8(field).ok()?.parse().ok()
 }
@@ -199,6 +211,18 @@ mod tests {
             };
             assert_eq!(parse_stat(&stat(name, 'S')), Some(expected), "{name:?}");
         }
+    }
+
+    #[test]
+    fn threads_of_the_kernel_are_told_by_their_flags() {
+        let line = stat("kworker/0:1) (x", 'S');
+        assert!(!is_of_kernel(&line) && !is_of_kernel(b""));
+        let line = String::from_utf8(line).unwrap().replace("4194304", "69238880");
+        assert!(is_of_kernel(line.as_bytes()));
+        let pids: Vec<i32> = everyone().unwrap().iter().map(|entry| entry.key.pid).collect();
+        assert!(pids.contains(&std::process::id().cast_signed()));
+        let kernels = |pid: &i32| std::fs::read(format!("/proc/{pid}/stat")).is_ok_and(|line| is_of_kernel(&line));
+        assert_eq!(pids.into_iter().find(kernels), None);
     }
 
     #[test]

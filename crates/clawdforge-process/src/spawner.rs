@@ -13,6 +13,7 @@ use rustix::process::{Rlimit, set_child_subreaper};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, OwnedPermit, Receiver, Sender};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::birth::{self, Newborn};
 use crate::cgroup::{Cgroups, Group};
@@ -229,6 +230,16 @@ impl Spawner {
 
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime
+    }
+
+    /// Ends a tree that is ending by itself, behind whoever calls. Dropping it would as well, but looks for everybody it
+    /// may have left before it has ended. [`Self::settled`] waits for it.
+    pub(crate) fn end_behind(&self, mut tree: Tree, grace: Duration) {
+        drop(self.runtime.spawn(async move {
+            // One that takes longer is ended.
+            let _ = timeout(grace, tree.wait()).await;
+            tree.end(Duration::ZERO).await;
+        }));
     }
 
     /// A number that it did not give before, for marks that must differ.

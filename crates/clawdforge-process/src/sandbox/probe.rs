@@ -29,7 +29,7 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Bytes of its answer: some thirty lines.
 const ANSWER_BYTES_MAX: u64 = 16 * 1024;
 
-/// How long it may take to end when it did not say everything.
+/// How long it may take to end once it was heard.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// The name of a probe of the usual sandbox.
@@ -153,8 +153,11 @@ pub async fn measure_as(
     let mut tree = spawner.spawn(spec).await?;
     let heard = timeout(ANSWER_WAIT_MAX, hear(&mut tree)).await;
     let outcomes = match heard {
-        // It is ended meanwhile: the kernel takes its time to close some of what was tried.
-        Ok(Ok(Heard { outcomes: Some(outcomes), .. })) => outcomes,
+        Ok(Ok(Heard { outcomes: Some(outcomes), .. })) => {
+            // The kernel takes its time to close some of what was tried.
+            spawner.end_behind(tree, GRACE);
+            outcomes
+        }
         heard => {
             // Why it did not say more stands there when it has ended.
             let ended = timeout(GRACE, tree.wait()).await;

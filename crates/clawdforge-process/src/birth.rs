@@ -5,7 +5,7 @@
 //! and makes it fault on every page that it writes next. One without a sandbox does so between fork and exec.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -17,7 +17,7 @@ use crate::cgroup::Group;
 use crate::error::SpawnError;
 use crate::mark::TREE_MARK_VARIABLE;
 use crate::sandbox::{Sandbox, Start};
-use crate::settle::{US, settle, settle_parent_death};
+use crate::settle::{join, settle, settle_parent_death};
 use crate::spec::{SpawnSpec, StdinMode};
 
 /// What a child answers when its parent was gone before the death signal was armed. Nobody reads it.
@@ -45,7 +45,9 @@ fn start_program(spec: &SpawnSpec, open_files: Rlimit, group: Option<&Group>) ->
     let (server, door) = (rustix::process::getpid(), group.map(|group| group.door().as_raw_fd()));
     let settle_before_exec = move || {
         if let Some(door) = door {
-            join(door)?;
+            #[expect(unsafe_code, reason = "the descriptor is known by its number alone here")]
+            // SAFETY: the parent keeps the descriptor open until the child has made its exec.
+            join(unsafe { BorrowedFd::borrow_raw(door) })?;
         }
         settle(open_files)?;
         close_inherited_on_exec();
@@ -65,14 +67,6 @@ fn start_program(spec: &SpawnSpec, open_files: Rlimit, group: Option<&Group>) ->
         command.pre_exec(settle_before_exec);
     }
     start(spec, command)
-}
-
-/// Joins the control group whose list of processes this is.
-fn join(door: RawFd) -> io::Result<()> {
-    #[expect(unsafe_code, reason = "the descriptor is known by its number alone here")]
-    // SAFETY: a bare system call on a buffer that lives for ever; the parent keeps the descriptor open meanwhile.
-    let written = unsafe { libc::write(door, US.as_ptr().cast(), US.len()) };
-    if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Keeps descriptors that the server itself inherited (a supervisor's socket, a build tool's pipe) from

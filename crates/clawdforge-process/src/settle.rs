@@ -7,14 +7,18 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, setrlimit};
 
-/// What a process writes into a control group's list of processes to join it.
-pub(crate) const US: &[u8] = b"0";
-
 /// Signals whose "ignore" a child would inherit: all but the real-time ones, which nobody ignores.
 const PLAIN_SIGNALS: std::ops::RangeInclusive<i32> = 1..=31;
+
+/// Joins the control group whose list of processes this is.
+pub(crate) fn join(door: BorrowedFd<'_>) -> io::Result<()> {
+    const US: &[u8] = b"0";
+    Ok(rustix::io::write(door, US).map(drop)?)
+}
 
 /// Opens a session of its own, and gives back what the server was given of signals and open files.
 pub(crate) fn settle(open_files: Rlimit) -> io::Result<()> {

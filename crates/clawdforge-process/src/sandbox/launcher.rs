@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ use super::namespaces::Side;
 use super::policy::{POLICY_BYTES_MAX, Policy};
 use super::rules::RulesError;
 use super::{calls, namespaces, network, powers, rules, view};
-use crate::settle::{US, settle, settle_parent_death};
+use crate::settle::{join, settle, settle_parent_death};
 
 /// Stands for what is not there, or not limited.
 const NONE: &str = "-";
@@ -162,7 +162,7 @@ pub fn launcher_main(args: impl Iterator<Item = OsString>) -> ExitCode {
 fn prepare(start: &Start, socket: &UnixStream) -> Result<(), Failed> {
     if let Some(door) = start.door {
         let door = adopt(door).ok_or(Failed { step: Step::Group, errno: libc::EBADF })?;
-        rustix::io::write(&door, US).map_err(io::Error::from).map_err(Failed::at(Step::Group))?;
+        join(door.as_fd()).map_err(Failed::at(Step::Group))?;
     }
     close_all_but(socket.as_raw_fd()).map_err(Failed::at(Step::Settle))?;
     settle(start.open_files).map_err(Failed::at(Step::Settle))

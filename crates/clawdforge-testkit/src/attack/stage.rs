@@ -39,13 +39,6 @@ const WORKSPACE_BYTES_MAX: &str = "32MiB";
 /// The row that says whether a process is left behind.
 const SURVIVOR: &str = "outlive_session";
 
-/// The users of this suite's agents, and of nobody else's: the kernel counts the processes of a user wherever they are,
-/// and a bomb in one suite would keep the agents of another from starting.
-fn users() -> String {
-    let first = USERS_FIRST + std::process::id() % SUITES_MAX * USERS;
-    format!("{first}-{}", first + USERS - 1)
-}
-
 /// Before the answer of each row.
 const HEADING: &str = "row ";
 
@@ -462,6 +455,13 @@ pub(super) fn outcome(line: &str) -> Outcome {
         [_] => Outcome::Open,
         _ => Outcome::Unknown,
     }
+}
+
+/// The users of this suite's agents, and of nobody else's: the kernel counts the processes of a user wherever they are,
+/// and a bomb in one suite would keep the agents of another from starting.
+fn users() -> String {
+    let first = USERS_FIRST + std::process::id() % SUITES_MAX * USERS;
+    format!("{first}-{}", first + USERS - 1)
 }
 
 async fn home(app: &TestApp, bearer: &str) -> anyhow::Result<String> {

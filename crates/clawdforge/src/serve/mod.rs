@@ -210,6 +210,7 @@ impl ServiceAgents {
         })
     }
 
+    /// Asks agents for the versions that are not known yet. The service answers meanwhile.
     async fn learn_versions(&self) {
         for driver in self.of_runs.iter().chain([&self.acpx]) {
             if driver.locate().is_ok()
@@ -326,7 +327,6 @@ async fn until_stopped(
     code
 }
 
-/// Asks agents for the versions that are not known yet. The service answers meanwhile.
 fn tell_of_recovery(report: RecoveryReport) {
     if report.processes_left > 0 {
         let left = report.processes_left;
